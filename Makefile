@@ -1,0 +1,44 @@
+# One way to run each habit. `make help` lists them.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: help setup check lint types protos protos-check test test-unit bench clean
+
+help: ## Lists the habits.
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.ready ## Makes the virtual environment, with everything that developing needs.
+
+$(VENV)/.ready: pyproject.toml uv.lock
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q uv
+	$(BIN)/uv sync -q --active --frozen --inexact --python $(BIN)/python
+	@touch $@
+
+check: lint types protos-check ## Everything that needs no running of tests.
+
+lint: setup ## ruff and buf.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup ## mypy --strict.
+	$(BIN)/mypy
+
+protos: setup ## Draws the stubs from the protos.
+	$(BIN)/python scripts/protos.py
+
+protos-check: setup ## Fails where the committed stubs differ from the protos, or the protos are not lint-clean.
+	$(BIN)/python scripts/protos.py --check
+
+test: setup ## Every test.
+	$(BIN)/pytest
+
+test-unit: setup ## The tests that start no process.
+	$(BIN)/pytest tests/unit tests/golden tests/contract
+
+bench: setup ## Every benchmark, small.
+	$(BIN)/python -m bench
+
+clean: ## Forgets the virtual environment and what tools left.
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

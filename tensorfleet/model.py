@@ -1,0 +1,224 @@
+"""The domain's values: frozen, typed, without protobuf and without behaviour that does I/O.
+
+Every room speaks in these; `wire.py` alone translates them to and from the protos. Times are seconds: wall times since
+1970 in UTC, durations as they are. Digests are SHA-256 in 64 hexadecimal digits.
+"""
+
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+from msgspec import Struct, field
+
+Value: TypeAlias = None | bool | int | float | str | list[Any] | dict[str, Any]
+"""A hyperparameter's or a summary's value. The integer 1 and the real 1.0 stay apart."""
+
+
+class JobKind(StrEnum):
+    TRAIN = "train"
+    TUNE = "tune"
+    CROSS_VALIDATE = "cross_validate"
+    PREDICT = "predict"
+    PROCESS = "process"
+
+
+class JobState(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+
+
+class TaskState(StrEnum):
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+class WorkerState(StrEnum):
+    READY = "ready"
+    SUSPECT = "suspect"
+    DRAINING = "draining"
+    LOST = "lost"
+    LEFT = "left"
+
+
+class Cause(StrEnum):
+    """Why an attempt or a job failed."""
+
+    EXCEPTION = "exception"
+    OUT_OF_MEMORY = "out_of_memory"
+    SIGNAL = "signal"
+    TIMEOUT = "timeout"
+    LOST_WORKER = "lost_worker"
+    BAD_INPUT = "bad_input"
+    CANCELLED = "cancelled"
+    DEADLINE = "deadline"
+    MISMATCH = "mismatch"
+
+
+class Ref(Struct, frozen=True):
+    """Bytes by their SHA-256."""
+
+    digest: str
+    size: int
+
+
+class Resources(Struct, frozen=True, kw_only=True):
+    """What a task needs of a worker, or what a worker's machine has."""
+
+    cpus: int = 1
+    memory: int = 0
+    gpus: int = 0
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+class RetryPolicy(Struct, frozen=True, kw_only=True):
+    max_attempts: int = 3
+    backoff: float = 1.0
+    max_backoff: float = 60.0
+
+
+class JobSpec(Struct, frozen=True, kw_only=True):
+    """One submission, as the protos comment it field by field."""
+
+    kind: JobKind = JobKind.TRAIN
+    algorithm: str = ""
+    dataset: str = ""
+    target: str = ""
+    exclude_features: tuple[str, ...] = ()
+    hyperparameters: dict[str, Value] = field(default_factory=dict)
+    workers: int = 0
+    validation_split: float = 0.2
+    validation_dataset: str = ""
+    seed: int = 42
+    model_name: str = ""
+    resources: Resources = field(default_factory=Resources)
+    priority: int = 0
+    submitter: str = ""
+    deadline: float | None = None
+    task_timeout: float = 3600.0
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    model: str = ""
+    dataset_name: str = ""
+    ignore_known_results: bool = False
+    allow_mixed_numerics: bool = False
+
+
+class Resolved(Struct, frozen=True, kw_only=True):
+    """What the names in a spec stood for when it was submitted; journaled with it, so that they never change under it.
+
+    dataset, validation: an added dataset's manifest, then its blocks; empty where the job reads the source itself.
+    upload: bytes that came with the request (a process job's file, a predict job's rows).
+    model: the model's manifest, then its parts.
+    """
+
+    dataset: tuple[Ref, ...] = ()
+    validation: tuple[Ref, ...] = ()
+    upload: Ref | None = None
+    model: tuple[Ref, ...] = ()
+
+
+class Task(Struct, frozen=True, kw_only=True):
+    """An operator applied to parameters and to content-addressed inputs: a pure function, unless it says otherwise.
+
+    operator: `family.name@version`. params: plain values. inputs: in the operator's order. threads: what it computes
+    with, part of its key. pure: False where it reads something outside its inputs; it is then never reused or twinned.
+    """
+
+    operator: str
+    params: dict[str, Value] = field(default_factory=dict)
+    inputs: tuple[Ref, ...] = ()
+    threads: int = 1
+    pure: bool = True
+
+
+class TaskResult(Struct, frozen=True):
+    """What a task made: blobs in the operator's order, and a small summary that the plan and people read."""
+
+    outputs: tuple[Ref, ...] = ()
+    summary: dict[str, Value] = field(default_factory=dict)
+
+
+class Point(Struct, frozen=True, array_like=True):
+    """One point of a series; `step` is its place (member, boosting stage, round), never a time."""
+
+    series: str
+    step: int
+    value: float
+
+
+class LogLine(Struct, frozen=True, array_like=True):
+    time: float
+    stream: str
+    text: str
+
+
+class AttemptRecord(Struct, frozen=True, kw_only=True):
+    """One execution of a task, as its history keeps it."""
+
+    token: int
+    worker: str
+    assigned_at: float
+    duration: float | None = None
+    cause: Cause | None = None
+    message: str = ""
+    log_tail: tuple[str, ...] = ()
+
+
+class Failure(Struct, frozen=True, kw_only=True):
+    """Why a job failed. `code` is the gRPC status that fits; `reason` a stable name for programs."""
+
+    cause: Cause
+    reason: str
+    message: str
+    code: int
+    stage: str = ""
+    index: int = 0
+    attempts: tuple[AttemptRecord, ...] = ()
+
+
+class ModelContent(Struct, frozen=True, kw_only=True):
+    """What a train job's plan says of the model it made; the registry adds the version and the rest.
+
+    parts: the manifest first, then the blobs it names. sha256: of the manifest, which covers everything.
+    """
+
+    sha256: str
+    parts: tuple[Ref, ...]
+    features: tuple[str, ...]
+    target: str
+    classes: tuple[str, ...] = ()
+    dataset_digest: str = ""
+    environment: dict[str, str] = field(default_factory=dict)
+    metrics_on_training_rows: bool = False
+
+
+class DatasetContent(Struct, frozen=True, kw_only=True):
+    """What a process job's plan says of the dataset it made: its manifest, then its blocks, and the
+    manifest's figures as plain data."""
+
+    refs: tuple[Ref, ...]
+    rows: int
+    target: str
+    columns: list[dict[str, Value]]
+
+
+class JobResult(Struct, frozen=True, kw_only=True):
+    metrics: dict[str, float] = field(default_factory=dict)
+    missing_metrics: dict[str, str] = field(default_factory=dict)
+    model: ModelContent | None = None
+    dataset: DatasetContent | None = None
+    outputs: tuple[Ref, ...] = ()
+
+
+class FieldViolation(Struct, frozen=True):
+    """One bad field of a request: which (`spec.hyperparameters.n_estimators`), and what was expected."""
+
+    field: str
+    description: str

@@ -1,0 +1,146 @@
+"""What the orchestrator asks of a store of documents and of a store of objects.
+
+One contract each, kept by every backend and shown by the suites in `tensorfleet/testing`. Errors are those of
+`tensorfleet.errors`: Unavailable where the store cannot be reached, Deposed where the journal has moved on.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from tensorfleet.model import Ref
+
+MAX_RECORDS = 8 * 1024 * 1024
+"""Bytes of records in one journal entry, at most."""
+
+
+class Entry(Struct, frozen=True):
+    """One commit: the next number, the orchestrator's term, who wrote it, and the records as opaque bytes."""
+
+    number: int
+    term: int
+    writer: str
+    records: bytes
+
+
+class Write(Struct, frozen=True):
+    """One document of what people read and query, drawn from the journal.
+
+    document: plain JSON data without non-finite numbers; None deletes.
+    """
+
+    collection: str
+    id: str
+    document: dict[str, Any] | None
+
+
+class DocumentStore(Protocol):
+    """The journal, and the documents drawn from it. Collections are those of `stores/collections.py`."""
+
+    url: str
+
+    async def open(self) -> None:
+        """Connects and makes what is missing. A schema newer than this release knows is refused."""
+        ...
+
+    async def close(self) -> None: ...
+
+    async def commit(self, entry: Entry, writes: Sequence[Write]) -> None:
+        """Appends one entry, atomically and durably, then applies its writes.
+
+        Deposed where the number is taken by another writer; an entry that is already there, byte for byte and by this
+        writer, is accepted again. A document never goes back to an entry's number below the one it carries. When this
+        raises Unavailable, the entry may or may not be there: commit it again.
+        """
+        ...
+
+    async def projected(self) -> int:
+        """The number up to which every entry's writes have been applied; 0 where there is none."""
+        ...
+
+    async def project(self, number: int, writes: Sequence[Write]) -> None:
+        """Applies an entry's writes again, after a crash between the entry and its writes."""
+        ...
+
+    async def last_number(self) -> int:
+        """The journal's last number; 0 where it is empty."""
+        ...
+
+    async def read(self, after: int, limit: int = 1000) -> list[Entry]:
+        """Entries after a number, in order."""
+        ...
+
+    async def save_snapshot(self, number: int, state: bytes) -> None:
+        """Keeps the state as it was after an entry, and lets go of the entries up to it."""
+        ...
+
+    async def snapshot(self) -> tuple[int, bytes] | None:
+        """The last snapshot: its entry's number and the state."""
+        ...
+
+    async def get(self, collection: str, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """The documents there are, by id."""
+        ...
+
+    async def find(
+        self,
+        collection: str,
+        where: Mapping[str, Any] | None = None,
+        *,
+        above: tuple[str, Any] | None = None,
+        order: Sequence[str] = (),
+        skip: int = 0,
+        limit: int = 1000,
+    ) -> list[dict[str, Any]]:
+        """Documents whose fields equal all of `where`; a dot reaches into a document.
+
+        above: only those whose field is greater than a value. order: fields, with a `-` before one that descends.
+        """
+        ...
+
+    async def count(self, collection: str, where: Mapping[str, Any] | None = None) -> int: ...
+
+
+class ObjectStore(Protocol):
+    """Blobs by digest, and names on them."""
+
+    url: str
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def put(self, chunks: AsyncIterator[bytes], digest: str | None = None) -> Ref:
+        """Stores a blob durably; one that is there already has its age renewed.
+
+        CorruptArtifact where a digest is given and the bytes have another. Nothing of a failed put is left.
+        """
+        ...
+
+    async def put_many(self, blobs: Sequence[Sequence[bytes | memoryview]]) -> list[Ref]:
+        """Stores small blobs, each given as its buffers, in one go."""
+        ...
+
+    def get(self, digest: str, offset: int = 0) -> AsyncIterator[bytes]:
+        """A blob's bytes, in chunks of at most 1 MiB. NotFound; CorruptArtifact where the bytes are not its own."""
+        ...
+
+    async def size(self, digest: str) -> int | None:
+        """Bytes of a blob; None where there is none."""
+        ...
+
+    async def delete(self, digest: str) -> None: ...
+
+    def blobs(self) -> AsyncIterator[tuple[Ref, float]]:
+        """Every blob with its age in seconds."""
+        ...
+
+    def path(self, digest: str) -> Path | None:
+        """Where a blob can be mapped on this machine; None where the store is elsewhere."""
+        ...
+
+    async def name(self, name: str, digest: str | None) -> None:
+        """Puts a name such as `models/iris/v1/manifest` on a blob; None takes it away."""
+        ...
