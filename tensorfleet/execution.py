@@ -1,0 +1,54 @@
+"""Runs one operator: the one way for a worker's slot and for `--direct`.
+
+The rule: the same operator, parameters, inputs and threads leave the same files, wherever this runs. So threads are
+pinned here, and nowhere else.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from msgspec import Struct
+
+from tensorfleet import catalog
+from tensorfleet.model import Ref, Value
+from tensorfleet.operators import Context, Input, Output
+
+
+class Execution(Struct, frozen=True):
+    """What a task left: a file for each output, in the operator's order, and its summary."""
+
+    files: tuple[tuple[Ref, Path], ...]
+    summary: dict[str, Value]
+
+
+def execute(
+    operator: str,
+    params: Mapping[str, Value],
+    inputs: Sequence[Path],
+    threads: int,
+    report: Callable[[str, int, float], None],
+    out: Path,
+) -> Execution:
+    """Runs an operator by name and writes its outputs into the folder `out`, as files `0`, `1` and so on.
+
+    report: takes each point while the operator runs. Raises what the operator raises; BadInput for unusable data.
+    """
+    from threadpoolctl import threadpool_limits
+
+    run = catalog.operator(operator)
+    context = Context(params=params, inputs=[Input(path) for path in inputs], report=report, threads=threads)
+    with threadpool_limits(threads):
+        outcome = run(context)
+    out.mkdir(parents=True, exist_ok=True)
+    files = tuple((_written(output, out / str(index)), out / str(index)) for index, output in enumerate(outcome.outputs))
+    return Execution(files, dict(outcome.summary))
+
+
+def _written(output: Output, path: Path) -> Ref:
+    digest, size = hashlib.sha256(), 0
+    with path.open("wb") as file:
+        for buffer in output:
+            digest.update(buffer)
+            size += file.write(buffer)
+    return Ref(digest.hexdigest(), size)
