@@ -1,0 +1,1 @@
+"""Channels, servers, status mapping: what client and server programs share of gRPC."""
