@@ -1,0 +1,61 @@
+"""The collections that people read and query, and the fields each is looked up by, declared once for every backend.
+
+The rule: what is listed here makes look-ups fast and never changes an answer; any field can be queried.
+"""
+
+from types import MappingProxyType
+
+from msgspec import Struct
+
+
+class Collection(Struct, frozen=True):
+    """Documents of one kind.
+
+    indexes: each a row of fields, in the order in which they are looked up and sorted; a dot reaches into a document.
+    """
+
+    name: str
+    indexes: tuple[tuple[str, ...], ...] = ()
+
+
+def _each(*fields: str, then: str) -> tuple[tuple[str, ...], ...]:
+    """An index for each of the fields alone, sorted by another within it."""
+    return tuple((field, then) for field in fields)
+
+
+_ALL = (
+    Collection(
+        "jobs",
+        (
+            ("request_id",),
+            ("created_at",),
+            *_each("state", "kind", "algorithm", "dataset", "submitter", "model_name", then="created_at"),
+        ),
+    ),
+    Collection("tasks", (("job_id", "stage", "index"),)),
+    Collection("events", (("job_id", "number"),)),
+    Collection("metrics", (("job_id",),)),
+    Collection(
+        "models",
+        (
+            ("name", "version"),
+            ("created_at",),
+            *_each("algorithm", "dataset", then="created_at"),
+            ("metrics.accuracy",),
+        ),
+    ),
+    Collection("datasets", (("name",),)),
+    Collection("aliases", (("name",),)),
+    Collection("results"),
+    Collection("workers"),
+)
+
+COLLECTIONS = MappingProxyType({collection.name: collection for collection in _ALL})
+
+
+def collection_named(name: str) -> Collection:
+    """The collection of a name. ValueError where there is none."""
+    found = COLLECTIONS.get(name)
+    if found is None:
+        raise ValueError(f"there is no collection {name!r}; there are {', '.join(COLLECTIONS)}")
+    return found

@@ -1,0 +1,311 @@
+"""Objects as files in a directory: `cas/sha256/ab/<digest>`, and names as relative links to them.
+
+The rule: a file under its digest is whole. Bytes are written and synced elsewhere in the directory, moved to their
+place in one step, and the move is synced before `put` returns; then nothing changes them but `delete`.
+"""
+
+import hashlib
+import os
+import re
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import quote, unquote, urlsplit
+
+from tensorfleet.errors import AlreadyExists, CorruptArtifact, InvalidRequest, NotFound, Unavailable
+from tensorfleet.model import FieldViolation, Ref
+from tensorfleet.stores.threads import in_thread
+
+CHUNK = 1024 * 1024
+FORGOTTEN_SECONDS = 24 * 3600.0
+"""A temporary file this old belongs to a put that died."""
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def from_url(url: str) -> "DirectoryObjects":
+    """The store of a URL such as `file:///var/lib/fleet/objects`."""
+    parts = urlsplit(url)
+    if parts.netloc or len(parts.path) < 2:
+        raise ValueError(f"{url} names no directory; write file:// and then its absolute path")
+    return DirectoryObjects(Path(unquote(parts.path)))
+
+
+class DirectoryObjects:
+    """An `ObjectStore` in a directory."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self.url = f"file://{quote(str(self.root))}"
+        self._blobs = self.root / "cas" / "sha256"
+        self._unfinished = self.root / "tmp"
+
+    async def open(self) -> None:
+        await in_thread(self._prepare)
+
+    async def close(self) -> None:
+        """Nothing is held between calls."""
+
+    async def put(self, chunks: AsyncIterator[bytes], digest: str | None = None) -> Ref:
+        incoming = await in_thread(_Incoming, self._unfinished)
+        try:
+            async for piece in _gathered(chunks):
+                await in_thread(incoming.write, piece)
+            return await in_thread(self._finish, incoming, digest)
+        finally:
+            await in_thread(incoming.discard)
+
+    async def put_many(self, blobs: Sequence[Sequence[bytes | memoryview]]) -> list[Ref]:
+        return await in_thread(self._put_many, blobs) if blobs else []
+
+    async def get(self, digest: str, offset: int = 0) -> AsyncIterator[bytes]:
+        """As the contract says. Bytes are checked where all of them are read; from an offset on they cannot be.
+
+        The last chunk is held back until the digest is known to be right.
+        """
+        if offset < 0:
+            raise InvalidRequest([FieldViolation("offset", "expected 0 or more")])
+        file, left = await in_thread(self._open_blob, digest, offset)
+        seen = hashlib.sha256() if offset == 0 else None
+        try:
+            while True:
+                chunk = await in_thread(_read, file, seen)
+                left -= len(chunk)
+                if seen is not None and (left <= 0 or not chunk) and seen.hexdigest() != digest:
+                    raise CorruptArtifact(f"The blob in {file.name} is damaged: its bytes have another digest.")
+                if chunk:
+                    yield chunk
+                if left <= 0 or not chunk:
+                    return
+        finally:
+            file.close()
+
+    async def size(self, digest: str) -> int | None:
+        return await in_thread(self._size, digest)
+
+    async def delete(self, digest: str) -> None:
+        await in_thread(self._delete, digest)
+
+    async def blobs(self) -> AsyncIterator[tuple[Ref, float]]:
+        for directory in await in_thread(self._directories):
+            for found in await in_thread(_listed, directory):
+                yield found
+
+    def path(self, digest: str) -> Path | None:
+        """Where a blob is; None where there is none."""
+        path = self._place(digest)
+        return path if path is not None and path.exists() else None
+
+    async def name(self, name: str, digest: str | None) -> None:
+        link = self.root.joinpath(*_parts(name))
+        if digest is None:
+            await in_thread(self._unname, link)
+        else:
+            await in_thread(self._link, name, link, digest)
+
+    def _prepare(self) -> None:
+        with _disk(self.root):
+            for directory in (self._blobs, self._unfinished):
+                directory.mkdir(parents=True, exist_ok=True)
+            for directory in (self._blobs, self._blobs.parent, self.root, self.root.parent):
+                _sync(directory)
+            oldest = time.time() - FORGOTTEN_SECONDS
+            for path in self._unfinished.iterdir():
+                if path.lstat().st_mtime < oldest:
+                    path.unlink(missing_ok=True)
+
+    def _place(self, digest: str) -> Path | None:
+        # What is no digest is nowhere: no text from outside becomes part of a path.
+        return self._blobs / digest[:2] / digest if _DIGEST.fullmatch(digest) else None
+
+    def _put_many(self, blobs: Sequence[Sequence[bytes | memoryview]]) -> list[Ref]:
+        refs = []
+        for buffers in blobs:
+            incoming = _Incoming(self._unfinished)
+            try:
+                for buffer in buffers:
+                    incoming.write(buffer)
+                refs.append(self._finish(incoming, None))
+            finally:
+                incoming.discard()
+        return refs
+
+    def _finish(self, incoming: "_Incoming", digest: str | None) -> Ref:
+        ref = incoming.ref()
+        if digest is not None and ref.digest != digest:
+            raise CorruptArtifact(f"The bytes have the digest {ref.digest}, and {digest!r} was expected.")
+        place = self._blobs / ref.digest[:2] / ref.digest
+        with _disk(place):
+            if not _renewed(place, ref.size):
+                incoming.move(place)
+            # Also where the blob was there: who brought it may not have come to this yet.
+            _sync(place.parent)
+        return ref
+
+    def _open_blob(self, digest: str, offset: int) -> tuple[BinaryIO, int]:
+        """The blob's file, at the offset, and how many bytes are left."""
+        place = self._place(digest)
+        if place is None:
+            raise NotFound(f"There is no blob {digest!r}: a digest is 64 hexadecimal digits.")
+        with _disk(place):
+            try:
+                file = place.open("rb", buffering=0)
+            except FileNotFoundError:
+                raise NotFound(f"There is no blob {digest}.") from None
+            file.seek(offset)
+            return file, max(os.fstat(file.fileno()).st_size - offset, 0)
+
+    def _size(self, digest: str) -> int | None:
+        place = self._place(digest)
+        with _disk(self.root):
+            try:
+                return place.stat().st_size if place is not None else None
+            except FileNotFoundError:
+                return None
+
+    def _delete(self, digest: str) -> None:
+        place = self._place(digest)
+        if place is not None:
+            with _disk(place):
+                place.unlink(missing_ok=True)
+
+    def _directories(self) -> list[Path]:
+        with _disk(self._blobs):
+            return sorted(self._blobs.iterdir())
+
+    def _link(self, name: str, link: Path, digest: str) -> None:
+        place = self._place(digest)
+        if place is None or not place.exists():
+            raise NotFound(f"There is no blob {digest!r} to name {name}.")
+        draft = self._unfinished / f"name-{os.urandom(8).hex()}"
+        with _disk(link):
+            draft.symlink_to(os.path.relpath(place, link.parent))
+            try:
+                link.parent.mkdir(parents=True, exist_ok=True)
+                draft.replace(link)
+            except (FileExistsError, NotADirectoryError, IsADirectoryError):
+                raise AlreadyExists(f"{name} cannot be a name: one name cannot be the beginning of another.") from None
+            finally:
+                draft.unlink(missing_ok=True)
+            _sync(link.parent)
+
+    def _unname(self, link: Path) -> None:
+        with _disk(link):
+            if link.is_symlink():
+                link.unlink(missing_ok=True)
+            for directory in link.parents:
+                if directory == self.root or not directory.is_dir() or any(directory.iterdir()):
+                    return
+                directory.rmdir()
+
+
+class _Incoming:
+    """Bytes on their way in: hashed while they are written."""
+
+    def __init__(self, directory: Path) -> None:
+        with _disk(directory):
+            descriptor, name = tempfile.mkstemp(dir=directory)
+        self._file = os.fdopen(descriptor, "wb", buffering=0)
+        self._path = Path(name)
+        self._moved = False
+        self._hash = hashlib.sha256()
+        self._size = 0
+
+    def write(self, data: bytes | memoryview) -> None:
+        view = memoryview(data).cast("B")
+        self._hash.update(view)
+        self._size += len(view)
+        with _disk(self._path):
+            while view:
+                view = view[self._file.write(view) :]
+
+    def ref(self) -> Ref:
+        return Ref(self._hash.hexdigest(), self._size)
+
+    def move(self, place: Path) -> None:
+        """Makes the bytes durable and puts them into their place, read-only."""
+        os.fchmod(self._file.fileno(), 0o444)
+        os.fsync(self._file.fileno())
+        if not place.parent.exists():
+            place.parent.mkdir(exist_ok=True)
+            _sync(place.parent.parent)
+        self._path.replace(place)
+        self._moved = True
+
+    def discard(self) -> None:
+        self._file.close()
+        if not self._moved:
+            self._path.unlink(missing_ok=True)
+
+
+async def _gathered(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same bytes in pieces of about a chunk, so that many small ones cost few hops to a thread."""
+    held: list[bytes] = []
+    size = 0
+    async for chunk in chunks:
+        held.append(chunk)
+        size += len(chunk)
+        if size >= CHUNK:
+            yield b"".join(held)
+            held, size = [], 0
+    if held:
+        yield b"".join(held)
+
+
+@contextmanager
+def _disk(path: Path) -> Iterator[None]:
+    """Disk full, no permission, a broken disk: said of the path, as Unavailable."""
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(f"{path} cannot be used now: {error.strerror or error}.") from error
+
+
+def _renewed(place: Path, size: int) -> bool:
+    """Renews a blob's age. False where there is none, or one that was cut short and must be replaced."""
+    try:
+        os.utime(place)
+        return place.stat().st_size == size
+    except FileNotFoundError:
+        return False
+
+
+def _read(file: BinaryIO, seen: "hashlib._Hash | None") -> bytes:
+    with _disk(Path(file.name)):
+        chunk = file.read(CHUNK)
+    if seen is not None:
+        seen.update(chunk)
+    return chunk
+
+
+def _listed(directory: Path) -> list[tuple[Ref, float]]:
+    found, now = [], time.time()
+    with _disk(directory), os.scandir(directory) as files:
+        for file in files:
+            try:
+                status = file.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue  # deleted since
+            if _DIGEST.fullmatch(file.name):
+                found.append((Ref(file.name, status.st_size), max(now - status.st_mtime, 0.0)))
+    return found
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _parts(name: str) -> list[str]:
+    """A name's parts. InvalidRequest for one that could lead out of its place, or into the blobs."""
+    parts = name.split("/")
+    bad = any(part in ("", ".", "..") or "\0" in part or "\\" in part or len(part.encode()) > 255 for part in parts)
+    if bad or len(parts) < 2 or parts[0] in ("cas", "tmp"):
+        raise InvalidRequest([FieldViolation("name", f"expected a name such as models/iris/v1/manifest, not {name!r}")])
+    return parts

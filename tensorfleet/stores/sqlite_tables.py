@@ -1,0 +1,194 @@
+"""Documents as rows of SQLite: a table a collection, and the statements that write and query it.
+
+The rule: values travel as parameters, and only names that were checked become part of a statement. Every function
+takes a connection and leaves transactions to its caller.
+"""
+
+import json
+import re
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from tensorfleet.stores.collections import COLLECTIONS, collection_named
+from tensorfleet.stores.contract import Write
+
+_FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z_][A-Za-z0-9_-]*)*")
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"), check_circular=False)
+
+# A deletion leaves its number behind until a snapshot passes it, so that an older entry that is projected late does
+# not bring the document back.
+_TOMBSTONES = """
+CREATE TABLE IF NOT EXISTS tombstones (
+    collection TEXT NOT NULL, id TEXT NOT NULL, number INTEGER NOT NULL, PRIMARY KEY (collection, id)
+) WITHOUT ROWID
+"""
+
+
+def make_tables(connection: sqlite3.Connection) -> None:
+    """Makes what is missing of the tables and indexes, and drops indexes that are declared no more."""
+    connection.execute(_TOMBSTONES)
+    wanted: dict[str, str] = {}
+    for collection in COLLECTIONS.values():
+        connection.execute(
+            f'CREATE TABLE IF NOT EXISTS "{collection.name}" '
+            "(id TEXT PRIMARY KEY NOT NULL, number INTEGER NOT NULL, document TEXT NOT NULL)"
+        )
+        for fields in collection.indexes:
+            name = f"{collection.name}:{'+'.join(fields)}"
+            columns = ", ".join([*map(_expression, fields), "id"])
+            wanted[name] = f'CREATE INDEX "{name}" ON "{collection.name}" ({columns})'
+    there = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'index' AND sql > ''")}
+    for name in there - wanted.keys():
+        connection.execute(f'DROP INDEX "{name}"')
+    for name in wanted.keys() - there:
+        connection.execute(wanted[name])
+
+
+Batch = dict[str, list[tuple[str, str | None]]]
+"""Writes by collection: id and the document's JSON, None where it is deleted."""
+
+
+def batch(writes: Sequence[Write]) -> Batch:
+    """Checks and encodes an entry's writes; where one document is written twice, the last counts.
+
+    ValueError for an unknown collection and for what JSON cannot hold.
+    """
+    last = {(write.collection, write.id): write.document for write in writes}
+    rows: Batch = {}
+    for (collection, document_id), document in last.items():
+        if collection not in rows:
+            rows[collection_named(collection).name] = []
+        rows[collection].append(
+            (document_id, None if document is None else _encoded(collection, document_id, document))
+        )
+    return rows
+
+
+def apply(connection: sqlite3.Connection, number: int, rows: Batch) -> None:
+    """Writes an entry's documents; one that carries a later entry's number stays as it is."""
+    for collection, items in rows.items():
+        gone = [document_id for document_id, document in items if document is None]
+        if gone:
+            _delete(connection, collection, number, gone)
+        _upsert(connection, collection, number, [item for item in items if item[1] is not None])
+
+
+def _upsert(connection: sqlite3.Connection, collection: str, number: int, items: Sequence[tuple[str, Any]]) -> None:
+    connection.executemany(
+        f'INSERT INTO "{collection}" (id, number, document) SELECT ?1, ?2, ?3 WHERE NOT EXISTS '
+        "(SELECT 1 FROM tombstones WHERE collection = ?4 AND id = ?1 AND number > ?2) "
+        "ON CONFLICT (id) DO UPDATE SET number = excluded.number, document = excluded.document "
+        "WHERE excluded.number >= number",
+        [(document_id, number, document, collection) for document_id, document in items],
+    )
+
+
+def _delete(connection: sqlite3.Connection, collection: str, number: int, ids: Sequence[str]) -> None:
+    connection.executemany(
+        "INSERT INTO tombstones (collection, id, number) VALUES (?, ?, ?) "
+        "ON CONFLICT DO UPDATE SET number = excluded.number WHERE excluded.number > number",
+        [(collection, document_id, number) for document_id in ids],
+    )
+    connection.executemany(
+        f'DELETE FROM "{collection}" WHERE id = ? AND number <= ?', [(document_id, number) for document_id in ids]
+    )
+
+
+def forget_deletions(connection: sqlite3.Connection, number: int) -> None:
+    """Lets go of the traces of deletions up to an entry that can no longer be projected."""
+    connection.execute("DELETE FROM tombstones WHERE number <= ?", (number,))
+
+
+def get(connection: sqlite3.Connection, collection: str, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+    table = collection_named(collection).name
+    rows = connection.execute(
+        f'SELECT id, document FROM "{table}" WHERE id IN (SELECT value FROM json_each(?))', (json.dumps(list(ids)),)
+    )
+    return {document_id: json.loads(document) for document_id, document in rows}
+
+
+def find(
+    connection: sqlite3.Connection,
+    collection: str,
+    where: Mapping[str, Any],
+    above: tuple[str, Any] | None,
+    order: Sequence[str],
+    skip: int,
+    limit: int,
+) -> list[dict[str, Any]]:
+    if skip < 0 or limit < 0:
+        raise ValueError(f"skip and limit are counts, not {skip} and {limit}")
+    statement, values = find_statement(collection, where, above, order)
+    return [json.loads(document) for (document,) in connection.execute(statement, [*values, limit, skip])]
+
+
+def find_statement(
+    collection: str, where: Mapping[str, Any], above: tuple[str, Any] | None, order: Sequence[str]
+) -> tuple[str, list[Any]]:
+    """The query and its values, to which limit and skip are still to be added."""
+    condition, values = _condition(where, above)
+    return (
+        f'SELECT document FROM "{collection_named(collection).name}" WHERE {condition} '
+        f"ORDER BY {_order(order)} LIMIT ? OFFSET ?"
+    ), values
+
+
+def count(connection: sqlite3.Connection, collection: str, where: Mapping[str, Any]) -> int:
+    condition, values = _condition(where, None)
+    table = collection_named(collection).name
+    row = connection.execute(f'SELECT count(*) FROM "{table}" WHERE {condition}', values).fetchone()
+    return int(row[0])
+
+
+def _encoded(collection: str, document_id: str, document: dict[str, Any]) -> str:
+    try:
+        return _ENCODER.encode(document)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"document {document_id!r} of {collection} is not plain JSON data: {error}") from error
+
+
+def _path(field: str) -> str:
+    if not _FIELD.fullmatch(field):
+        raise ValueError(f"{field!r} is not the name of a field")
+    return f"'$.{field}'"
+
+
+def _expression(field: str) -> str:
+    # The same text as in the index, or SQLite would not see that the index serves it.
+    return "id" if field == "id" else f"json_extract(document, {_path(field)})"
+
+
+def _condition(where: Mapping[str, Any], above: tuple[str, Any] | None) -> tuple[str, list[Any]]:
+    terms, values = ["1"], []
+    for field, value in where.items():
+        terms.append(_equals(field, value))
+        if value is not None:
+            values.append(value)
+    if above is not None:
+        field, value = above
+        terms.append(f"{_expression(field)} > ?")
+        values.append(value)
+        if not isinstance(value, str):
+            terms.append(f"{_expression(field)} < ''")  # SQLite sorts any text after any number
+    return " AND ".join(terms), values
+
+
+def _equals(field: str, value: Any) -> str:
+    if value is None:
+        return f"{_expression(field)} IS NULL"
+    if not isinstance(value, bool | int | float | str):
+        raise ValueError(f"{field} can be compared with a plain value, not with a {type(value).__name__}")
+    if field == "id" or isinstance(value, str) or value not in (0, 1):
+        return f"{_expression(field)} = ?"
+    # SQLite gives flags out as 1 and 0: their type tells them from the numbers.
+    flags = f"json_type(document, {_path(field)}) IN ('true', 'false')"
+    return f"{_expression(field)} = ? AND {flags if isinstance(value, bool) else 'NOT ' + flags}"
+
+
+def _order(order: Sequence[str]) -> str:
+    """Ties go by id, in the direction of the last field, as the indexes have them."""
+    terms = [(field.removeprefix("-"), " DESC" if field.startswith("-") else "") for field in order]
+    if all(field != "id" for field, _ in terms):
+        terms.append(("id", terms[-1][1] if terms else ""))
+    return ", ".join(_expression(field) + direction for field, direction in terms)
