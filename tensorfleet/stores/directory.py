@@ -9,10 +9,11 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
 from tensorfleet.errors import AlreadyExists, CorruptArtifact, InvalidRequest, NotFound, Unavailable
@@ -20,8 +21,12 @@ from tensorfleet.model import FieldViolation, Ref
 from tensorfleet.stores.threads import in_thread
 
 CHUNK = 1024 * 1024
+OPEN_AT_ONCE = 128
+"""Files that one `put_many` holds open, at most."""
 FORGOTTEN_SECONDS = 24 * 3600.0
 """A temporary file this old belongs to a put that died."""
+
+_T = TypeVar("_T")
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -42,12 +47,13 @@ class DirectoryObjects:
         self.url = f"file://{quote(str(self.root))}"
         self._blobs = self.root / "cas" / "sha256"
         self._unfinished = self.root / "tmp"
+        self._syncing = ThreadPoolExecutor(8, thread_name_prefix="objects-sync")
 
     async def open(self) -> None:
         await in_thread(self._prepare)
 
     async def close(self) -> None:
-        """Nothing is held between calls."""
+        self._syncing.shutdown(wait=False)
 
     async def put(self, chunks: AsyncIterator[bytes], digest: str | None = None) -> Ref:
         incoming = await in_thread(_Incoming, self._unfinished)
@@ -59,7 +65,10 @@ class DirectoryObjects:
             await in_thread(incoming.discard)
 
     async def put_many(self, blobs: Sequence[Sequence[bytes | memoryview]]) -> list[Ref]:
-        return await in_thread(self._put_many, blobs) if blobs else []
+        refs = []
+        for start in range(0, len(blobs), OPEN_AT_ONCE):
+            refs += await in_thread(self._put_many, blobs[start : start + OPEN_AT_ONCE])
+        return refs
 
     async def get(self, digest: str, offset: int = 0) -> AsyncIterator[bytes]:
         """As the contract says. Bytes are checked where all of them are read; from an offset on they cannot be.
@@ -110,6 +119,9 @@ class DirectoryObjects:
         with _disk(self.root):
             for directory in (self._blobs, self._unfinished):
                 directory.mkdir(parents=True, exist_ok=True)
+            if len(list(self._blobs.iterdir())) < 256:
+                for number in range(256):
+                    (self._blobs / f"{number:02x}").mkdir(exist_ok=True)
             for directory in (self._blobs, self._blobs.parent, self.root, self.root.parent):
                 _sync(directory)
             oldest = time.time() - FORGOTTEN_SECONDS
@@ -122,28 +134,43 @@ class DirectoryObjects:
         return self._blobs / digest[:2] / digest if _DIGEST.fullmatch(digest) else None
 
     def _put_many(self, blobs: Sequence[Sequence[bytes | memoryview]]) -> list[Ref]:
-        refs = []
-        for buffers in blobs:
-            incoming = _Incoming(self._unfinished)
-            try:
+        with ExitStack() as stack:
+            incoming = []
+            for buffers in blobs:
+                incoming.append(_Incoming(self._unfinished))
+                stack.callback(incoming[-1].discard)
                 for buffer in buffers:
-                    incoming.write(buffer)
-                refs.append(self._finish(incoming, None))
-            finally:
-                incoming.discard()
-        return refs
+                    incoming[-1].write(buffer)
+            return self._settle(incoming)
 
     def _finish(self, incoming: "_Incoming", digest: str | None) -> Ref:
         ref = incoming.ref()
         if digest is not None and ref.digest != digest:
             raise CorruptArtifact(f"The bytes have the digest {ref.digest}, and {digest!r} was expected.")
-        place = self._blobs / ref.digest[:2] / ref.digest
-        with _disk(place):
-            if not _renewed(place, ref.size):
-                incoming.move(place)
-            # Also where the blob was there: who brought it may not have come to this yet.
-            _sync(place.parent)
-        return ref
+        return self._settle([incoming])[0]
+
+    def _settle(self, incoming: Sequence["_Incoming"]) -> list[Ref]:
+        """Makes bytes durable and puts them into their places; syncs that go on at once share their cost."""
+        refs = [item.ref() for item in incoming]
+        places = [self._blobs / ref.digest[:2] / ref.digest for ref in refs]
+        with _disk(self.root):
+            new = {
+                place: item
+                for place, item, ref in zip(places, incoming, refs, strict=True)
+                if not _renewed(place, ref.size)
+            }
+            self._at_once(_Incoming.sync, list(new.values()))
+            for place, item in new.items():
+                item.move(place)
+            # Also where a blob was there already: who brought it may not have come to this yet.
+            self._at_once(_sync, list({place.parent for place in places}))
+        return refs
+
+    def _at_once(self, sync: Callable[[_T], None], things: Sequence[_T]) -> None:
+        if len(things) == 1:
+            sync(things[0])
+        else:
+            list(self._syncing.map(sync, things))
 
     def _open_blob(self, digest: str, offset: int) -> tuple[BinaryIO, int]:
         """The blob's file, at the offset, and how many bytes are left."""
@@ -225,13 +252,11 @@ class _Incoming:
     def ref(self) -> Ref:
         return Ref(self._hash.hexdigest(), self._size)
 
-    def move(self, place: Path) -> None:
-        """Makes the bytes durable and puts them into their place, read-only."""
+    def sync(self) -> None:
         os.fchmod(self._file.fileno(), 0o444)
         os.fsync(self._file.fileno())
-        if not place.parent.exists():
-            place.parent.mkdir(exist_ok=True)
-            _sync(place.parent.parent)
+
+    def move(self, place: Path) -> None:
         self._path.replace(place)
         self._moved = True
 
