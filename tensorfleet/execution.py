@@ -41,11 +41,12 @@ def execute(
     with threadpool_limits(threads):
         outcome = run(context)
     out.mkdir(parents=True, exist_ok=True)
-    files = tuple((_written(output, out / str(index)), out / str(index)) for index, output in enumerate(outcome.outputs))
+    files = tuple((written(output, out / str(index)), out / str(index)) for index, output in enumerate(outcome.outputs))
     return Execution(files, dict(outcome.summary))
 
 
-def _written(output: Output, path: Path) -> Ref:
+def written(output: Output, path: Path) -> Ref:
+    """Writes an output to a file; its digest and size."""
     digest, size = hashlib.sha256(), 0
     with path.open("wb") as file:
         for buffer in output:

@@ -1,0 +1,60 @@
+"""What an algorithm is: its name, its parameters, scikit-learn's class that it equals, and how it spreads over workers.
+
+The rule: this is data. A plan reads it to lay out tasks; operators read it to build the estimator.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TypeAlias
+
+from msgspec import Struct
+
+from tensorfleet.algorithms.parameters import Parameter
+from tensorfleet.model import Value
+
+Goal: TypeAlias = Literal["classification", "regression"]
+
+Complete: TypeAlias = Callable[[Any, Any, Any, int, dict[str, list[Any]] | None], None]
+"""`complete(estimator, X, y, count, members)` gives an unfitted ensemble all that scikit-learn's fit would, save the
+members themselves; these are given where `needs_members` says so."""
+
+
+class Members(Struct, frozen=True, kw_only=True):
+    """How an ensemble spreads: in aligned ranges of its members.
+
+    size: members of a range; a constant of the family, so that more members never redraw earlier ones. count: the
+    parameter that tells how many there are. apart: parameters that leave a range's members as they are. attributes:
+    the fitted lists that hold the members. complete: see Complete. needs_members: whether it needs them, by parameters.
+    """
+
+    size: int
+    complete: Complete
+    attributes: tuple[str, ...] = ("estimators_",)
+    count: str = "n_estimators"
+    apart: frozenset[str] = frozenset({"n_estimators", "n_jobs", "verbose", "warm_start", "oob_score"})
+    needs_members: Callable[[Mapping[str, Value]], bool] = lambda parameters: bool(parameters.get("oob_score"))
+
+
+class Algorithm(Struct, frozen=True, kw_only=True):
+    """An algorithm that jobs can name.
+
+    estimator: the qualified name of scikit-learn's class. display: for people, as in a model's display name. operator:
+    fits a range of members, or the whole. scale: whether numbers are standardised before it. members: None where one
+    task fits the whole.
+    """
+
+    name: str
+    estimator: str
+    goal: Goal
+    display: str
+    operator: str
+    parameters: Mapping[str, Parameter]
+    aliases: tuple[str, ...] = ()
+    scale: bool = False
+    members: Members | None = None
+
+    @property
+    def way(self) -> Literal["members", "whole"]:
+        return "whole" if self.members is None else "members"
+
+    def defaults(self) -> dict[str, Value]:
+        return {name: parameter.default for name, parameter in self.parameters.items()}

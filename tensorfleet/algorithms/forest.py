@@ -1,0 +1,114 @@
+"""Forests of trees, spread by ranges of trees: random_forest and extra_trees, and their regressors.
+
+The rule: the forest equals scikit-learn's own, tree for tree. Source: `sklearn.ensemble._forest.BaseForest.fit`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from tensorfleet.algorithms import members
+from tensorfleet.algorithms.algorithm import Algorithm, Goal, Members
+from tensorfleet.algorithms.common import (
+    CCP_ALPHA,
+    CLASSIFIER_CRITERION,
+    FLAG,
+    MAX_DEPTH,
+    MAX_FEATURES,
+    MAX_LEAF_NODES,
+    MIN_IMPURITY_DECREASE,
+    MIN_SAMPLES_LEAF,
+    MIN_SAMPLES_SPLIT,
+    MIN_WEIGHT_FRACTION_LEAF,
+    MONOTONIC_CST,
+    N_ESTIMATORS,
+    N_JOBS,
+    NULL,
+    OFF,
+    POSITIVE,
+    RANDOM_STATE,
+    REGRESSOR_CRITERION,
+    VERBOSE,
+    WEIGHTS,
+)
+from tensorfleet.algorithms.parameters import Choice, Integer, Parameter, one_of
+from tensorfleet.operators import Context, Operator, Outcome
+
+RANGE = 8
+"""Trees of a range: few enough that 100 trees keep many workers busy, enough that a range outweighs its overhead."""
+
+
+def fit(context: Context) -> Outcome:
+    """Grows one range of trees; see `members.fit_range`."""
+    algorithm = _BY_NAME[str(context.params["algorithm"])]
+    predict = _probabilities if algorithm.goal == "classification" else _values
+    return members.fit_range(context, algorithm, predict, _single)
+
+
+def complete(forest: Any, X: Any, y: Any, count: int, grown: dict[str, list[Any]] | None) -> None:
+    """All that scikit-learn's fit sets besides the trees, by its own code; with the trees, also the out-of-bag score."""
+    warm, forest.warm_start = forest.warm_start, True
+    forest.estimators_ = [None] * count if grown is None else grown["estimators_"]
+    members.quietly_fitted(forest, X, y)
+    forest.warm_start = warm
+
+
+def _single(X: Any) -> Any:
+    import numpy as np
+
+    return np.ascontiguousarray(X, dtype=np.float32)
+
+
+def _probabilities(forest: Any, member: int, X: Any) -> Any:
+    return forest.estimators_[member].predict_proba(X, check_input=False)
+
+
+def _values(forest: Any, member: int, X: Any) -> Any:
+    return forest.estimators_[member].predict(X, check_input=False)
+
+
+def _parameters(goal: Goal, bootstrap: bool) -> dict[str, Parameter]:
+    classifies = goal == "classification"
+    weights = Parameter(one_of(Choice(("balanced", "balanced_subsample")), WEIGHTS, NULL), None)
+    return {
+        "n_estimators": N_ESTIMATORS,
+        "criterion": CLASSIFIER_CRITERION if classifies else REGRESSOR_CRITERION,
+        "max_depth": MAX_DEPTH,
+        "min_samples_split": MIN_SAMPLES_SPLIT,
+        "min_samples_leaf": MIN_SAMPLES_LEAF,
+        "min_weight_fraction_leaf": MIN_WEIGHT_FRACTION_LEAF,
+        "max_features": Parameter(MAX_FEATURES, "sqrt" if classifies else 1.0),
+        "max_leaf_nodes": MAX_LEAF_NODES,
+        "min_impurity_decrease": MIN_IMPURITY_DECREASE,
+        "bootstrap": Parameter(FLAG, bootstrap),
+        "oob_score": OFF,
+        "n_jobs": N_JOBS,
+        "random_state": RANDOM_STATE,
+        "verbose": VERBOSE,
+        "warm_start": OFF,
+        **({"class_weight": weights} if classifies else {}),
+        "ccp_alpha": CCP_ALPHA,
+        "max_samples": Parameter(one_of(NULL, POSITIVE, Integer(1)), None),
+        "monotonic_cst": MONOTONIC_CST,
+    }
+
+
+def _pair(name: str, display: str, bootstrap: bool) -> tuple[Algorithm, Algorithm]:
+    spread = Members(size=RANGE, complete=complete)
+    make: Callable[..., Algorithm] = lambda goal, suffix, **names: Algorithm(  # noqa: E731
+        estimator=f"sklearn.ensemble.{display}{suffix}",
+        goal=goal,
+        display=display,
+        operator="forest.fit@1",
+        parameters=_parameters(goal, bootstrap),
+        members=spread,
+        **names,
+    )
+    return (
+        make("classification", "Classifier", name=name, aliases=(f"{name}_classifier",)),
+        make("regression", "Regressor", name=f"{name}_regressor"),
+    )
+
+
+ALGORITHMS = (*_pair("random_forest", "RandomForest", True), *_pair("extra_trees", "ExtraTrees", False))
+OPERATORS: dict[str, Operator] = {"forest.fit@1": fit}
+_BY_NAME = {algorithm.name: algorithm for algorithm in ALGORITHMS}

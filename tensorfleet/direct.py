@@ -1,0 +1,96 @@
+"""Runs a job's plan in this process alone, with no fleet: the same tasks, operators and threads, so the same model.
+
+The rule: what is left on disk is what a fleet would leave, objects by digest in `cas/sha256/ab/<digest>`.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from msgspec import Struct
+
+from tensorfleet.execution import execute, written
+from tensorfleet.kinds import plan_for
+from tensorfleet.model import JobResult, JobSpec, Point, Ref, Resolved, Task, TaskResult
+from tensorfleet.operators import Output
+from tensorfleet.plan import Done, Stage, StageResults
+
+Report = Callable[[str, int, Point], None]
+"""`report(stage, index, point)` takes each point as it comes."""
+
+
+class DirectResult(Struct, frozen=True):
+    """How a job ended that ran in this process: its result, tasks in all, and the folder that holds the objects."""
+
+    result: JobResult
+    tasks: int
+    objects: Path
+
+    def path(self, ref: Ref) -> Path:
+        """Where a blob is."""
+        return object_path(self.objects, ref.digest)
+
+
+def object_path(objects: Path, digest: str) -> Path:
+    """Where a blob is under a folder of objects."""
+    return objects / "cas" / "sha256" / digest[:2] / digest
+
+
+def run(
+    spec: JobSpec,
+    resolved: Resolved | None = None,
+    *,
+    objects: Path,
+    done: Sequence[StageResults] = (),
+    report: Report = lambda stage, index, point: None,
+    finished: Callable[[str, int, TaskResult], None] = lambda stage, index, result: None,
+) -> DirectResult:
+    """Runs a job to its end, one task after another.
+
+    spec: validated, with its defaults filled in. resolved: blobs that must be in `objects` already. done: stages that need
+    not run, since their results are there. Raises what an operator raises; BadInput for data that cannot be used.
+    """
+    plan, resolved, stages, tasks = plan_for(spec), resolved or Resolved(), list(done), 0
+    while not isinstance(step := plan.next_stage(spec, resolved, stages), Done):
+        stages.append(StageResults(step.name, _stage(step, objects, report, finished)))
+        tasks += step.count
+    return DirectResult(step.result, tasks, objects)
+
+
+def keep(objects: Path, buffers: Output) -> Ref:
+    """Puts a blob into a folder of objects."""
+    objects.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=objects, prefix="keep-") as folder:
+        ref = written(buffers, Path(folder) / "0")
+        _moved(objects, ref, Path(folder) / "0")
+    return ref
+
+
+def _moved(objects: Path, ref: Ref, path: Path) -> None:
+    kept = object_path(objects, ref.digest)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(path, kept)  # noqa: PTH105
+
+
+def _stage(
+    stage: Stage, objects: Path, report: Report, finished: Callable[[str, int, TaskResult], None]
+) -> Sequence[TaskResult]:
+    def run_task(index: int) -> TaskResult:
+        return _task(stage.task(index), objects, lambda *point: report(stage.name, index, Point(*point)))
+
+    results = []
+    for index in range(stage.count):
+        results.append(run_task(index))
+        finished(stage.name, index, results[-1])
+    return results
+
+
+def _task(task: Task, objects: Path, report: Callable[[str, int, float], None]) -> TaskResult:
+    inputs = [object_path(objects, ref.digest) for ref in task.inputs]
+    objects.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=objects, prefix="task-") as folder:
+        execution = execute(task.operator, task.params, inputs, task.threads, report, Path(folder))
+        for ref, path in execution.files:
+            _moved(objects, ref, path)
+    return TaskResult(tuple(ref for ref, _ in execution.files), execution.summary)

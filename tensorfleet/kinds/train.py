@@ -1,0 +1,136 @@
+"""How a training unrolls: read, prepare, fit by ranges of members or as a whole, finish.
+
+The rule: ranges are aligned and of a size that the family fixes, so neither the number of workers nor a larger
+ensemble changes what a task is.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tensorfleet import catalog
+from tensorfleet.algorithms.algorithm import Algorithm
+from tensorfleet.algorithms.members import ranges
+from tensorfleet.kinds.sources import ingest
+from tensorfleet.model import JobResult, JobSpec, ModelContent, Ref, Resolved, Task, TaskResult, Value
+from tensorfleet.plan import Done, Stage, StageResults
+
+
+class TrainPlan:
+    """The plan of train jobs; see `tensorfleet.plan.Plan`."""
+
+    def next_stage(self, spec: JobSpec, resolved: Resolved, done: Sequence[StageResults]) -> Stage | Done:
+        results = {stage.name: stage.results for stage in done}
+        sources = _sources(spec, resolved)
+        if sources and "ingest" not in results:
+            return Stage("ingest", len(sources), lambda index: ingest(spec, sources[index]))
+        if "prepare" not in results:
+            return Stage("prepare", 1, lambda _: _prepare(spec, resolved, results.get("ingest", ())))
+        prepared = results["prepare"][0]
+        if "fit" not in results:
+            return _fit(spec, prepared)
+        if "finish" not in results:
+            return Stage("finish", 1, lambda _: _finish(spec, prepared, results["fit"]))
+        return Done(_result(prepared, results["fit"], results["finish"][0]))
+
+    def total_tasks(self, spec: JobSpec, resolved: Resolved) -> int:
+        return len(_sources(spec, resolved)) + 2 + len(_ranges(spec))
+
+    def describe(self, spec: JobSpec, resolved: Resolved) -> list[str]:
+        algorithm, spans = catalog.algorithm(spec.algorithm), _ranges(spec)
+        lines = [f"ingest: read {source} into blocks" for source in _sources(spec, resolved)]
+        lines.append("prepare: split, impute, encode" + (" and scale" if algorithm.scale else ""))
+        if algorithm.members is None:
+            lines.append("fit: the whole model in one task")
+        else:
+            most = max(stop - start for start, stop in spans)
+            lines.append(f"fit: {spans[-1][1]} members in {len(spans)} tasks of at most {most}")
+        return [*lines, "finish: metrics and the model's manifest"]
+
+
+def parameters(spec: JobSpec) -> dict[str, Value]:
+    """Every hyperparameter of a train job: the spec's, else its default; an unseeded one has the job's seed."""
+    given = {**catalog.algorithm(spec.algorithm).defaults(), **spec.hyperparameters}
+    if "random_state" in given and given["random_state"] is None:
+        given["random_state"] = spec.seed
+    return given
+
+
+def _sources(spec: JobSpec, resolved: Resolved) -> list[str]:
+    """What must be read first: the dataset, and the one to validate on, where they have not been added."""
+    training = [] if resolved.dataset else [spec.dataset]
+    validation = [spec.validation_dataset] if spec.validation_dataset and not resolved.validation else []
+    return training + validation
+
+
+def _prepare(spec: JobSpec, resolved: Resolved, ingested: Sequence[TaskResult]) -> Task:
+    training = resolved.dataset or ingested[0].outputs
+    validation = resolved.validation or (ingested[-1].outputs if spec.validation_dataset else ())
+    algorithm = catalog.algorithm(spec.algorithm)
+    params: dict[str, Value] = {
+        "target": spec.target,
+        "exclude": sorted(set(spec.exclude_features)),
+        "validation_split": 0.0 if spec.validation_dataset else spec.validation_split,
+        "seed": spec.seed,
+        "task": algorithm.goal,
+        "scale": algorithm.scale,
+        "training_inputs": len(training),
+    }
+    return Task(operator="data.prepare@1", params=params, inputs=(*training, *validation), threads=spec.resources.cpus)
+
+
+def _ranges(spec: JobSpec) -> list[tuple[int, int]]:
+    members = catalog.algorithm(spec.algorithm).members
+    if members is None:
+        return [(0, 1)]
+    return ranges(int(parameters(spec)[members.count]), members.size)  # type: ignore[arg-type]
+
+
+def _fit(spec: JobSpec, prepared: TaskResult) -> Stage:
+    algorithm, spans = catalog.algorithm(spec.algorithm), _ranges(spec)
+    given = parameters(spec)
+    task: Callable[[int], Task] = (
+        lambda index: Task(  # noqa: E731
+            operator=algorithm.operator,
+            params=_fit_params(algorithm, given, *spans[index]),
+            inputs=prepared.outputs[:2],
+            threads=spec.resources.cpus,
+        )
+    )
+    return Stage("fit", len(spans), task)
+
+
+def _fit_params(algorithm: Algorithm, given: dict[str, Value], start: int, stop: int) -> dict[str, Value]:
+    if algorithm.members is None:
+        return {"algorithm": algorithm.name, "hyperparameters": given}
+    apart = algorithm.members.apart
+    kept: dict[str, Value] = {name: value for name, value in given.items() if name not in apart}
+    return {"algorithm": algorithm.name, "hyperparameters": kept, "start": start, "stop": stop}
+
+
+def _finish(spec: JobSpec, prepared: TaskResult, fitted: Sequence[TaskResult]) -> Task:
+    algorithm, given = catalog.algorithm(spec.algorithm), parameters(spec)
+    parts = [result.outputs[0] for result in fitted]
+    with_parts = algorithm.members is not None and algorithm.members.needs_members(given)
+    inputs: list[Ref] = [*prepared.outputs, *(result.outputs[1] for result in fitted), *(parts if with_parts else [])]
+    params: dict[str, Value] = {
+        "algorithm": algorithm.name,
+        "hyperparameters": given,
+        "preparation": prepared.outputs[2].digest,
+        "parts": [part.digest for part in parts],
+    }
+    return Task(operator="train.finish@1", params=params, inputs=tuple(inputs), threads=spec.resources.cpus)
+
+
+def _result(prepared: TaskResult, fitted: Sequence[TaskResult], finished: TaskResult) -> JobResult:
+    summary: dict[str, Any] = finished.summary
+    model = ModelContent(
+        sha256=finished.outputs[0].digest,
+        parts=(finished.outputs[0], prepared.outputs[2], *(result.outputs[0] for result in fitted)),
+        features=tuple(summary["features"]),
+        target=str(summary["target"]),
+        classes=tuple(summary["classes"]),
+        dataset_digest=str(prepared.summary["dataset_digest"]),
+        environment=dict(summary["environment"]),
+        metrics_on_training_rows=bool(summary["metrics_on_training_rows"]),
+    )
+    return JobResult(metrics=summary["metrics"], missing_metrics=summary["missing_metrics"], model=model)
