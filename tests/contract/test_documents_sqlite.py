@@ -1,0 +1,175 @@
+"""SQLite keeps the contract of documents, and what SQLite alone promises."""
+
+import asyncio
+import sqlite3
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from tensorfleet.errors import FailedPrecondition, Unavailable
+from tensorfleet.stores import sqlite, sqlite_tables
+from tensorfleet.stores.collections import COLLECTIONS
+from tensorfleet.stores.contract import DocumentStore, Entry, Write
+from tensorfleet.stores.sqlite import SqliteDocuments
+from tensorfleet.testing.documents import *  # noqa: F403
+from tensorfleet.testing.documents import entry, fill, read
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "a home, 100% mine" / "documents.db"
+
+
+@pytest.fixture
+def documents_url(path: Path) -> str:
+    return SqliteDocuments(path).url
+
+
+@pytest.fixture
+def store(documents: DocumentStore) -> SqliteDocuments:
+    return cast(SqliteDocuments, documents)
+
+
+async def test_the_file_is_where_it_was_asked_for(store: SqliteDocuments, path: Path) -> None:
+    assert store.path == path
+    assert path.exists()
+
+
+async def test_each_commit_is_synced(store: SqliteDocuments) -> None:
+    def pragma(name: str) -> object:
+        return store._write(lambda connection: connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+    assert await pragma("journal_mode") == "wal"  # type: ignore[misc]
+    assert await pragma("synchronous") == 2  # type: ignore[misc]
+
+
+async def test_an_entry_and_all_its_writes_are_seen_at_once(store: SqliteDocuments, path: Path) -> None:
+    """Another process never sees half an entry."""
+    other = sqlite3.connect(path)
+    for number in range(1, 20):
+        await store.commit(entry(number), [Write("jobs", str(index), {"turn": number}) for index in range(20)])
+        turns = other.execute("SELECT DISTINCT json_extract(document, '$.turn') FROM jobs").fetchall()
+        assert turns == other.execute("SELECT max(number) FROM journal").fetchall()
+    other.close()
+
+
+async def test_a_gap_is_refused(store: SqliteDocuments) -> None:
+    await fill(store, 2)
+    for number in (4, 0, -1):
+        with pytest.raises(ValueError, match="cannot follow"):
+            await store.commit(entry(number), [])
+    assert await store.last_number() == 2
+
+
+async def test_reads_do_not_wait_for_a_commit(store: SqliteDocuments, path: Path) -> None:
+    await fill(store, 1)
+    blocker = sqlite3.connect(path, isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    committing = asyncio.create_task(store.commit(entry(2), []))
+    await asyncio.sleep(0)
+    assert await store.last_number() == 1
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    await committing
+    assert await store.last_number() == 2
+
+
+async def test_a_locked_file_is_unavailable(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.01)
+    store = SqliteDocuments(path)
+    await store.open()
+    blocker = sqlite3.connect(path, isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    with pytest.raises(Unavailable, match=r"documents\.db"):
+        await store.commit(entry(1), [])
+    blocker.close()
+    await store.commit(entry(1), [])
+    await store.close()
+
+
+async def test_a_full_disk_is_unavailable_and_loses_nothing(store: SqliteDocuments, path: Path) -> None:
+    await fill(store, 1)
+    await store._write(lambda connection: connection.execute("PRAGMA max_page_count = 1"))
+    big = Entry(2, 1, "a", bytes(100_000))
+    with pytest.raises(Unavailable, match=r"documents\.db") as caught:
+        await store.commit(big, [Write("jobs", "j", {})])
+    assert "full" in caught.value.message
+    assert await store.last_number() == 1
+    await store._write(lambda connection: connection.execute("PRAGMA max_page_count = 1000000"))
+    await store.commit(big, [Write("jobs", "j", {})])
+    assert await read(store, "j") == {}
+
+
+async def test_a_newer_schema_is_refused_and_left_alone(store: SqliteDocuments, path: Path) -> None:
+    await fill(store, 1)
+    await store._write(lambda connection: connection.execute("PRAGMA user_version = 7"))
+    await store.close()
+    before = path.read_bytes()
+    with pytest.raises(FailedPrecondition, match=r"newer release.*7"):
+        await store.open()
+    assert path.read_bytes() == before
+
+
+async def test_a_file_that_is_no_database_is_refused(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b"This is a diary, and no database. " * 100)
+    with pytest.raises(FailedPrecondition, match=r"documents\.db"):
+        await SqliteDocuments(path).open()
+    assert path.read_bytes().startswith(b"This is a diary")
+
+
+async def test_a_place_that_cannot_be_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Unavailable, match=r"documents\.db"):
+        await SqliteDocuments(tmp_path / "file" / "documents.db").open()
+
+
+async def test_traces_of_deletions_go_with_the_snapshot(store: SqliteDocuments) -> None:
+    await store.commit(entry(1), [Write("jobs", "a", None), Write("jobs", "b", None)])
+    await store.commit(entry(2), [Write("jobs", "c", None)])
+
+    def traces() -> object:
+        return store._read(lambda connection: connection.execute("SELECT id FROM tombstones").fetchall())
+
+    assert await traces() == [("a",), ("b",), ("c",)]  # type: ignore[misc]
+    await store.save_snapshot(1, b"")
+    assert await traces() == [("c",)]  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("collection", "fields"),
+    [(one.name, fields) for one in COLLECTIONS.values() for fields in one.indexes],
+    ids=lambda value: value if isinstance(value, str) else "+".join(value),
+)
+async def test_declared_fields_are_looked_up_by_index(
+    store: SqliteDocuments, collection: str, fields: tuple[str, ...]
+) -> None:
+    """Found by all of the fields, and found by those before the last, newest first: without a sort."""
+    queries = ((dict.fromkeys(fields, "x"), []), (dict.fromkeys(fields[:-1], "x"), [f"-{fields[-1]}"]))
+    for where, order in queries:
+        statement, values = sqlite_tables.find_statement(collection, where, None, order)
+        rows = await store._read(partial(_plan, statement, [*values, 50, 0]))
+        way = "SEARCH" if where else "SCAN"
+        assert [row.partition(" (")[0] for row in rows] == [
+            f"{way} {collection} USING INDEX {collection}:{'+'.join(fields)}"
+        ]
+
+
+def _plan(statement: str, values: list[object], connection: sqlite3.Connection) -> list[str]:
+    return [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
+
+
+async def test_indexes_follow_their_declaration(store: SqliteDocuments) -> None:
+    await store._write(lambda connection: connection.execute('CREATE INDEX "jobs:forgotten" ON jobs (number)'))
+    await store._write(lambda connection: connection.execute('DROP INDEX "tasks:job_id+stage+index"'))
+    await store.close()
+    await store.open()
+    rows = await store._read(
+        lambda connection: connection.execute(
+            "SELECT name FROM sqlite_master WHERE sql LIKE 'CREATE INDEX%'"
+        ).fetchall()
+    )
+    expected = {f"{one.name}:{'+'.join(fields)}" for one in COLLECTIONS.values() for fields in one.indexes}
+    assert {name for (name,) in rows} == expected
