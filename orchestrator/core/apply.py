@@ -1,0 +1,397 @@
+"""The only mutator: what each record does to the state, when it is decided and when it is read back.
+
+The rule: no deciding here. A record whose job or attempt is gone changes nothing.
+"""
+
+import heapq
+from collections.abc import Callable
+from typing import Any
+
+from orchestrator.core import records as r
+from orchestrator.core import transitions
+from orchestrator.core.state import COUNTER_BITS, Attempt, Job, OpenStage, State, Status, Worker
+from tensorfleet.kinds import plan_for
+from tensorfleet.model import AttemptRecord, Cause, JobState, WorkerState
+from tensorfleet.plan import Stage, StageResults
+
+GONE = (WorkerState.LOST, WorkerState.LEFT)
+CACHED_DIGESTS = 10_000
+
+
+def apply(state: State, record: r.Record, mono: float) -> None:
+    """Changes the state as the record says. mono: the monotonic time, from which its waits are counted."""
+    _APPLY[type(record)](state, record, mono)
+
+
+def reusable(job: Job, stage: Stage) -> bool:
+    """Whether results known from elsewhere may stand for a stage's tasks."""
+    asked_anew = job.spec.ignore_known_results and not job.retried
+    return stage.count > 0 and not asked_anew and stage.task(0).pure
+
+
+def _term_began(state: State, record: r.TermBegan, mono: float) -> None:
+    state.term, state.counter, state.ticked = record.term, 0, None
+    for worker in state.workers.values():
+        if worker.state not in GONE:
+            worker.state = transitions.check(transitions.WORKER, worker.state, WorkerState.SUSPECT, worker.info.id)
+            worker.session, worker.reason = 0, "the orchestrator was started again"
+            worker.heard, worker.deadline = mono, mono + state.settings.restart_grace
+
+
+def _job_accepted(state: State, record: r.JobAccepted, mono: float) -> None:
+    state.orders += 1
+    state.jobs.pop(record.job, None)
+    state.jobs[record.job] = Job(
+        id=record.job,
+        request_id=record.request_id,
+        order=state.orders,
+        spec=record.spec,
+        resolved=record.resolved,
+        plan=plan_for(record.spec),
+        accepted_at=record.at,
+        deadline=None if record.spec.deadline is None else mono + record.spec.deadline,
+        retried=record.retried,
+    )
+    state.active[record.job] = None
+    if record.request_id:
+        state.requests[record.request_id] = record.job
+        _bound(state.requests, state.settings.remember_requests)
+
+
+def _bound(mapping: dict[str, Any], most: int) -> None:
+    while len(mapping) > most:
+        del mapping[next(iter(mapping))]
+
+
+def _numerics_chosen(state: State, record: r.NumericsChosen, mono: float) -> None:
+    if job := state.jobs.get(record.job):
+        job.fingerprint = record.fingerprint
+
+
+def _stage_opened(state: State, record: r.StageOpened, mono: float) -> None:
+    job = state.jobs.get(record.job)
+    if job is None:
+        return
+    if job.open is not None:
+        job.done.append(StageResults(job.open.stage.name, [result for result in job.open.results if result]))
+    stage = job.plan.next_stage(job.spec, job.resolved, job.done)
+    assert isinstance(stage, Stage), f"{job.id}: the plan is done, yet stage {record.stage} was opened"
+    assert stage.name == record.stage, f"{job.id}: the plan opens {stage.name}, yet {record.stage} was journaled"
+    job.open, job.total_tasks = OpenStage.of(stage), record.total_tasks
+    if not reusable(job, stage):
+        job.open.checked = job.open.asked = stage.count
+
+
+def _stage_checked(state: State, record: r.StageChecked, mono: float) -> None:
+    job = state.jobs.get(record.job)
+    if job is None or job.open is None:
+        return
+    stage = job.open
+    stage.checked = max(stage.checked, record.upto)
+    stage.asked = max(stage.asked, record.upto)
+    for known in record.known:
+        if stage.status[known.index] == Status.PENDING:
+            _succeed(stage, known.index)
+            stage.results[known.index] = known.result
+            job.reused += 1
+            _run(job, record.at)
+
+
+def _run(job: Job, at: float) -> None:
+    job.state = transitions.check(transitions.JOB, job.state, JobState.RUNNING, job.id)
+    job.started_at = job.started_at or at
+
+
+def _set(stage: OpenStage, index: int, status: Status) -> None:
+    old = Status(stage.status[index])
+    transitions.check(transitions.TASK, old.public, status.public, f"{stage.stage.name}[{index}]")
+    stage.status[index] = status
+
+
+def _succeed(stage: OpenStage, index: int) -> None:
+    _set(stage, index, Status.SUCCEEDED)
+    stage.done += 1
+
+
+def _attempt_assigned(state: State, record: r.AttemptAssigned, mono: float) -> None:
+    job = state.jobs.get(record.job)
+    if job is None or job.open is None:
+        return
+    state.counter = max(state.counter, record.token & ((1 << COUNTER_BITS) - 1))
+    state.attempts[record.token] = Attempt(
+        record.token, record.job, record.stage, record.index, record.worker, record.at, mono
+    )
+    if worker := state.workers.get(record.worker):
+        worker.held[record.token] = None
+    stage = job.open
+    if stage.status[record.index] == Status.PENDING:  # else it is a twin
+        _take(stage, record.index)
+        _set(stage, record.index, Status.RUNNING)
+    stage.live.setdefault(record.index, []).append(record.token)
+    job.running += 1
+    job.by_worker[record.worker] = job.by_worker.get(record.worker, 0) + 1
+    _run(job, record.at)
+
+
+def _take(stage: OpenStage, index: int) -> None:
+    """Takes an index from wherever it waits."""
+    if index >= stage.frontier:
+        stage.frontier = index + 1
+    elif stage.returned and stage.returned[0] == index:
+        heapq.heappop(stage.returned)
+    elif index in stage.returned:
+        stage.returned.remove(index)
+        heapq.heapify(stage.returned)
+    else:  # read back from the journal, which does not hold the ends of backoffs
+        stage.waiting = [entry for entry in stage.waiting if entry[1] != index]
+        heapq.heapify(stage.waiting)
+
+
+def _drop_attempt(state: State, token: int) -> tuple[Job, OpenStage, Attempt] | None:
+    """Forgets an attempt everywhere; None where nobody knows it."""
+    attempt = state.attempts.pop(token, None)
+    if attempt is None:
+        return None
+    if worker := state.workers.get(attempt.worker):
+        worker.held.pop(token, None)
+    job = state.jobs[attempt.job]
+    job.running -= 1
+    job.by_worker[attempt.worker] -= 1
+    if not job.by_worker[attempt.worker]:
+        del job.by_worker[attempt.worker]
+    stage = job.open
+    assert stage is not None, f"{job.id} has attempts but no stage"
+    stage.live[attempt.index].remove(token)
+    if not stage.live[attempt.index]:
+        del stage.live[attempt.index]
+    return job, stage, attempt
+
+
+def _task_succeeded(state: State, record: r.TaskSucceeded, mono: float) -> None:
+    found = _drop_attempt(state, record.token)
+    if found is None:
+        return
+    job, stage, _ = found
+    _succeed(stage, record.index)
+    stage.results[record.index] = record.result
+    stage.seconds += record.duration
+    stage.timed += 1
+    stage.reported.pop(record.index, None)
+    job.run += 1
+
+
+def _attempt_failed(state: State, record: r.AttemptFailed, mono: float) -> None:
+    found = _drop_attempt(state, record.token)
+    if found is None:
+        return
+    _, stage, attempt = found
+    stage.history.setdefault(record.index, []).append(
+        AttemptRecord(
+            token=record.token,
+            worker=record.worker,
+            assigned_at=attempt.assigned_at,
+            duration=record.duration,
+            cause=record.cause,
+            message=record.message,
+            log_tail=record.log_tail,
+        )
+    )
+    if record.charged:
+        counts = stage.deaths if record.cause in DEATHS else stage.charged
+        counts[record.index] = counts.get(record.index, 0) + 1
+    if stage.live.get(record.index):
+        return  # its twin goes on
+    if record.retry_after is None:
+        _set(stage, record.index, Status.FAILED)
+        return
+    _set(stage, record.index, Status.PENDING)
+    if record.retry_after > 0:
+        heapq.heappush(stage.waiting, (mono + record.retry_after, record.index))
+    else:
+        heapq.heappush(stage.returned, record.index)
+
+
+DEATHS = (Cause.OUT_OF_MEMORY, Cause.SIGNAL, Cause.LOST_WORKER)
+
+
+def _attempt_released(state: State, record: r.AttemptReleased, mono: float) -> None:
+    found = _drop_attempt(state, record.token)
+    if found is None:
+        return
+    _, stage, _ = found
+    if stage.status[record.index] == Status.RUNNING and not stage.live.get(record.index):
+        _set(stage, record.index, Status.PENDING)
+        heapq.heappush(stage.returned, record.index)
+
+
+def _reported(state: State, record: r.Reported, mono: float) -> None:
+    attempt = state.attempts.get(record.token)
+    if attempt is None:
+        return
+    attempt.last_report = record.number
+    stage = state.jobs[attempt.job].open
+    if stage is not None:
+        steps = stage.reported.setdefault(attempt.index, {})
+        for point in record.points:
+            steps[point.series] = max(point.step, steps.get(point.series, point.step))
+
+
+def _job_ended(state: State, record: r.JobEnded, mono: float) -> None:
+    job = state.jobs.get(record.job)
+    if job is None:
+        return
+    if job.open is not None:
+        for token in [token for tokens in job.open.live.values() for token in tokens]:
+            _drop_attempt(state, token)
+    job.state = transitions.check(transitions.JOB, job.state, record.state, job.id)
+    job.open, job.done = None, []
+    state.active.pop(job.id, None)
+    state.jobs[job.id] = state.jobs.pop(job.id)  # to the end: the oldest are forgotten first
+    ended = [known for known in state.jobs if known not in state.active]
+    for forgotten in ended[: max(0, len(ended) - state.settings.remember_ended)]:
+        del state.jobs[forgotten]
+
+
+def _model_registered(state: State, record: r.ModelRegistered, mono: float) -> None:
+    state.models.setdefault(record.name, {})[record.version] = None
+
+
+def _model_deleted(state: State, record: r.ModelDeleted, mono: float) -> None:
+    versions = state.models.get(record.name, {})
+    versions.pop(record.version, None)
+    if not versions:
+        state.models.pop(record.name, None)
+
+
+def _alias_set(state: State, record: r.AliasSet, mono: float) -> None:
+    aliases = state.aliases.setdefault(record.name, {})
+    if record.version:
+        aliases[record.alias] = record.version
+    else:
+        aliases.pop(record.alias, None)
+    if not aliases:
+        del state.aliases[record.name]
+
+
+def _dataset_added(state: State, record: r.DatasetAdded, mono: float) -> None:
+    state.datasets[record.name] = record.content.refs[0].digest
+
+
+def _dataset_deleted(state: State, record: r.DatasetDeleted, mono: float) -> None:
+    state.datasets.pop(record.name, None)
+
+
+def _worker_joined(state: State, record: r.WorkerJoined, mono: float) -> None:
+    known = state.workers.pop(record.info.id, None)
+    same_life = known is not None and known.info.incarnation == record.info.incarnation
+    draining = same_life and known is not None and known.draining
+    worker = Worker(
+        info=record.info,
+        state=WorkerState.DRAINING if draining else WorkerState.READY,
+        session=record.session,
+        joined_at=known.joined_at if same_life and known else record.at,
+        heard=mono,
+        heard_at=record.at,
+        draining=draining,
+    )
+    if known is not None:
+        worker.held = known.held
+        worker.cached = known.cached if same_life else set()
+    state.workers[record.info.id] = worker
+
+
+def _worker_draining(state: State, record: r.WorkerDraining, mono: float) -> None:
+    if worker := state.workers.get(record.worker):
+        worker.draining = True
+        if worker.state == WorkerState.READY:
+            worker.state = transitions.check(transitions.WORKER, worker.state, WorkerState.DRAINING, record.worker)
+
+
+def _worker_gone(state: State, record: r.WorkerGone, mono: float) -> None:
+    worker = state.workers.pop(record.worker, None)
+    if worker is None:
+        return
+    worker.state = transitions.check(transitions.WORKER, worker.state, record.state, record.worker)
+    worker.session, worker.deadline, worker.reason = 0, None, record.reason
+    worker.cached.clear()
+    state.workers[record.worker] = worker
+    gone = [name for name, other in state.workers.items() if other.state in GONE and not other.held]
+    for forgotten in gone[: max(0, len(gone) - state.settings.remember_gone)]:
+        del state.workers[forgotten]
+
+
+def _worker_suspected(state: State, record: r.WorkerSuspected, mono: float) -> None:
+    worker = state.workers[record.worker]
+    worker.state = transitions.check(transitions.WORKER, worker.state, WorkerState.SUSPECT, record.worker)
+    worker.session, worker.deadline, worker.reason = 0, mono + record.grace, record.reason
+
+
+def _worker_heard(state: State, record: r.WorkerHeard, mono: float) -> None:
+    worker = state.workers[record.worker]
+    worker.heard, worker.heard_at = mono, record.at
+    if record.load is not None:
+        worker.load, worker.memory = record.load, record.memory
+    if len(worker.cached) < CACHED_DIGESTS:
+        worker.cached.update(record.cached)
+
+
+def _attempt_began(state: State, record: r.AttemptBegan, mono: float) -> None:
+    if attempt := state.attempts.get(record.token):
+        attempt.started, attempt.pid = True, record.pid
+
+
+def _attempt_recalled(state: State, record: r.AttemptRecalled, mono: float) -> None:
+    state.attempts[record.token].recalled = True
+
+
+def _known_results_asked(state: State, record: r.KnownResultsAsked, mono: float) -> None:
+    stage = state.jobs[record.job].open
+    if stage is not None:
+        stage.asked = max(stage.asked, record.upto)
+
+
+def _backoff_ended(state: State, record: r.BackoffEnded, mono: float) -> None:
+    stage = state.jobs[record.job].open
+    if stage is not None:
+        _, index = heapq.heappop(stage.waiting)
+        assert index == record.index, "backoffs end in their order"
+        heapq.heappush(stage.returned, index)
+
+
+def _ticked(state: State, record: r.Ticked, mono: float) -> None:
+    state.ticked = mono
+    if record.stalled:
+        for worker in state.workers.values():
+            worker.heard += record.stalled
+            if worker.deadline is not None:
+                worker.deadline += record.stalled
+
+
+_APPLY: dict[type[r.Record], Callable[[State, Any, float], None]] = {
+    r.TermBegan: _term_began,
+    r.JobAccepted: _job_accepted,
+    r.NumericsChosen: _numerics_chosen,
+    r.StageOpened: _stage_opened,
+    r.StageChecked: _stage_checked,
+    r.AttemptAssigned: _attempt_assigned,
+    r.TaskSucceeded: _task_succeeded,
+    r.AttemptFailed: _attempt_failed,
+    r.AttemptReleased: _attempt_released,
+    r.Reported: _reported,
+    r.JobEnded: _job_ended,
+    r.ModelRegistered: _model_registered,
+    r.ModelDeleted: _model_deleted,
+    r.AliasSet: _alias_set,
+    r.DatasetAdded: _dataset_added,
+    r.DatasetDeleted: _dataset_deleted,
+    r.WorkerJoined: _worker_joined,
+    r.WorkerDraining: _worker_draining,
+    r.WorkerGone: _worker_gone,
+    r.WorkerSuspected: _worker_suspected,
+    r.WorkerHeard: _worker_heard,
+    r.AttemptBegan: _attempt_began,
+    r.AttemptRecalled: _attempt_recalled,
+    r.KnownResultsAsked: _known_results_asked,
+    r.BackoffEnded: _backoff_ended,
+    r.Ticked: _ticked,
+}

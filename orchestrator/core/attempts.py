@@ -1,0 +1,197 @@
+"""Attempts: beginning, reporting, succeeding, failing, being given back.
+
+The rule: a token that is not live in this worker's hands changes nothing; what it says is acknowledged, so that the
+worker forgets it, and dropped.
+"""
+
+from orchestrator.core import records as r
+from orchestrator.core.apply import DEATHS
+from orchestrator.core.commands import AckFinished, AckReport, Cancel
+from orchestrator.core.decision import NOTHING, Decision, join, nothing
+from orchestrator.core.events import Advance, Began, FailJob, Finished, Released, Report, SessionEvent
+from orchestrator.core.jobs import end
+from orchestrator.core.state import Attempt, Job, Now, OpenStage, State, Worker
+from tensorfleet.keys import task_key
+from tensorfleet.model import Cause, Failure, JobState
+
+CODES = {Cause.BAD_INPUT: 3, Cause.TIMEOUT: 4, Cause.OUT_OF_MEMORY: 8, Cause.LOST_WORKER: 14, Cause.MISMATCH: 15}
+UNKNOWN = 2
+
+
+def speaker(state: State, event: SessionEvent) -> Worker | None:
+    """The worker that speaks, where its session is the current one."""
+    worker = state.workers.get(event.worker)
+    return worker if worker is not None and worker.session == event.session else None
+
+
+def held(state: State, event: SessionEvent, token: int) -> Attempt | None:
+    attempt = state.attempts.get(token)
+    return attempt if attempt is not None and attempt.worker == event.worker else None
+
+
+def place_of(state: State, attempt: Attempt) -> tuple[Job, OpenStage]:
+    job = state.jobs[attempt.job]
+    assert job.open is not None, "an attempt's job has an open stage"
+    return job, job.open
+
+
+def began(state: State, event: Began, now: Now) -> Decision:
+    if speaker(state, event) is None or held(state, event, event.token) is None:
+        return nothing("a superseded session, or an attempt that is over")
+    return Decision((r.AttemptBegan(event.token, event.pid),))
+
+
+def released(state: State, event: Released, now: Now) -> Decision:
+    attempt = held(state, event, event.token)
+    if speaker(state, event) is None or attempt is None:
+        return nothing("a superseded session, or an attempt that is over")
+    return release(attempt, now)
+
+
+def release(attempt: Attempt, now: Now) -> Decision:
+    record = r.AttemptReleased(attempt.job, attempt.stage, attempt.index, attempt.token, attempt.worker, now.wall)
+    return Decision((record,))
+
+
+def reported(state: State, event: Report, now: Now) -> Decision:
+    """Keeps a report once. Points of a step that an earlier attempt of the task has told already are left out."""
+    if speaker(state, event) is None:
+        return nothing("a superseded session")
+    attempt = held(state, event, event.token)
+    ack = AckReport(event.worker, event.session, event.token, event.number)
+    if attempt is None or event.number <= attempt.last_report:
+        return Decision(commands=(ack,), reason="a report of an attempt that is over, or one that is here already")
+    if event.number != attempt.last_report + 1:
+        return nothing(f"report {event.number} came before {attempt.last_report + 1}")
+    _, stage = place_of(state, attempt)
+    told = stage.reported.get(attempt.index, {})
+    points = tuple(point for point in event.points if point.step > told.get(point.series, point.step - 1))
+    record = r.Reported(
+        attempt.job, attempt.stage, attempt.index, event.token, event.number, points, event.lines, now.wall
+    )
+    return Decision((record,), (ack,))
+
+
+def finished(state: State, event: Finished, now: Now) -> Decision:
+    if speaker(state, event) is None:
+        return nothing("a superseded session")
+    ack = Decision(commands=(AckFinished(event.worker, event.session, event.token),))
+    attempt = held(state, event, event.token)
+    if attempt is None:
+        return join([ack, nothing("the attempt's token was refused: its task was given away or its job has ended")])
+    if event.cause is None and event.last_report == attempt.last_report:
+        return join([ack, _succeeded(state, attempt, event, now)])
+    if event.cause is None:
+        message = f"its last report is {event.last_report}, yet the last that came is {attempt.last_report}"
+        return join([ack, failed(state, attempt, Cause.EXCEPTION, "REPORTS_LOST", message, now, event=event)])
+    return join([ack, failed(state, attempt, event.cause, event.reason, event.message, now, event=event)])
+
+
+def _succeeded(state: State, attempt: Attempt, event: Finished, now: Now) -> Decision:
+    job, stage = place_of(state, attempt)
+    record = r.TaskSucceeded(
+        attempt.job,
+        attempt.stage,
+        attempt.index,
+        attempt.token,
+        attempt.worker,
+        task_key(stage.stage.task(attempt.index), job.fingerprint or ""),
+        event.result,
+        event.duration,
+        event.last_report,
+        now.wall,
+    )
+    twins = [state.attempts[token] for token in stage.live[attempt.index] if token != attempt.token]
+    then = (Advance(job.id),) if stage.done + 1 == stage.stage.count else ()
+    return join([Decision((record,), then=then), *(stop(state, twin, "its twin was first", now) for twin in twins)])
+
+
+def stop(state: State, attempt: Attempt, reason: str, now: Now) -> Decision:
+    """Takes an attempt from its worker."""
+    worker = state.workers.get(attempt.worker)
+    told = worker is not None and worker.reachable
+    commands = (Cancel(attempt.worker, worker.session, attempt.token, reason),) if worker and told else ()
+    return join([Decision(commands=commands), release(attempt, now)])
+
+
+def failed(
+    state: State, attempt: Attempt, cause: Cause, reason: str, message: str, now: Now, *, event: Finished | None = None
+) -> Decision:
+    """Ends an attempt without a result; its task is tried again as far as its budgets go, else its job fails."""
+    job, stage = place_of(state, attempt)
+    started = attempt.started or (event is not None and event.started)
+    retry_after = _retry_after(state, job, stage, attempt, cause, started)
+    twin = len(stage.live[attempt.index]) > 1
+    record = r.AttemptFailed(
+        attempt.job,
+        attempt.stage,
+        attempt.index,
+        attempt.token,
+        attempt.worker,
+        cause,
+        reason,
+        message,
+        event.log_tail if event else (),
+        event.duration if event else now.mono - attempt.since,
+        started,
+        retry_after,
+        now.wall,
+    )
+    if retry_after is not None or (twin and cause != Cause.BAD_INPUT):
+        return Decision((record,))
+    failure = Failure(
+        cause=cause,
+        reason=reason or cause.name,
+        message=_explain(state, stage, attempt, cause, message, started),
+        code=CODES.get(cause, UNKNOWN),
+        stage=attempt.stage,
+        index=attempt.index,
+    )
+    return Decision((record,), then=(FailJob(job.id, failure),))
+
+
+def fail_job(state: State, event: FailJob, now: Now) -> Decision:
+    job = state.jobs.get(event.job)
+    if job is None or event.job not in state.active or job.open is None:
+        return NOTHING
+    history = tuple(job.open.history.get(event.failure.index, ()))
+    failure = Failure(
+        cause=event.failure.cause,
+        reason=event.failure.reason,
+        message=event.failure.message,
+        code=event.failure.code,
+        stage=event.failure.stage,
+        index=event.failure.index,
+        attempts=history,
+    )
+    return end(state, job, JobState.FAILED, failure, now)
+
+
+def _retry_after(
+    state: State, job: Job, stage: OpenStage, attempt: Attempt, cause: Cause, started: bool
+) -> float | None:
+    """Seconds until the task's next attempt; None where it has none left."""
+    policy = job.spec.retry
+    if cause == Cause.BAD_INPUT:
+        return None
+    if cause == Cause.LOST_WORKER and not started:
+        return 0.0
+    deaths = stage.deaths.get(attempt.index, 0) + (cause in DEATHS)
+    charged = stage.charged.get(attempt.index, 0) + (cause not in DEATHS)
+    if deaths >= state.settings.deaths or charged >= policy.max_attempts:
+        return None
+    if cause == Cause.LOST_WORKER:
+        return 0.0
+    waited: float = min(policy.backoff * 2 ** (deaths + charged - 1), policy.max_backoff)
+    return waited
+
+
+def _explain(state: State, stage: OpenStage, attempt: Attempt, cause: Cause, message: str, started: bool) -> str:
+    if cause == Cause.BAD_INPUT:
+        return message
+    what = f"task {attempt.index} of stage {attempt.stage}"
+    if cause in DEATHS:
+        deaths = stage.deaths.get(attempt.index, 0) + started
+        return f"{what} is quarantined: {deaths} of its attempts died ({cause}); last: {message}"
+    charged = stage.charged.get(attempt.index, 0) + started
+    return f"{what} failed {charged} times ({cause}); last: {message}"

@@ -1,0 +1,78 @@
+"""What the shell is to do after the commit: speak to workers, answer callers, look things up."""
+
+from typing import Any
+
+from msgspec import Struct
+
+from tensorfleet.errors import TensorFleetError
+from tensorfleet.model import Task
+
+
+class Command(Struct, frozen=True):
+    pass
+
+
+class ToWorker(Command, frozen=True):
+    """Something to say in a session; dropped where the session is over by then."""
+
+    worker: str
+    session: int
+
+
+class Welcome(ToWorker, frozen=True):
+    protocol: int
+    keep: tuple[int, ...]
+    stop: tuple[int, ...]
+
+
+class Goodbye(ToWorker, frozen=True):
+    reason: str
+    reconnect: bool
+
+
+class Assign(ToWorker, frozen=True):
+    token: int
+    job: str
+    stage: str
+    index: int
+    task: Task
+    timeout: float
+    gpus: int
+
+
+class Cancel(ToWorker, frozen=True):
+    token: int
+    reason: str
+
+
+class Recall(ToWorker, frozen=True):
+    token: int
+
+
+class Drain(ToWorker, frozen=True):
+    reason: str
+
+
+class AckFinished(ToWorker, frozen=True):
+    token: int
+
+
+class AckReport(ToWorker, frozen=True):
+    token: int
+    number: int
+
+
+class LookUp(Command, frozen=True):
+    """Find known results of these keys; the answer is a KnownResults event."""
+
+    job: str
+    stage: str
+    upto: int
+    keys: dict[int, str]
+
+
+class Reply(Struct, frozen=True):
+    """An answer for the caller that holds the ticket; a TensorFleetError is raised there."""
+
+    ticket: int
+    value: Any | TensorFleetError

@@ -1,0 +1,85 @@
+"""`decide`: an event in, a decision out; and `step`, which applies a batch of events one by one.
+
+The rule: `decide` reads the state and its arguments, changes nothing, and looks nothing up elsewhere.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from msgspec import Struct
+
+from orchestrator.core import attempts, events, jobs, leases, placement, registry, stragglers, workers
+from orchestrator.core.apply import apply
+from orchestrator.core.commands import Command, Reply
+from orchestrator.core.decision import Decision
+from orchestrator.core.records import Record
+from orchestrator.core.state import Now, State
+
+_DECIDE: dict[type[events.Event], Callable[[State, Any, Now], Decision]] = {
+    events.SubmitJobs: jobs.submit,
+    events.CancelJob: jobs.cancel,
+    events.RetryJob: jobs.retry,
+    events.KnownResults: jobs.known_results,
+    events.Advance: jobs.advance,
+    events.FailJob: attempts.fail_job,
+    events.OpenSession: workers.open_session,
+    events.SessionLost: workers.lost,
+    events.Leaving: workers.leaving,
+    events.Heartbeat: workers.heartbeat,
+    events.DrainWorker: workers.drain,
+    events.Began: attempts.began,
+    events.Released: attempts.released,
+    events.Report: attempts.reported,
+    events.Finished: attempts.finished,
+    events.SetAlias: registry.set_alias,
+    events.DeleteModel: registry.delete_model,
+    events.DeleteDataset: registry.delete_dataset,
+    events.Tick: leases.tick,
+    events.GiveUp: leases.give_up_due,
+    events.PastDeadline: jobs.past_deadline,
+    events.HelpStragglers: stragglers.help_out,
+    events.Place: placement.place,
+}
+
+
+def decide(state: State, event: events.Event, now: Now) -> Decision:
+    """What should happen now that this has happened."""
+    return _DECIDE[type(event)](state, event, now)
+
+
+class Step(Struct, frozen=True):
+    """What a batch of events came to. Commands and replies wait until the durable records are."""
+
+    records: list[Record]
+    commands: list[Command]
+    replies: list[Reply]
+
+
+def step(
+    state: State, batch: Iterable[events.Event], now: Now, seen: Callable[[events.Event, Decision], None] | None = None
+) -> Step:
+    """Decides and applies each event, then what follows from it, and hands out work at the end.
+
+    seen: is shown each event with its decision, after it was applied; for tests and traces.
+    """
+    done = Step([], [], [])
+    queue = deque(batch)
+    placed = False
+    while queue or not placed:
+        if not queue:
+            queue.append(events.Place())
+            placed = True
+        event = queue.popleft()
+        decision = decide(state, event, now)
+        for record in decision.records:
+            apply(state, record, now.mono)
+        done.records.extend(decision.records)
+        done.commands.extend(decision.commands)
+        done.replies.extend(decision.replies)
+        queue.extendleft(reversed(decision.then))
+        if isinstance(event, events.Place) and decision.then:
+            placed = False  # what follows may have made more to hand out
+        if seen is not None:
+            seen(event, decision)
+    return done

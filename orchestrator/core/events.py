@@ -1,0 +1,181 @@
+"""What can happen to the orchestrator: requests, workers' messages, answers to look-ups, the timer.
+
+`ticket` names the caller that waits for a reply. Messages of workers carry their session's number: those of a
+superseded session change nothing.
+"""
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from orchestrator.core.records import WorkerInfo
+from tensorfleet.model import Cause, Failure, JobSpec, LogLine, Point, Resolved, TaskResult
+
+
+class Event(Struct, frozen=True):
+    pass
+
+
+class Submission(Struct, frozen=True):
+    """One job to accept. The id is the caller's choice, since nothing random happens in the core."""
+
+    job: str
+    request_id: str
+    spec: JobSpec
+    resolved: Resolved
+
+
+class SubmitJobs(Event, frozen=True):
+    """Accept all of them. Replies with the ids, in order."""
+
+    ticket: int
+    submissions: tuple[Submission, ...]
+
+
+class CancelJob(Event, frozen=True):
+    ticket: int
+    job: str
+    reason: str
+
+
+class RetryJob(Event, frozen=True):
+    """Put an ended job back in the queue, as its document has it."""
+
+    ticket: int
+    submission: Submission
+
+
+class KnownResults(Event, frozen=True):
+    """The answer to a LookUp: the results that are there, by index."""
+
+    job: str
+    stage: str
+    upto: int
+    results: Mapping[int, TaskResult]
+    keys: Mapping[int, str]
+
+
+class OpenSession(Event, frozen=True):
+    """A hello. The session's number is the shell's, new with each stream. held: token -> has begun."""
+
+    session: int
+    info: WorkerInfo
+    protocol_min: int
+    protocol_max: int
+    held: Mapping[int, bool]
+    finished: tuple[int, ...]
+    cached: tuple[str, ...]
+
+
+class SessionEvent(Event, frozen=True):
+    worker: str
+    session: int
+
+
+class SessionLost(SessionEvent, frozen=True):
+    """The stream broke."""
+
+
+class Leaving(SessionEvent, frozen=True):
+    """The worker leaves and drops what it holds."""
+
+    reason: str
+
+
+class Heartbeat(SessionEvent, frozen=True):
+    """running: token -> the slot's process id."""
+
+    running: Mapping[int, int]
+    load: float
+    memory: int
+    cached: tuple[str, ...]
+
+
+class Began(SessionEvent, frozen=True):
+    token: int
+    pid: int
+
+
+class Released(SessionEvent, frozen=True):
+    token: int
+
+
+class Report(SessionEvent, frozen=True):
+    token: int
+    number: int
+    points: tuple[Point, ...]
+    lines: tuple[LogLine, ...]
+
+
+class Finished(SessionEvent, frozen=True):
+    """An attempt ended. cause None: it succeeded."""
+
+    token: int
+    result: TaskResult
+    cause: Cause | None
+    reason: str
+    message: str
+    log_tail: tuple[str, ...]
+    duration: float
+    last_report: int
+    started: bool
+
+
+class DrainWorker(Event, frozen=True):
+    ticket: int
+    worker: str
+
+
+class SetAlias(Event, frozen=True):
+    ticket: int
+    name: str
+    alias: str
+    version: str
+
+
+class DeleteModel(Event, frozen=True):
+    """Delete a version, or every version where it is empty. Replies with how many."""
+
+    ticket: int
+    name: str
+    version: str
+
+
+class DeleteDataset(Event, frozen=True):
+    ticket: int
+    name: str
+
+
+class Tick(Event, frozen=True):
+    """The timer fired, or was due while nothing could run."""
+
+
+class Advance(Event, frozen=True):
+    """Go on with a job: open its next stage, or end it. Follows decisions; never comes from outside."""
+
+    job: str
+
+
+class FailJob(Event, frozen=True):
+    """A task of the job failed for good. Decided once its last attempt is in the task's history."""
+
+    job: str
+    failure: Failure
+
+
+class GiveUp(Event, frozen=True):
+    """A suspect's time is over, or a worker fell silent."""
+
+    worker: str
+
+
+class PastDeadline(Event, frozen=True):
+    job: str
+
+
+class HelpStragglers(Event, frozen=True):
+    """See whether an idle worker can twin an attempt that takes too long."""
+
+
+class Place(Event, frozen=True):
+    """Hand out what can be handed out. Comes last in every batch."""

@@ -1,0 +1,172 @@
+"""Jobs: accepting, unrolling stage by stage, ending, cancelling, trying again."""
+
+from orchestrator.core import records as r
+from orchestrator.core.apply import reusable
+from orchestrator.core.commands import Cancel, LookUp, Reply, ToWorker
+from orchestrator.core.decision import NOTHING, Decision, join, nothing, refuse, reply
+from orchestrator.core.events import Advance, CancelJob, KnownResults, PastDeadline, RetryJob, Submission, SubmitJobs
+from orchestrator.core.placement import numerics_for
+from orchestrator.core.state import Job, Now, OpenStage, State, Status
+from tensorfleet.errors import FailedPrecondition
+from tensorfleet.keys import task_key
+from tensorfleet.model import Cause, Failure, JobResult, JobSpec, JobState
+from tensorfleet.models.naming import display_name
+from tensorfleet.plan import Done, StageResults
+
+INTERNAL = 13
+CANCELLED = 1
+DEADLINE_EXCEEDED = 4
+
+
+def submit(state: State, event: SubmitJobs, now: Now) -> Decision:
+    """Accepts every submission; one whose request is known is answered with the job it made."""
+    accepted: dict[str, str] = {}
+    records: list[r.Record] = []
+    ids = []
+    for submission in event.submissions:
+        known = state.requests.get(submission.request_id) or accepted.get(submission.request_id)
+        if submission.request_id and known:
+            ids.append(known)
+            continue
+        if submission.request_id:
+            accepted[submission.request_id] = submission.job
+        records.append(_accept(submission, now, retried=False))
+        ids.append(submission.job)
+    return Decision(tuple(records), replies=(Reply(event.ticket, ids),))
+
+
+def _accept(submission: Submission, now: Now, *, retried: bool) -> r.JobAccepted:
+    return r.JobAccepted(submission.job, submission.request_id, submission.spec, submission.resolved, now.wall, retried)
+
+
+def retry(state: State, event: RetryJob, now: Now) -> Decision:
+    if event.submission.job in state.active:
+        return refuse(event.ticket, FailedPrecondition(f"job {event.submission.job} has not ended: nothing to retry"))
+    return join([Decision((_accept(event.submission, now, retried=True),)), reply(event.ticket, event.submission.job)])
+
+
+def cancel(state: State, event: CancelJob, now: Now) -> Decision:
+    """Ends the job at once; its attempts are told to stop, and whatever they still say is refused by their tokens."""
+    if event.job not in state.active:
+        return reply(event.ticket, event.job)
+    reason = event.reason or "cancelled on request"
+    failure = Failure(cause=Cause.CANCELLED, reason="CANCELLED", message=reason, code=CANCELLED)
+    return join([end(state, state.jobs[event.job], JobState.CANCELLED, failure, now), reply(event.ticket, event.job)])
+
+
+def advance(state: State, event: Advance, now: Now) -> Decision:
+    """Opens the job's next stage where the one before is done, asks for known results, or ends the job."""
+    job = state.jobs.get(event.job)
+    if job is None or event.job not in state.active:
+        return nothing(f"job {event.job} has ended")
+    if job.fingerprint is None:
+        return _choose_numerics(state, job, now)
+    if job.open is None or job.open.done == job.open.stage.count:
+        return _next_stage(state, job, now)
+    return _ask_known(state, job, job.open)
+
+
+def _choose_numerics(state: State, job: Job, now: Now) -> Decision:
+    fingerprint = numerics_for(state, job)
+    if fingerprint is None:
+        return nothing(f"job {job.id} waits for a worker that can run it")
+    return Decision((r.NumericsChosen(job.id, fingerprint, now.wall),), then=(Advance(job.id),))
+
+
+def _next_stage(state: State, job: Job, now: Now) -> Decision:
+    done = list(job.done)
+    if job.open is not None:
+        done.append(StageResults(job.open.stage.name, [result for result in job.open.results if result]))
+    try:
+        following = job.plan.next_stage(job.spec, job.resolved, done)
+        total = job.plan.total_tasks(job.spec, job.resolved)
+    except Exception as error:  # a plan is a plugin's code: its bug ends its job, not the orchestrator
+        message = f"the plan failed: {error!r}"
+        failure = Failure(cause=Cause.EXCEPTION, reason="PLAN_FAILED", message=message, code=INTERNAL)
+        return end(state, job, JobState.FAILED, failure, now)
+    if isinstance(following, Done):
+        return _succeed(state, job, following.result, now)
+    known = sum(len(stage.results) for stage in done) + following.count
+    opened = r.StageOpened(job.id, following.name, following.count, max(total, known), now.wall)
+    return Decision((opened,), then=(Advance(job.id),))
+
+
+def _ask_known(state: State, job: Job, stage: OpenStage) -> Decision:
+    """Asks for a window of known results, once those before it are checked and nearly handed out."""
+    if stage.asked > stage.checked or stage.checked >= stage.stage.count:
+        return NOTHING
+    if stage.checked - stage.frontier > state.settings.lookup_window // 2:
+        return NOTHING
+    assert reusable(job, stage.stage)
+    upto = min(stage.checked + state.settings.lookup_window, stage.stage.count)
+    fingerprint = job.fingerprint or ""
+    keys = {index: task_key(stage.stage.task(index), fingerprint) for index in range(stage.checked, upto)}
+    asked = r.KnownResultsAsked(job.id, upto)
+    return Decision((asked,), (LookUp(job.id, stage.stage.name, upto, keys),))
+
+
+def known_results(state: State, event: KnownResults, now: Now) -> Decision:
+    job = state.jobs.get(event.job)
+    if job is None or job.open is None or job.open.stage.name != event.stage:
+        return nothing(f"the stage {event.stage} of job {event.job} is over")
+    known = tuple(
+        r.KnownTask(index, event.keys[index], event.results[index])
+        for index in sorted(event.results)
+        if job.open.status[index] == Status.PENDING
+    )
+    checked = r.StageChecked(job.id, event.stage, event.upto, known, now.wall)
+    return Decision((checked,), then=(Advance(job.id),))
+
+
+def end(
+    state: State, job: Job, outcome: JobState, failure: Failure | None, now: Now, result: JobResult | None = None
+) -> Decision:
+    """Ends a job; its live attempts are told to stop."""
+    reason = failure.message if failure else "all of its tasks succeeded"
+    stop: list[ToWorker] = []
+    for tokens in job.open.live.values() if job.open else ():
+        for token in tokens:
+            worker = state.workers.get(state.attempts[token].worker)
+            if worker is not None and worker.reachable:
+                stop.append(Cancel(worker.info.id, worker.session, token, f"job {job.id} is {outcome}"))
+    return Decision((r.JobEnded(job.id, outcome, reason, now.wall, result, failure),), tuple(stop))
+
+
+def past_deadline(state: State, event: PastDeadline, now: Now) -> Decision:
+    job = state.jobs.get(event.job)
+    if job is None or event.job not in state.active:
+        return nothing(f"job {event.job} has ended")
+    message = f"the deadline of {job.spec.deadline:g} s after submission passed"
+    failure = Failure(cause=Cause.DEADLINE, reason="DEADLINE", message=message, code=DEADLINE_EXCEEDED)
+    return end(state, job, JobState.FAILED, failure, now)
+
+
+def _succeed(state: State, job: Job, result: JobResult, now: Now) -> Decision:
+    records: list[r.Record] = []
+    if result.model is not None:
+        records.append(_register(state, job, job.spec, result, now))
+    if result.dataset is not None and job.spec.dataset_name:
+        records.append(r.DatasetAdded(job.spec.dataset_name, result.dataset, job.spec.dataset, now.wall))
+    # The registration comes first: who sees the job end finds its model there.
+    return join([Decision(tuple(records)), end(state, job, JobState.SUCCEEDED, None, now, result)])
+
+
+def _register(state: State, job: Job, spec: JobSpec, result: JobResult, now: Now) -> r.ModelRegistered:
+    assert result.model is not None
+    number = int(now.wall)
+    while f"v{number}" in state.models.get(spec.model_name, {}):
+        number += 1
+    return r.ModelRegistered(
+        job=job.id,
+        name=spec.model_name,
+        version=f"v{number}",
+        display_name=display_name(spec.algorithm, result.metrics, now.wall),
+        algorithm=spec.algorithm,
+        hyperparameters=spec.hyperparameters,
+        metrics=result.metrics,
+        missing_metrics=result.missing_metrics,
+        content=result.model,
+        dataset=spec.dataset,
+        submitter=spec.submitter,
+        at=now.wall,
+    )

@@ -1,0 +1,244 @@
+"""Placement: which task goes to which worker next, and why another does not.
+
+Order: higher priority first; among equals the submitter with the fewest running tasks; then the older job. A task goes
+to a worker with a free slot, rather to one that has its inputs cached, rather to the emptiest. Tasks that take little
+time are also sent ahead of a free slot, as far as the worker's credit goes.
+"""
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from orchestrator.core import records as r
+from orchestrator.core.commands import Assign, Command, Recall
+from orchestrator.core.decision import Decision
+from orchestrator.core.events import Advance, Place
+from orchestrator.core.state import Attempt, Job, Now, OpenStage, State, Worker
+from tensorfleet.model import Ref, WorkerState
+
+
+@dataclass(slots=True)
+class _Room:
+    """What a worker can still take in this round."""
+
+    worker: Worker
+    slots: int
+    credit: int
+    memory: int
+    gpus: int
+
+    @classmethod
+    def of(cls, state: State, worker: Worker) -> "_Room":
+        specs = [state.jobs[state.attempts[token].job].spec.resources for token in worker.held]
+        have = worker.info.resources
+        return cls(
+            worker,
+            worker.info.slots - len(worker.held),
+            worker.info.credit - len(worker.held),
+            have.memory - sum(spec.memory for spec in specs),
+            have.gpus - sum(spec.gpus for spec in specs),
+        )
+
+
+@dataclass(slots=True)
+class _Round:
+    """One round of placement, as it would stand if what it decided so far were applied."""
+
+    rooms: list[_Room]
+    shares: dict[str, int]
+    prefetch_below: float
+    workers_of: dict[str, set[str]] = field(default_factory=dict)
+    records: list[r.Record] = field(default_factory=list)
+    commands: list[Command] = field(default_factory=list)
+    touched: dict[str, None] = field(default_factory=dict)
+
+
+def lacks(job: Job, worker: Worker) -> str | None:
+    """What keeps a worker from ever running the job's tasks, as it is; None where nothing does."""
+    needs, has = job.spec.resources, worker.info.resources
+    if needs.cpus > has.cpus:
+        return f"has {has.cpus} processors, needs {needs.cpus}"
+    if needs.memory > has.memory:
+        return f"has {has.memory} bytes of memory, needs {needs.memory}"
+    if needs.gpus > has.gpus:
+        return f"has {has.gpus} GPUs, needs {needs.gpus}"
+    for name, value in needs.labels.items():
+        if has.labels.get(name) != value:
+            return f"lacks the label {name}={value}"
+    if job.fingerprint and worker.info.fingerprint != job.fingerprint:
+        return f"has other numerics ({worker.info.fingerprint}, needs {job.fingerprint})"
+    return None
+
+
+def numerics_for(state: State, job: Job) -> str | None:
+    """The fingerprint that the job shall stay with: that of the most slots; None while no worker can run it."""
+    slots: dict[str, int] = {}
+    for worker in state.workers.values():
+        if worker.state == WorkerState.READY and lacks(job, worker) is None:
+            slots[worker.info.fingerprint] = slots.get(worker.info.fingerprint, 0) + worker.info.slots
+    if not slots:
+        return None
+    # Of many numerics none is the job's own where it allows a mixture; the empty text stands for that.
+    return "" if job.spec.allow_mixed_numerics else max(sorted(slots), key=slots.__getitem__)
+
+
+def place(state: State, event: Place, now: Now) -> Decision:
+    """Hands out what can be handed out, then evens out what was sent ahead."""
+    startable = [
+        Advance(job)
+        for job in state.active
+        if state.jobs[job].fingerprint is None and numerics_for(state, state.jobs[job]) is not None
+    ]
+    turn = _Round(
+        rooms=[_Room.of(state, worker) for worker in state.workers.values() if worker.state == WorkerState.READY],
+        shares=_shares(state),
+        prefetch_below=state.settings.prefetch_below,
+    )
+    starved = _hand_out(state, turn, now)
+    if not starved:
+        _recall_for_idle(state, turn)
+    then = (*startable, *(Advance(job) for job in turn.touched))
+    return Decision(tuple(turn.records), tuple(turn.commands), then=then)
+
+
+def _shares(state: State) -> dict[str, int]:
+    shares: dict[str, int] = {}
+    for job_id in state.active:
+        job = state.jobs[job_id]
+        shares[job.spec.submitter] = shares.get(job.spec.submitter, 0) + job.running
+    return shares
+
+
+def _hand_out(state: State, turn: _Round, now: Now) -> bool:
+    """Assigns by order until nothing fits; True where tasks are left that wait for a slot."""
+    if not any(room.credit > 0 for room in turn.rooms):
+        return True
+    indexes: dict[str, Iterator[int]] = {}
+    queue: list[tuple[int, int, int, str]] = []
+    for job_id in state.active:
+        job = state.jobs[job_id]
+        if job.open is not None and job.fingerprint is not None and job.open.done < job.open.stage.count:
+            indexes[job_id] = job.open.pending()
+            heapq.heappush(queue, (-job.spec.priority, turn.shares[job.spec.submitter], job.order, job_id))
+    starved = False
+    while queue and any(room.credit > 0 for room in turn.rooms):
+        priority, share, order, job_id = heapq.heappop(queue)
+        job = state.jobs[job_id]
+        if share != turn.shares[job.spec.submitter]:  # it has changed since: take its turn anew
+            heapq.heappush(queue, (priority, turn.shares[job.spec.submitter], order, job_id))
+            continue
+        index = next(indexes[job_id], None)
+        if index is None:
+            continue
+        stage = job.open
+        assert stage is not None
+        room = _choose(turn, job, stage, index)
+        if room is None:
+            starved = True
+            continue
+        _assign(state, turn, room, job, stage, index, now)
+        heapq.heappush(queue, (priority, turn.shares[job.spec.submitter], order, job_id))
+    return starved or bool(queue)
+
+
+def _choose(turn: _Round, job: Job, stage: OpenStage, index: int) -> _Room | None:
+    mean = stage.mean_seconds
+    ahead = mean is not None and mean < turn.prefetch_below
+    workers = turn.workers_of.setdefault(job.id, set(job.by_worker))
+    full = 0 < job.spec.workers <= len(workers)
+    fitting = [
+        room
+        for room in turn.rooms
+        if (room.slots > 0 or (ahead and room.credit > 0))
+        and room.memory >= job.spec.resources.memory
+        and room.gpus >= job.spec.resources.gpus
+        and (not full or room.worker.info.id in workers)
+        and lacks(job, room.worker) is None
+    ]
+    if not fitting:
+        return None
+    if len(fitting) == 1:
+        return fitting[0]
+    inputs = stage.stage.task(index).inputs
+    return max(fitting, key=lambda room: (room.slots > 0, _cached(room.worker, inputs), room.slots, room.credit))
+
+
+def _cached(worker: Worker, inputs: tuple[Ref, ...]) -> int:
+    return sum(ref.size for ref in inputs if ref.digest in worker.cached)
+
+
+def _assign(state: State, turn: _Round, room: _Room, job: Job, stage: OpenStage, index: int, now: Now) -> None:
+    token = state.token(len(turn.records))
+    record, command = assignment(token, room.worker, job, stage, index, now)
+    turn.records.append(record)
+    turn.commands.append(command)
+    turn.shares[job.spec.submitter] += 1
+    turn.workers_of[job.id].add(room.worker.info.id)
+    turn.touched[job.id] = None
+    room.slots -= 1
+    room.credit -= 1
+    room.memory -= job.spec.resources.memory
+    room.gpus -= job.spec.resources.gpus
+
+
+def assignment(
+    token: int, worker: Worker, job: Job, stage: OpenStage, index: int, now: Now
+) -> tuple[r.AttemptAssigned, Assign]:
+    """The record of an assignment, and what the worker is told."""
+    name = stage.stage.name
+    record = r.AttemptAssigned(job.id, name, index, token, worker.info.id, now.wall)
+    task = stage.stage.task(index)
+    gpus = job.spec.resources.gpus
+    command = Assign(worker.info.id, worker.session, token, job.id, name, index, task, job.spec.task_timeout, gpus)
+    return record, command
+
+
+def _recall_for_idle(state: State, turn: _Round) -> None:
+    """Asks back what was sent ahead to one worker while another, which could run it, has nothing to do."""
+    idle = [room for room in turn.rooms if room.slots > 0]
+    if not idle or turn.records:
+        return
+    for worker in state.workers.values():
+        if len(worker.held) <= worker.info.slots or not worker.reachable:
+            continue
+        attempt = _ahead(state, worker)
+        if attempt is None:
+            continue
+        job = state.jobs[attempt.job]
+        if any(lacks(job, room.worker) is None and room.worker is not worker for room in idle):
+            turn.records.append(r.AttemptRecalled(attempt.token))
+            turn.commands.append(Recall(worker.info.id, worker.session, attempt.token))
+            return
+
+
+def _ahead(state: State, worker: Worker) -> Attempt | None:
+    """The last attempt that a worker holds, has not begun and was not asked back."""
+    for token in reversed(worker.held):
+        attempt = state.attempts[token]
+        if not attempt.started:
+            return None if attempt.recalled else attempt
+    return None
+
+
+def why_pending(state: State, job: Job) -> str:
+    """Why a live job has nothing running, or not more; in one line, by the same tests that place it."""
+    ready = [worker for worker in state.workers.values() if worker.state == WorkerState.READY]
+    if not ready:
+        return "no worker has joined; `tensorfleet worker join ADDRESS` adds one"
+    able = [worker for worker in ready if lacks(job, worker) is None]
+    if not able:
+        return f"none of {len(ready)} workers can run it: {lacks(job, ready[0])}"
+    stage = job.open
+    if stage is None or stage.asked > stage.checked:
+        return "known results are being looked up"
+    if stage.done == stage.stage.count:
+        return "its next stage is about to open"
+    if not stage.has_pending():
+        if stage.live:
+            return f"{len(stage.live)} tasks are running, and the stage has no others"
+        return f"{len(stage.waiting)} tasks wait out their backoff"
+    if 0 < job.spec.workers <= len(job.by_worker):
+        return f"it runs on {len(job.by_worker)} workers, the most that its spec allows"
+    if all(len(worker.held) >= worker.info.slots for worker in able):
+        return "every slot that could run it is busy"
+    return "it is next"

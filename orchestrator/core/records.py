@@ -1,0 +1,319 @@
+"""The facts that make up the state, as the journal holds them.
+
+The rule: a record says what has been decided, never what to decide; applying the same records in the same order always
+gives the same state. Records with `durable = False` change the live state alone: what they say is learned anew after a
+restart.
+"""
+
+from typing import ClassVar
+
+import msgspec
+from msgspec import Struct
+
+from tensorfleet.model import (
+    Cause,
+    DatasetContent,
+    Failure,
+    JobResult,
+    JobSpec,
+    JobState,
+    LogLine,
+    ModelContent,
+    Point,
+    Resolved,
+    Resources,
+    TaskResult,
+    Value,
+    WorkerState,
+)
+
+
+class Record(Struct, frozen=True, tag=True, array_like=True):
+    durable: ClassVar[bool] = True
+
+
+class TermBegan(Record, frozen=True, tag=True, array_like=True):
+    """An orchestrator took over: it owns the journal from here on."""
+
+    term: int
+    writer: str
+    at: float
+
+
+class JobAccepted(Record, frozen=True, tag=True, array_like=True):
+    """A job was submitted, or put back in the queue (`retried`), which keeps what its tasks finished."""
+
+    job: str
+    request_id: str
+    spec: JobSpec
+    resolved: Resolved
+    at: float
+    retried: bool = False
+
+
+class NumericsChosen(Record, frozen=True, tag=True, array_like=True):
+    """The job stays with workers of this fingerprint; empty where its spec allows any."""
+
+    job: str
+    fingerprint: str
+    at: float
+
+
+class StageOpened(Record, frozen=True, tag=True, array_like=True):
+    job: str
+    stage: str
+    tasks: int
+    total_tasks: int
+    at: float
+
+
+class KnownTask(Struct, frozen=True, array_like=True):
+    """A task whose result was there already."""
+
+    index: int
+    key: str
+    result: TaskResult
+
+
+class StageChecked(Record, frozen=True, tag=True, array_like=True):
+    """Known results of the open stage were looked up below `upto`."""
+
+    job: str
+    stage: str
+    upto: int
+    known: tuple[KnownTask, ...]
+    at: float
+
+
+class AttemptAssigned(Record, frozen=True, tag=True, array_like=True):
+    job: str
+    stage: str
+    index: int
+    token: int
+    worker: str
+    at: float
+
+
+class TaskSucceeded(Record, frozen=True, tag=True, array_like=True):
+    job: str
+    stage: str
+    index: int
+    token: int
+    worker: str
+    key: str
+    result: TaskResult
+    duration: float
+    last_report: int
+    at: float
+
+
+class AttemptFailed(Record, frozen=True, tag=True, array_like=True):
+    """An attempt ended without a result.
+
+    charged: it counts against the task. retry_after: seconds until the next attempt; None where none follows.
+    """
+
+    job: str
+    stage: str
+    index: int
+    token: int
+    worker: str
+    cause: Cause
+    reason: str
+    message: str
+    log_tail: tuple[str, ...]
+    duration: float
+    charged: bool
+    retry_after: float | None
+    at: float
+
+
+class AttemptReleased(Record, frozen=True, tag=True, array_like=True):
+    """An attempt was given back or is of no more interest; its task is pending again where no other has it."""
+
+    job: str
+    stage: str
+    index: int
+    token: int
+    worker: str
+    at: float
+
+
+class Reported(Record, frozen=True, tag=True, array_like=True):
+    job: str
+    stage: str
+    index: int
+    token: int
+    number: int
+    points: tuple[Point, ...]
+    lines: tuple[LogLine, ...]
+    at: float
+
+
+class JobEnded(Record, frozen=True, tag=True, array_like=True):
+    job: str
+    state: JobState
+    reason: str
+    at: float
+    result: JobResult | None = None
+    failure: Failure | None = None
+
+
+class ModelRegistered(Record, frozen=True, tag=True, array_like=True):
+    job: str
+    name: str
+    version: str
+    display_name: str
+    algorithm: str
+    hyperparameters: dict[str, Value]
+    metrics: dict[str, float]
+    missing_metrics: dict[str, str]
+    content: ModelContent
+    dataset: str
+    submitter: str
+    at: float
+
+
+class ModelDeleted(Record, frozen=True, tag=True, array_like=True):
+    name: str
+    version: str
+
+
+class AliasSet(Record, frozen=True, tag=True, array_like=True):
+    """An alias names a version; an empty version takes the alias away."""
+
+    name: str
+    alias: str
+    version: str
+
+
+class DatasetAdded(Record, frozen=True, tag=True, array_like=True):
+    name: str
+    content: DatasetContent
+    source: str
+    at: float
+
+
+class DatasetDeleted(Record, frozen=True, tag=True, array_like=True):
+    name: str
+
+
+class WorkerInfo(Struct, frozen=True, kw_only=True):
+    """What a worker said of itself when it joined."""
+
+    id: str
+    incarnation: str
+    slots: int
+    credit: int
+    resources: Resources
+    capabilities: tuple[str, ...] = ()
+    fingerprint: str = ""
+    pid: int = 0
+    host: str = ""
+    release: str = ""
+
+
+class WorkerJoined(Record, frozen=True, tag=True, array_like=True):
+    """A worker's session was opened, its first or a later one."""
+
+    info: WorkerInfo
+    session: int
+    at: float
+
+
+class WorkerDraining(Record, frozen=True, tag=True, array_like=True):
+    worker: str
+    at: float
+
+
+class WorkerGone(Record, frozen=True, tag=True, array_like=True):
+    """A worker left, or was given up."""
+
+    worker: str
+    state: WorkerState
+    reason: str
+    at: float
+
+
+class WorkerSuspected(Record, frozen=True, tag=True, array_like=True):
+    """A worker's stream broke, or it fell silent: it has `grace` seconds to come back."""
+
+    durable = False
+    worker: str
+    grace: float
+    reason: str
+
+
+class WorkerHeard(Record, frozen=True, tag=True, array_like=True):
+    durable = False
+    worker: str
+    load: float | None
+    memory: int
+    cached: tuple[str, ...]
+    at: float
+
+
+class AttemptBegan(Record, frozen=True, tag=True, array_like=True):
+    durable = False
+    token: int
+    pid: int
+
+
+class AttemptRecalled(Record, frozen=True, tag=True, array_like=True):
+    durable = False
+    token: int
+
+
+class KnownResultsAsked(Record, frozen=True, tag=True, array_like=True):
+    durable = False
+    job: str
+    upto: int
+
+
+class BackoffEnded(Record, frozen=True, tag=True, array_like=True):
+    durable = False
+    job: str
+    index: int
+
+
+class Ticked(Record, frozen=True, tag=True, array_like=True):
+    """The timer fired; `stalled` seconds, in which nobody could have been heard, are given back to every lease."""
+
+    durable = False
+    stalled: float
+
+
+DURABLE = (
+    TermBegan
+    | JobAccepted
+    | NumericsChosen
+    | StageOpened
+    | StageChecked
+    | AttemptAssigned
+    | TaskSucceeded
+    | AttemptFailed
+    | AttemptReleased
+    | Reported
+    | JobEnded
+    | ModelRegistered
+    | ModelDeleted
+    | AliasSet
+    | DatasetAdded
+    | DatasetDeleted
+    | WorkerJoined
+    | WorkerDraining
+    | WorkerGone
+)
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(list[DURABLE])
+
+
+def encode(records: list[Record]) -> bytes:
+    """Records as the opaque bytes of a journal entry."""
+    return _encoder.encode(records)
+
+
+def decode(data: bytes) -> list[Record]:
+    """The records of a journal entry. Raises msgspec.ValidationError for bytes that are none."""
+    return list(_decoder.decode(data))

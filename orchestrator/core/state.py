@@ -1,0 +1,199 @@
+"""The orchestrator's state: live jobs, workers, attempts, and what the registry's names stand for.
+
+The rule: only `apply` changes it. A task costs a byte and a result slot, never an object, while it waits.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from msgspec import Struct
+
+from orchestrator.core.records import WorkerInfo
+from tensorfleet.model import AttemptRecord, JobSpec, JobState, Resolved, TaskResult, TaskState, WorkerState
+from tensorfleet.plan import Plan, Stage, StageResults
+
+COUNTER_BITS = 32
+
+
+class Status(IntEnum):
+    """A task's state as its byte in the stage's column."""
+
+    PENDING = 0
+    RUNNING = 1
+    SUCCEEDED = 2
+    FAILED = 3
+
+    @property
+    def public(self) -> TaskState:
+        return _PUBLIC[self]
+
+
+_PUBLIC = {
+    Status.PENDING: TaskState.PENDING,
+    Status.RUNNING: TaskState.RUNNING,
+    Status.SUCCEEDED: TaskState.SUCCEEDED,
+    Status.FAILED: TaskState.FAILED,
+}
+
+
+class Now(Struct, frozen=True):
+    """Both clocks, passed in: leases and backoff run on `mono`, records carry `wall`."""
+
+    mono: float
+    wall: float
+
+
+@dataclass(slots=True)
+class OpenStage:
+    """The stage of a job whose tasks run.
+
+    status: a byte a task. results: by index. checked: known results were looked up below this index; asked: are being.
+    frontier: from here on nothing was ever assigned. returned: a heap of lower indexes that are pending again; waiting:
+    a heap of (monotonic time, index) that wait out a backoff. live: index -> tokens of its attempts, first to last.
+    """
+
+    stage: Stage
+    status: bytearray
+    results: list[TaskResult | None]
+    checked: int = 0
+    asked: int = 0
+    frontier: int = 0
+    done: int = 0
+    seconds: float = 0.0
+    timed: int = 0
+    returned: list[int] = field(default_factory=list)
+    waiting: list[tuple[float, int]] = field(default_factory=list)
+    live: dict[int, list[int]] = field(default_factory=dict)
+    history: dict[int, list[AttemptRecord]] = field(default_factory=dict)
+    charged: dict[int, int] = field(default_factory=dict)
+    deaths: dict[int, int] = field(default_factory=dict)
+    reported: dict[int, dict[str, int]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, stage: Stage) -> "OpenStage":
+        return cls(stage, bytearray(stage.count), [None] * stage.count)
+
+    @property
+    def mean_seconds(self) -> float | None:
+        """Mean time of the stage's tasks that ran; None before the first."""
+        return self.seconds / self.timed if self.timed else None
+
+    def pending(self) -> Iterator[int]:
+        """Indexes that can be assigned now, in order."""
+        yield from sorted(self.returned)
+        for index in range(self.frontier, self.checked):
+            if self.status[index] == Status.PENDING:
+                yield index
+
+    def has_pending(self) -> bool:
+        return bool(self.returned) or next(self.pending(), None) is not None
+
+
+@dataclass(slots=True)
+class Job:
+    id: str
+    request_id: str
+    order: int
+    spec: JobSpec
+    resolved: Resolved
+    plan: Plan
+    accepted_at: float
+    deadline: float | None
+    retried: bool = False
+    state: JobState = JobState.QUEUED
+    fingerprint: str | None = None
+    started_at: float | None = None
+    done: list[StageResults] = field(default_factory=list)
+    open: OpenStage | None = None
+    total_tasks: int = 0
+    run: int = 0
+    reused: int = 0
+    running: int = 0
+    by_worker: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Attempt:
+    token: int
+    job: str
+    stage: str
+    index: int
+    worker: str
+    assigned_at: float
+    since: float
+    started: bool = False
+    recalled: bool = False
+    pid: int = 0
+    last_report: int = 0
+
+
+@dataclass(slots=True)
+class Worker:
+    """deadline: when a suspect is given up, monotonic. held: tokens in the order they were assigned."""
+
+    info: WorkerInfo
+    state: WorkerState
+    session: int
+    joined_at: float
+    heard: float
+    heard_at: float
+    deadline: float | None = None
+    reason: str = ""
+    load: float = 0.0
+    memory: int = 0
+    held: dict[int, None] = field(default_factory=dict)
+    cached: set[str] = field(default_factory=set)
+    draining: bool = False
+
+    @property
+    def reachable(self) -> bool:
+        return self.session != 0
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """How patient the orchestrator is; seconds unless named otherwise.
+
+    lease: how long a silent worker is believed. grace: how long one whose stream broke may take to come back;
+    restart_grace: the same after the orchestrator itself was away. deaths: a task's budget of started attempts that
+    died with their process or worker. prefetch_below: tasks whose mean time is less are sent ahead of a free slot.
+    """
+
+    lease: float = 10.0
+    heartbeat: float = 2.0
+    grace: float = 0.8
+    restart_grace: float = 10.0
+    deaths: int = 5
+    prefetch_below: float = 0.5
+    lookup_window: int = 1024
+    straggler_factor: float = 3.0
+    straggler_floor: float = 5.0
+    remember_requests: int = 20_000
+    remember_ended: int = 256
+    remember_gone: int = 64
+
+
+@dataclass(slots=True)
+class State:
+    """active: the jobs that have not ended; a few of those that have stay in `jobs`, for whoever asks just then.
+
+    requests: request id -> job. models: name -> versions; aliases: name -> alias -> version; datasets: name -> digest.
+    """
+
+    settings: Settings = field(default_factory=Settings)
+    term: int = 0
+    counter: int = 0
+    orders: int = 0
+    ticked: float | None = None
+    jobs: dict[str, Job] = field(default_factory=dict)
+    active: dict[str, None] = field(default_factory=dict)
+    requests: dict[str, str] = field(default_factory=dict)
+    attempts: dict[int, Attempt] = field(default_factory=dict)
+    workers: dict[str, Worker] = field(default_factory=dict)
+    models: dict[str, dict[str, None]] = field(default_factory=dict)
+    aliases: dict[str, dict[str, str]] = field(default_factory=dict)
+    datasets: dict[str, str] = field(default_factory=dict)
+
+    def token(self, ahead: int) -> int:
+        """The fencing token of the `ahead`-th attempt from now: (term, counter) in one number."""
+        return (self.term << COUNTER_BITS) | (self.counter + 1 + ahead)

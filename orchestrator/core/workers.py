@@ -1,0 +1,91 @@
+"""Workers: joining, coming back, falling silent, draining, leaving."""
+
+from orchestrator.core import records as r
+from orchestrator.core.apply import GONE
+from orchestrator.core.attempts import failed, release, speaker
+from orchestrator.core.commands import Drain, Goodbye, Welcome
+from orchestrator.core.decision import Decision, join, nothing, refuse, reply
+from orchestrator.core.events import DrainWorker, Heartbeat, Leaving, OpenSession, SessionLost
+from orchestrator.core.state import Now, State, Worker
+from tensorfleet.errors import NotFound
+from tensorfleet.model import Cause, WorkerState
+
+PROTOCOL = 1
+
+
+def open_session(state: State, event: OpenSession, now: Now) -> Decision:
+    """Takes a worker in, or back. What it holds and nobody else got goes on; what it lost is pending again."""
+    worker_id = event.info.id
+    if not event.protocol_min <= PROTOCOL <= event.protocol_max:
+        spoken = f"{event.protocol_min} to {event.protocol_max}"
+        text = f"this orchestrator speaks protocol {PROTOCOL}, the worker {spoken}: install the same release on both"
+        return Decision(commands=(Goodbye(worker_id, event.session, text, False),), reason=text)
+    known = state.workers.get(worker_id)
+    superseded = _supersede(known, event)
+    ours = set(known.held) if known is not None else set()
+    told = {*event.held, *event.finished}
+    keep = tuple(token for token in event.held if token in ours)
+    stop = tuple(token for token in event.held if token not in ours)
+    same_life = known is not None and known.info.incarnation == event.info.incarnation
+    lost = join(
+        release(state.attempts[token], now)
+        if same_life  # the assignment never reached it
+        else failed(state, state.attempts[token], Cause.LOST_WORKER, "LOST_WORKER", "its worker was started anew", now)
+        for token in sorted(ours - told)
+    )
+    begun = tuple(r.AttemptBegan(token, 0) for token in keep if event.held[token])
+    joined = r.WorkerJoined(event.info, event.session, now.wall)
+    heard = r.WorkerHeard(worker_id, None, 0, event.cached, now.wall)
+    welcome = Welcome(worker_id, event.session, PROTOCOL, keep, stop)
+    return join([superseded, lost, Decision((joined, heard, *begun), (welcome,))])
+
+
+def _supersede(known: Worker | None, event: OpenSession) -> Decision:
+    if known is None or not known.reachable:
+        return Decision()
+    same_life = known.info.incarnation == event.info.incarnation
+    reason = "a newer session took its place" if same_life else f"another worker joined as {known.info.id}"
+    return Decision(commands=(Goodbye(known.info.id, known.session, reason, False),))
+
+
+def lost(state: State, event: SessionLost, now: Now) -> Decision:
+    if speaker(state, event) is None:
+        return nothing("a superseded session")
+    grace = state.settings.grace
+    return Decision((r.WorkerSuspected(event.worker, grace, f"its stream broke; {grace:g} s to come back"),))
+
+
+def heartbeat(state: State, event: Heartbeat, now: Now) -> Decision:
+    if speaker(state, event) is None:
+        return nothing("a superseded session")
+    heard = r.WorkerHeard(event.worker, event.load, event.memory, event.cached, now.wall)
+    known = ((token, state.attempts[token]) for token in event.running if token in state.attempts)
+    begun = [r.AttemptBegan(token, event.running[token]) for token, attempt in known if not attempt.pid]
+    return Decision((heard, *begun))
+
+
+def leaving(state: State, event: Leaving, now: Now) -> Decision:
+    worker = speaker(state, event)
+    if worker is None:
+        return nothing("a superseded session")
+    return join([give_up(state, worker, WorkerState.LEFT, event.reason or "it left", now)])
+
+
+def give_up(state: State, worker: Worker, outcome: WorkerState, reason: str, now: Now) -> Decision:
+    """Ends a worker's part in the fleet; its tasks go elsewhere."""
+    attempts = [state.attempts[token] for token in worker.held]
+    if outcome == WorkerState.LEFT:
+        back = [release(attempt, now) for attempt in attempts]
+    else:
+        text = f"worker {worker.info.id} was lost: {reason}"
+        back = [failed(state, attempt, Cause.LOST_WORKER, "LOST_WORKER", text, now) for attempt in attempts]
+    return join([*back, Decision((r.WorkerGone(worker.info.id, outcome, reason, now.wall),))])
+
+
+def drain(state: State, event: DrainWorker, now: Now) -> Decision:
+    worker = state.workers.get(event.worker)
+    if worker is None or worker.state in GONE:
+        return refuse(event.ticket, NotFound(f"no worker {event.worker!r} in the fleet; `workers list` shows them"))
+    records = () if worker.draining else (r.WorkerDraining(event.worker, now.wall),)
+    told = (Drain(event.worker, worker.session, "asked to drain"),) if worker.reachable else ()
+    return join([Decision(records, told), reply(event.ticket, event.worker)])
