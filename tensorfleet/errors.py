@@ -7,7 +7,7 @@ expected and what to do; it is public.
 from collections.abc import Sequence
 from typing import ClassVar
 
-from tensorfleet.model import FieldViolation
+from tensorfleet.model import Cause, Failure, FieldViolation
 
 
 class TensorFleetError(Exception):
@@ -92,11 +92,17 @@ class Unavailable(TensorFleetError):  # noqa: N818
 
 
 class JobFailed(TensorFleetError):  # noqa: N818
-    """A job ended without its result."""
+    """A job ended without its result. `failure`, where it is known, tells why, with the attempts of the task."""
 
     reason = "JOB_FAILED"
     code = 10
     exit_code = 1
+
+    def __init__(self, message: str, *, reason: str | None = None, failure: Failure | None = None) -> None:
+        super().__init__(message, reason=reason)
+        self.failure = failure
+        if failure is not None and failure.cause is Cause.BAD_INPUT:
+            self.exit_code = BadInput.exit_code  # type: ignore[misc]
 
 
 class CorruptArtifact(TensorFleetError):  # noqa: N818

@@ -1,0 +1,195 @@
+"""The SDK: `from tensorfleet import Client`, and `AsyncClient` of the same shape.
+
+    with Client("127.0.0.1:9090") as fleet:
+        job = fleet.train("iris", algorithm="random_forest", hyperparameters={"n_estimators": 100})
+        model = job.result().load()  # a fitted scikit-learn Pipeline
+
+The rule: one surface, written once in `AsyncClient` and its parts; the classes here wait for it. Every method raises
+errors of `tensorfleet.errors`: Unavailable (exit code 3) where the fleet stays away for the whole timeout, and those
+that its own docstring names.
+"""
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+from tensorfleet.config import address_problem, settings
+from tensorfleet.errors import InvalidRequest
+from tensorfleet.model import FieldViolation, JobKind, JobSpec, Ref, Resources, RetryPolicy
+from tensorfleet.sdk import artifacts, fleet
+from tensorfleet.sdk.blocking import Datasets, Job, Jobs, Model, Models, Workers
+from tensorfleet.sdk.bridge import Bridge, blocking, blocking_as
+from tensorfleet.sdk.calls import DEFAULT_TIMEOUT, Calls
+from tensorfleet.sdk.datasets import AsyncDatasets
+from tensorfleet.sdk.fleet import AsyncWorkers
+from tensorfleet.sdk.jobs import AsyncJob, AsyncJobs
+from tensorfleet.sdk.models import AsyncModel, AsyncModels
+from tensorfleet.sdk.plain import DatasetLike, plain
+from tensorfleet.sdk.values import FleetStatus
+
+__all__ = [
+    "AsyncClient",
+    "AsyncJob",
+    "AsyncModel",
+    "Client",
+    "Job",
+    "Model",
+]
+
+
+class AsyncClient:
+    """A fleet, to be awaited.
+
+    address: `host:port`; several, joined by commas, are tried in turn. Default: `TENSORFLEET_SERVER`. user: who submits
+    (`x-user-id`). timeout: seconds that a call may take with all of its tries, and that the fleet may be away during a
+    watch. Raises InvalidRequest for an address that is none.
+    """
+
+    jobs: AsyncJobs
+    datasets: AsyncDatasets
+    models: AsyncModels
+    workers: AsyncWorkers
+
+    def __init__(
+        self, address: str | None = None, *, user: str | None = None, timeout: float = DEFAULT_TIMEOUT
+    ) -> None:
+        self._calls = Calls(_checked(address or settings().server), user=user, timeout=timeout)
+        self.jobs = AsyncJobs(self._calls)
+        self.datasets = AsyncDatasets(self._calls)
+        self.models = AsyncModels(self._calls)
+        self.workers = AsyncWorkers(self._calls)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @property
+    def address(self) -> str:
+        return self._calls.address
+
+    async def close(self) -> None:
+        """Closes the connection; jobs go on."""
+        await self._calls.close()
+
+    async def train(
+        self,
+        dataset: DatasetLike,
+        algorithm: str = "random_forest",
+        hyperparameters: Mapping[str, object] | None = None,
+        *,
+        target: str = "",
+        exclude_features: Sequence[str] = (),
+        validation_split: float = 0.2,
+        validation_dataset: DatasetLike = "",
+        seed: int = 42,
+        workers: int = 0,
+        model_name: str = "",
+        resources: Resources | None = None,
+        priority: int = 0,
+        deadline: float | None = None,
+        task_timeout: float = 3600.0,
+        retry: RetryPolicy | None = None,
+        ignore_known_results: bool = False,
+        allow_mixed_numerics: bool = False,
+        request_id: str | None = None,
+    ) -> AsyncJob:
+        """Submits a training; it is durable when this returns.
+
+        dataset: a built-in or added dataset's name, a source (`synthetic:…`, `file://…`), or a path or DataFrame, which
+        is added first. target: the column to predict; when empty, the one named target, label, class, y or species,
+        else the last. validation_split: the share of rows kept for validation; 0 trains on every row. workers: most at
+        once, 0 for no limit. deadline, task_timeout: in seconds. Raises InvalidRequest, which names every bad field at
+        once, and BadInput for data that cannot be read.
+        """
+        given = plain(dict(hyperparameters or {}), "spec.hyperparameters")
+        spec = JobSpec(
+            kind=JobKind.TRAIN,
+            algorithm=algorithm,
+            dataset=await self.datasets.named(dataset, target),
+            target=target,
+            exclude_features=tuple(exclude_features),
+            hyperparameters=given if isinstance(given, dict) else {},
+            workers=workers,
+            validation_split=validation_split,
+            validation_dataset=await self.datasets.named(validation_dataset, target),
+            seed=seed,
+            model_name=model_name,
+            resources=resources or Resources(),
+            priority=priority,
+            deadline=deadline,
+            task_timeout=task_timeout,
+            retry=retry or RetryPolicy(),
+            ignore_known_results=ignore_known_results,
+            allow_mixed_numerics=allow_mixed_numerics,
+        )
+        return await self.submit(spec, request_id=request_id)
+
+    async def submit(self, spec: JobSpec, *, request_id: str | None = None) -> AsyncJob:
+        """Submits a job; see `jobs.submit`."""
+        return await self.jobs.submit(spec, request_id=request_id)
+
+    async def job(self, job_id: str) -> AsyncJob:
+        """One job. NotFound where there is none of that id."""
+        return await self.jobs.get(job_id)
+
+    async def status(self) -> FleetStatus:
+        """The fleet at a glance."""
+        return await fleet.status(self._calls)
+
+    async def fetch(self, ref: Ref) -> bytes:
+        """An artifact's bytes, checked by digest. NotFound where there is none."""
+        return await artifacts.fetch(self._calls, ref)
+
+
+class Client:
+    """A fleet. As `AsyncClient`, and each call waits for its answer; it can be used by many threads.
+
+    address: `host:port`; several, joined by commas, are tried in turn. Default: `TENSORFLEET_SERVER`. user: who submits
+    (`x-user-id`). timeout: seconds that a call may take with all of its tries, and that the fleet may be away during a
+    watch. Raises InvalidRequest for an address that is none.
+    """
+
+    def __init__(
+        self, address: str | None = None, *, user: str | None = None, timeout: float = DEFAULT_TIMEOUT
+    ) -> None:
+        self.inner = AsyncClient(address, user=user, timeout=timeout)
+        self.bridge = Bridge()
+        self.jobs = Jobs(self.inner.jobs, self.bridge)
+        self.datasets = Datasets(self.inner.datasets, self.bridge)
+        self.models = Models(self.inner.models, self.bridge)
+        self.workers = Workers(self.inner.workers, self.bridge)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def address(self) -> str:
+        return self.inner.address
+
+    def close(self) -> None:
+        """Closes the connection; jobs go on."""
+        if not self.bridge.closed:
+            self.bridge.run(self.inner.close())
+            self.bridge.close()
+
+    train = blocking_as(Job, AsyncClient.train)
+    submit = blocking_as(Job, AsyncClient.submit)
+    job = blocking_as(Job, AsyncClient.job)
+    status = blocking(AsyncClient.status)
+    fetch = blocking(AsyncClient.fetch)
+
+
+def _checked(address: str) -> str:
+    problem = address_problem(address) if address else "expected an address, or TENSORFLEET_SERVER in the environment"
+    if problem:
+        raise InvalidRequest([FieldViolation("address", problem)])
+    return address

@@ -1,0 +1,172 @@
+"""The blocking client's handles and nouns: each method is the asynchronous one, waited for.
+
+The rule: no logic here; a docstring that is not written here is the asynchronous method's own.
+"""
+
+from typing import Self
+
+from tensorfleet.model import JobState
+from tensorfleet.sdk.bridge import Bridge, blocking, blocking_as, blocking_list, iterating
+from tensorfleet.sdk.datasets import AsyncDatasets
+from tensorfleet.sdk.fleet import AsyncWorkers
+from tensorfleet.sdk.jobs import AsyncJob, AsyncJobs
+from tensorfleet.sdk.models import AsyncModel, AsyncModels
+from tensorfleet.sdk.values import JobInfo, ModelInfo, ModelSummary, TaskCounts
+
+
+class Model:
+    """A registered model version."""
+
+    def __init__(self, inner: AsyncModel, bridge: Bridge) -> None:
+        self.inner, self.bridge = inner, bridge
+
+    def __repr__(self) -> str:
+        return repr(self.inner)
+
+    @property
+    def info(self) -> ModelInfo:
+        """Everything that is known of it."""
+        return self.inner.info
+
+    @property
+    def name(self) -> str:
+        return self.inner.name
+
+    @property
+    def version(self) -> str:
+        return self.inner.version
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        return self.inner.metrics
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of its content: class, parameters, fitted arrays, features, preprocessing."""
+        return self.inner.sha256
+
+    load = blocking(AsyncModel.load)
+    download = blocking(AsyncModel.download)
+    predict = blocking(AsyncModel.predict)
+
+
+def _model_or_none(inner: AsyncModel | None, bridge: Bridge) -> Model | None:
+    return Model(inner, bridge) if inner else None
+
+
+class Job:
+    """A job that was submitted. What it shows is as of its last `refresh`, `watch` or `wait`."""
+
+    def __init__(self, inner: AsyncJob, bridge: Bridge) -> None:
+        self.inner, self.bridge = inner, bridge
+
+    def __repr__(self) -> str:
+        return repr(self.inner)
+
+    @property
+    def info(self) -> JobInfo:
+        """Everything that is known of it."""
+        return self.inner.info
+
+    @property
+    def id(self) -> str:
+        return self.inner.id
+
+    @property
+    def state(self) -> JobState:
+        return self.inner.state
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """By name, such as `accuracy` and `train_accuracy`; empty until it ended."""
+        return self.inner.metrics
+
+    @property
+    def tasks(self) -> TaskCounts:
+        return self.inner.tasks
+
+    @property
+    def model(self) -> ModelSummary | None:
+        """The model's place in the registry, once there is one; `result()` gives the model."""
+        return self.inner.model
+
+    def refresh(self) -> Self:
+        """Asks how it stands now."""
+        self.bridge.run(self.inner.refresh())
+        return self
+
+    def wait(self) -> Self:
+        """Waits until it has ended, however it did."""
+        self.bridge.run(self.inner.wait())
+        return self
+
+    def cancel(self, reason: str = "") -> Self:
+        """Stops it; one that has ended stays as it is."""
+        self.bridge.run(self.inner.cancel(reason))
+        return self
+
+    def retry(self) -> Self:
+        """Puts it back in the queue; what its tasks finished is kept. FailedPrecondition unless it failed or was
+        cancelled."""
+        self.bridge.run(self.inner.retry())
+        return self
+
+    watch = iterating(AsyncJob.watch)
+    logs = iterating(AsyncJob.logs)
+    explain = blocking(AsyncJob.explain)
+    result = blocking_as(Model, AsyncJob.result)
+
+
+class Jobs:
+    """The jobs of a fleet."""
+
+    def __init__(self, inner: AsyncJobs, bridge: Bridge) -> None:
+        self.inner, self.bridge = inner, bridge
+
+    submit = blocking_as(Job, AsyncJobs.submit)
+    get = blocking_as(Job, AsyncJobs.get)
+    list = blocking_list(Job, AsyncJobs.list)
+    cancel = blocking_as(Job, AsyncJobs.cancel)
+    retry = blocking_as(Job, AsyncJobs.retry)
+    explain = blocking(AsyncJobs.explain)
+    tasks = blocking(AsyncJobs.tasks)
+    logs = iterating(AsyncJobs.logs)
+
+
+class Datasets:
+    """The datasets of a fleet."""
+
+    def __init__(self, inner: AsyncDatasets, bridge: Bridge) -> None:
+        self.inner, self.bridge = inner, bridge
+
+    add = blocking(AsyncDatasets.add)
+    list = blocking(AsyncDatasets.list)
+    get = blocking(AsyncDatasets.get)
+    validate = blocking(AsyncDatasets.validate)
+    delete = blocking(AsyncDatasets.delete)
+
+
+class Models:
+    """The model registry of a fleet. A model is asked for as NAME (its newest version), NAME@VERSION or NAME@ALIAS."""
+
+    def __init__(self, inner: AsyncModels, bridge: Bridge) -> None:
+        self.inner, self.bridge = inner, bridge
+
+    list = blocking_list(Model, AsyncModels.list)
+    get = blocking_as(Model, AsyncModels.get)
+    load = blocking(AsyncModels.load)
+    download = blocking(AsyncModels.download)
+    alias = blocking_as(_model_or_none, AsyncModels.alias)
+    delete = blocking(AsyncModels.delete)
+    statistics = blocking(AsyncModels.statistics)
+    predict = blocking(AsyncModels.predict)
+
+
+class Workers:
+    """The workers of a fleet."""
+
+    def __init__(self, inner: AsyncWorkers, bridge: Bridge) -> None:
+        self.inner, self.bridge = inner, bridge
+
+    list = blocking(AsyncWorkers.list)
+    drain = blocking(AsyncWorkers.drain)

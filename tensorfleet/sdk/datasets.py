@@ -1,0 +1,140 @@
+"""Datasets as the client sees them: adding files, sources and DataFrames; reading what is known of them.
+
+The rule: a file is streamed as it is; only workers read what is in it.
+"""
+
+import asyncio
+import io
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from tensorfleet.api.v1 import datasets_pb2
+from tensorfleet.errors import BadInput
+from tensorfleet.rpc.channels import CHUNK_BYTES
+from tensorfleet.sdk.calls import Calls, paged
+from tensorfleet.sdk.plain import DatasetLike, is_frame, path_of
+from tensorfleet.sdk.reading import moment
+from tensorfleet.sdk.values import Column, DatasetInfo, Finding, Validation
+
+
+class AsyncDatasets:
+    """The datasets of a fleet."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    async def add(self, source: DatasetLike, *, name: str = "", target: str = "", replace: bool = False) -> DatasetInfo:
+        """Adds a file, a DataFrame (without its index) or a source that workers can read, such as `file:///data/x.csv`.
+
+        name: when empty, the file's name and the first digits of its digest. target: the column to predict when a job
+        names none. Adding what is there already returns it. BadInput where it cannot be read, with the line;
+        AlreadyExists where the name has other content and `replace` is not asked for.
+        """
+        if is_frame(source):
+            header = datasets_pb2.DatasetHeader(name=name, file_name="frame.parquet", target=target, replace=replace)
+            return await self._upload(header, await asyncio.to_thread(_parquet, source))
+        path = path_of(str(source)) if isinstance(source, str) else Path(str(source))
+        if path is None:
+            header = datasets_pb2.DatasetHeader(name=name, source=str(source), target=target, replace=replace)
+            return await self._upload(header, None)
+        if not path.is_file():
+            raise BadInput(f"there is no file {str(path)!r}", reason="NO_SUCH_FILE")
+        header = datasets_pb2.DatasetHeader(name=name, file_name=path.name, target=target, replace=replace)
+        return await self._upload(header, path)
+
+    async def list(self, *, builtin: bool = False, limit: int = 1000) -> Sequence[DatasetInfo]:
+        """Datasets by name; builtin: also those that come with the package."""
+
+        async def page(size: int, token: str) -> tuple[Sequence[DatasetInfo], str]:
+            request = datasets_pb2.ListDatasetsRequest(page_size=size, page_token=token, include_builtin=builtin)
+            response = await self._calls.unary(self._calls.datasets.ListDatasets, request)
+            return [read(dataset) for dataset in response.datasets], response.next_page_token
+
+        return await paged(limit, page)
+
+    async def get(self, name: str) -> DatasetInfo:
+        """One dataset. NotFound where there is none of that name."""
+        response = await self._calls.unary(self._calls.datasets.GetDataset, datasets_pb2.GetDatasetRequest(name=name))
+        return read(response.dataset)
+
+    async def validate(self, name: str, *, target: str = "") -> Validation:
+        """What would keep a dataset from being trained on, worst first. NotFound where there is none of that name."""
+        request = datasets_pb2.ValidateDatasetRequest(name=name, target=target)
+        response = await self._calls.unary(self._calls.datasets.ValidateDataset, request)
+        findings = tuple(
+            Finding(
+                severity=datasets_pb2.FindingSeverity.Name(finding.severity).rpartition("_")[2].lower(),
+                reason=finding.reason,
+                message=finding.message,
+                column=finding.column,
+            )
+            for finding in response.findings
+        )
+        return Validation(valid=response.valid, target=response.target, findings=findings)
+
+    async def delete(self, name: str) -> None:
+        """Forgets a dataset; models trained on it stay. NotFound where there is none of that name."""
+        await self._calls.unary(self._calls.datasets.DeleteDataset, datasets_pb2.DeleteDatasetRequest(name=name))
+
+    async def named(self, dataset: DatasetLike, target: str = "") -> str:
+        """The name or source to train on; what is a path or a DataFrame is added first."""
+        if isinstance(dataset, str) and path_of(dataset) is None:
+            return dataset
+        return (await self.add(dataset, target=target)).name
+
+    async def _upload(self, header: datasets_pb2.DatasetHeader, content: Path | bytes | None) -> DatasetInfo:
+        method = self._calls.datasets.UploadDataset
+        response = await self._calls.retried(
+            lambda _: method(_parts(header, content), metadata=self._calls.metadata),  # each try sends all of it
+        )
+        return read(response.dataset)
+
+
+async def _parts(
+    header: datasets_pb2.DatasetHeader, content: Path | bytes | None
+) -> AsyncIterator[datasets_pb2.UploadDatasetRequest]:
+    yield datasets_pb2.UploadDatasetRequest(header=header)
+    if content is None:
+        return
+    opened: AbstractContextManager[BinaryIO] = io.BytesIO(content) if isinstance(content, bytes) else content.open("rb")
+    with opened as file:
+        while chunk := file.read(CHUNK_BYTES - 1024):
+            yield datasets_pb2.UploadDatasetRequest(chunk=chunk)
+
+
+def _parquet(frame: Any) -> bytes:
+    try:
+        content: bytes = frame.to_parquet(index=False)
+    except (ValueError, TypeError) as error:  # pyarrow's errors are of these kinds
+        raise BadInput(f"the DataFrame cannot be written as Parquet: {error}", reason="FRAME_UNREADABLE") from error
+    return content
+
+
+def read(proto: datasets_pb2.Dataset) -> DatasetInfo:
+    return DatasetInfo(
+        name=proto.name,
+        digest=proto.digest,
+        rows=proto.rows,
+        columns=tuple(_column(column) for column in proto.columns),
+        blocks=proto.blocks,
+        size=proto.size_bytes,
+        source=proto.source,
+        target=proto.target,
+        created_at=moment(proto, "created_at"),
+        builtin=proto.builtin,
+    )
+
+
+def _column(proto: datasets_pb2.Column) -> Column:
+    return Column(
+        name=proto.name,
+        type=datasets_pb2.ColumnType.Name(proto.type).rpartition("_")[2].lower(),
+        missing=proto.missing,
+        distinct=proto.distinct,
+        minimum=proto.minimum if proto.HasField("minimum") else None,
+        maximum=proto.maximum if proto.HasField("maximum") else None,
+        mean=proto.mean if proto.HasField("mean") else None,
+        values={value.value: value.count for value in proto.values},
+    )

@@ -1,0 +1,226 @@
+"""Models as the client sees them: the registry, and a model's way back into scikit-learn.
+
+The rule: a model is put together from arrays and plain data checked by digest; nothing that another party wrote is
+unpickled.
+"""
+
+import asyncio
+import os
+import pickle
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tensorfleet import wire
+from tensorfleet.api.v1 import models_pb2
+from tensorfleet.model import Ref, Value
+from tensorfleet.sdk.artifacts import fetch
+from tensorfleet.sdk.calls import Calls, paged
+from tensorfleet.sdk.plain import Rows, rows_of
+from tensorfleet.sdk.reading import moment
+from tensorfleet.sdk.values import ModelInfo, ModelStatistics, Predictions
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
+FETCHES = 8
+"""Parts of a model that are fetched at a time."""
+
+
+class AsyncModel:
+    """A registered model version."""
+
+    def __init__(self, calls: Calls, info: ModelInfo) -> None:
+        self._calls, self._info = calls, info
+        self._pipeline: Pipeline | None = None
+
+    def __repr__(self) -> str:
+        return f"<model {self._info.reference} {self._info.algorithm}>"
+
+    @property
+    def info(self) -> ModelInfo:
+        """Everything that is known of it."""
+        return self._info
+
+    @property
+    def name(self) -> str:
+        return self._info.name
+
+    @property
+    def version(self) -> str:
+        return self._info.version
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        return self._info.metrics
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of its content: class, parameters, fitted arrays, features, preprocessing."""
+        return self._info.sha256
+
+    async def load(self) -> "Pipeline":
+        """A fitted scikit-learn Pipeline: `pipe[:-1]` prepares, `pipe[-1]` is scikit-learn's own estimator.
+
+        CorruptArtifact where the fleet's bytes are not those of the model's digests.
+        """
+        if self._pipeline is None:
+            gate = asyncio.Semaphore(FETCHES)
+
+            async def fetched(ref: Ref) -> tuple[str, bytes]:
+                async with gate:
+                    return ref.digest, await fetch(self._calls, ref)
+
+            content = dict(await asyncio.gather(*map(fetched, self._info.parts)))
+            self._pipeline = await asyncio.to_thread(_assembled, self._info, content)
+        return self._pipeline
+
+    async def download(self, path: str | Path) -> Path:
+        """Writes the pickle of `load()`'s Pipeline, whole or not at all; returns the path."""
+        return await asyncio.to_thread(_pickled, await self.load(), Path(path))
+
+    async def predict(self, X: Any) -> Any:
+        """Predicts here, with scikit-learn. X: raw rows, a DataFrame or an array in the order of the features."""
+        pipeline = await self.load()
+        return await asyncio.to_thread(pipeline.predict, X)
+
+
+class AsyncModels:
+    """The model registry of a fleet. A model is asked for as NAME (its newest version), NAME@VERSION or NAME@ALIAS."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    async def list(self, *, filter: str = "", limit: int = 50) -> Sequence[AsyncModel]:
+        """Versions, newest first. filter: terms joined by AND, such as `name=iris AND algorithm=random_forest`."""
+
+        async def page(size: int, token: str) -> tuple[Sequence[AsyncModel], str]:
+            request = models_pb2.ListModelsRequest(page_size=size, page_token=token, filter=filter)
+            response = await self._calls.unary(self._calls.models.ListModels, request)
+            return [AsyncModel(self._calls, read(model)) for model in response.models], response.next_page_token
+
+        return await paged(limit, page)
+
+    async def get(self, model: str) -> AsyncModel:
+        """One version. NotFound where there is none."""
+        return await get_model(self._calls, model)
+
+    async def load(self, model: str) -> "Pipeline":
+        """A version as a fitted scikit-learn Pipeline. NotFound where there is none."""
+        return await (await self.get(model)).load()
+
+    async def download(self, model: str, path: str | Path) -> Path:
+        """Writes a version's Pipeline as a pickle. NotFound where there is none."""
+        return await (await self.get(model)).download(path)
+
+    async def alias(self, name: str, alias: str, version: str = "") -> AsyncModel | None:
+        """Moves an alias to a version, at once; an empty version removes it. NotFound where there is no such
+        version."""
+        request = models_pb2.SetAliasRequest(name=name, alias=alias, version=version)
+        response = await self._calls.unary(self._calls.models.SetAlias, request)
+        return AsyncModel(self._calls, read(response.model)) if response.HasField("model") else None
+
+    async def delete(self, model: str) -> int:
+        """Deletes NAME@VERSION, or with NAME alone every version of it; tells how many. NotFound where there is
+        none."""
+        request = models_pb2.DeleteModelRequest(model=model)
+        return (await self._calls.unary(self._calls.models.DeleteModel, request)).deleted
+
+    async def statistics(self) -> ModelStatistics:
+        """Counts and bests over the registry."""
+        response = await self._calls.unary(self._calls.models.GetStatistics, models_pb2.GetStatisticsRequest())
+        return ModelStatistics(
+            models=response.models,
+            names=response.names,
+            by_algorithm=dict(sorted(response.by_algorithm.items())),
+            mean_accuracy=response.mean_accuracy if response.HasField("mean_accuracy") else None,
+            best=read(response.best) if response.HasField("best") else None,
+            size=response.size_bytes,
+        )
+
+    async def predict(
+        self, model: str, rows: Rows, *, columns: Sequence[str] = (), probabilities: bool = False
+    ) -> Predictions:
+        """Predicts rows on the fleet.
+
+        rows: a DataFrame, a list of mappings, or lists in the order of the model's features or of `columns`. NotFound
+        where there is no such model; BadInput where the rows do not fit it.
+        """
+        named, listed = rows_of(rows)
+        request = models_pb2.PredictRequest(
+            model=model,
+            rows=[wire.list_to_proto(row) for row in listed],
+            columns=columns or named,
+            probabilities=probabilities,
+        )
+        response = await self._calls.unary(self._calls.models.Predict, request, works=True)
+        scores: Any = [wire.list_from_proto(row) for row in response.probabilities]
+        return Predictions(
+            predictions=[wire.value_from_proto(value) for value in response.predictions],
+            probabilities=scores if probabilities and scores else None,
+            classes=[wire.value_from_proto(value) for value in response.classes],
+            version=response.version,
+        )
+
+
+async def get_model(calls: Calls, model: str) -> AsyncModel:
+    response = await calls.unary(calls.models.GetModel, models_pb2.GetModelRequest(model=model))
+    return AsyncModel(calls, read(response.model))
+
+
+def read(proto: models_pb2.Model) -> ModelInfo:
+    hyperparameters: dict[str, Value] = wire.values_from_proto(proto.hyperparameters)
+    return ModelInfo(
+        name=proto.name,
+        version=proto.version,
+        display_name=proto.display_name,
+        algorithm=proto.algorithm,
+        sha256=proto.sha256,
+        hyperparameters=hyperparameters,
+        metrics=dict(sorted(proto.metrics.items())),
+        missing_metrics=dict(sorted(proto.missing_metrics.items())),
+        metrics_on_training_rows=proto.metrics_on_training_rows,
+        features=tuple(proto.features),
+        target=proto.target,
+        classes=tuple(proto.classes),
+        dataset=proto.dataset,
+        dataset_digest=proto.dataset_digest,
+        job_id=proto.job_id,
+        submitter=proto.submitter,
+        environment=dict(sorted(proto.environment.items())),
+        aliases=tuple(sorted(proto.aliases)),
+        created_at=moment(proto, "created_at"),
+        size=proto.size_bytes,
+        how_to_load=proto.how_to_load,
+        parts=tuple(wire.ref_from_proto(ref) for ref in proto.parts),
+    )
+
+
+def _assembled(info: ModelInfo, content: Mapping[str, bytes]) -> "Pipeline":
+    from tensorfleet import bundle
+    from tensorfleet.models import manifest, pipeline
+
+    described = manifest.read(bundle.decode(content[info.sha256]))
+    whole: Pipeline = pipeline.assemble(described, lambda digest: bundle.decode(content[digest]))
+    return whole
+
+
+def _pickled(pipeline: "Pipeline", path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        try:
+            pickle.dump(pipeline, file, protocol=pickle.HIGHEST_PROTOCOL)
+            file.flush()
+            Path(file.name).chmod(0o666 & ~_umask())
+            Path(file.name).replace(path)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+    return path
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,80 @@
+"""What callers hand in, as plain data: NumPy scalars, DataFrames, arrays and rows.
+
+The rule: pandas and NumPy are never imported here; whoever hands one in has them.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from tensorfleet.errors import BadInput, InvalidRequest
+from tensorfleet.model import FieldViolation, Value
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+DatasetLike: TypeAlias = "str | Path | pd.DataFrame"
+"""A dataset's name, a source such as `synthetic:…` or `file://…`, a path, or a DataFrame."""
+
+Rows: TypeAlias = "pd.DataFrame | np.ndarray[Any, Any] | Sequence[Sequence[Value]] | Sequence[Mapping[str, Value]]"
+"""Rows to predict: a DataFrame, an array, lists in the order of the features, or one mapping a row."""
+
+SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
+
+
+def plain(value: Any, name: str) -> Value:
+    """A value as plain data. InvalidRequest naming the field where it is none."""
+    if value is None or type(value) in (bool, int, float, str):
+        return value  # type: ignore[no-any-return]
+    if isinstance(value, Mapping):
+        return {str(key): plain(item, f"{name}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item, f"{name}[{index}]") for index, item in enumerate(value)]
+    if hasattr(value, "tolist"):  # NumPy's arrays and scalars
+        return plain(value.tolist(), name)
+    if isinstance(value, bool | int | float | str):
+        return next(kind(value) for kind in (int, float, str) if isinstance(value, kind))
+    expected = f"expected a plain value (number, text, flag, list or None), and got {type(value).__name__}"
+    raise InvalidRequest([FieldViolation(name, expected)])
+
+
+def is_frame(value: object) -> bool:
+    return type(value).__module__.partition(".")[0] == "pandas" and hasattr(value, "to_parquet")
+
+
+def path_of(dataset: str) -> Path | None:
+    """The path that a dataset's text means; None where it is a name or a source.
+
+    BadInput where it looks like a path and there is no file.
+    """
+    if "://" in dataset or dataset.startswith("synthetic:"):
+        return None
+    path = Path(dataset).expanduser()
+    if "/" not in dataset and path.suffix.lower() not in SUFFIXES:
+        return None
+    if not path.is_file():
+        told = f"there is no file {dataset!r}. Is the path right, seen from {Path.cwd()}?"
+        raise BadInput(told, reason="NO_SUCH_FILE")
+    return path
+
+
+def rows_of(rows: Rows) -> tuple[list[str], list[list[Value]]]:
+    """Columns, empty where the rows are in the order of the model's features, and the rows as lists."""
+    given: Any = rows
+    if is_frame(given):
+        known = given.astype(object).where(given.notna(), None)
+        return [str(column) for column in given.columns], _listed(known.to_numpy().tolist())
+    if hasattr(given, "tolist"):
+        return [], _listed(given.tolist())
+    if len(given) and isinstance(given[0], Mapping):
+        columns = list(dict.fromkeys(str(name) for row in given for name in row))
+        return columns, _listed([[row.get(name) for name in columns] for row in given])
+    return [], _listed(given)
+
+
+def _listed(rows: Any) -> list[list[Value]]:
+    values = plain(list(rows), "rows")
+    if not isinstance(values, list) or any(not isinstance(row, list) for row in values):
+        raise InvalidRequest([FieldViolation("rows", "expected rows: a table, a list of lists, or a list of mappings")])
+    return values
