@@ -1,0 +1,210 @@
+"""Operator `data.prepare@1`: a dataset's blocks as the training and validation matrices, and how rows become such.
+
+The rule: the rows of both, and their order, are those of scikit-learn's `train_test_split` on the same rows; only training
+rows teach the preprocessing.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from msgspec import Struct
+
+from tensorfleet import bundle
+from tensorfleet.data import blocks, checks, manifest, preprocessing, rows, typed
+from tensorfleet.data.manifest import Manifest
+from tensorfleet.data.sources import find_target
+from tensorfleet.errors import BadInput
+from tensorfleet.operators import Context, Input, Outcome
+
+Array = np.ndarray[Any, Any]
+
+CLASSIFICATION = "classification"
+
+
+class Dataset(Struct, frozen=True):
+    """A manifest, its digest, and its rows, mapped."""
+
+    manifest: Manifest
+    digest: str
+    table: pa.Table
+
+
+class Wanted(Struct, frozen=True):
+    """The operator's parameters, with the target found."""
+
+    target: str
+    features: list[str]
+    types: list[str]
+    task: str
+    validation_split: float
+    seed: int
+    scale: bool
+
+
+def prepare(context: Context) -> Outcome:
+    """params: {"target", "exclude", "validation_split", "seed", "task", "scale", "training_inputs"}.
+
+    inputs: [manifest, block, …, (validation manifest, block, …)]. outputs: [train, validation, preparation].
+    BadInput where the data cannot be trained on, with the reasons of `checks.py`.
+    """
+    params = context.params
+    count = int(params.get("training_inputs") or len(context.inputs))  # type: ignore[arg-type]
+    data = _dataset(context.inputs[:count])
+    other = _dataset(context.inputs[count:]) if len(context.inputs) > count else None
+    wanted = _wanted(data, params)
+    y = target_values(data, wanted)
+    check(data, wanted, y, list(params.get("exclude") or []), other is None)  # type: ignore[arg-type]
+    frame = rows.of_table(data.table, wanted.features)
+    if other is None:
+        train, rest = split(y, wanted)
+        parts = (frame.iloc[train], y[train]), (frame.iloc[rest], y[rest])
+    else:
+        parts = (frame, y), _validation(other, wanted)
+    return _outcome(data, wanted, *parts)
+
+
+def split(y: Array, wanted: Wanted) -> tuple[Array | slice, Array]:
+    """The training and the validation rows' indices, as `train_test_split` draws them."""
+    from sklearn.model_selection import train_test_split
+
+    count, share = len(y), wanted.validation_split
+    if share == 0:
+        return slice(None), np.empty(0, dtype=np.intp)
+    held_out = int(np.ceil(share * count))
+    if held_out >= count:
+        raise BadInput(
+            f"a validation split of {share} leaves no row of {count:,} to train on; take a smaller one",
+            reason="TOO_FEW_ROWS",
+        )
+    stratify = y if wanted.task == CLASSIFICATION and stratifiable(y, count - held_out, held_out) else None
+    train, rest = train_test_split(np.arange(count), test_size=share, random_state=wanted.seed, stratify=stratify)
+    return train, rest
+
+
+def stratifiable(y: Array, training: int, validation: int) -> bool:
+    """True where every class has two rows at least, and both sides have room for one of each."""
+    counts = np.unique(y, return_counts=True)[1]
+    return bool(counts.min() >= 2 and min(training, validation) >= len(counts))
+
+
+def target_values(data: Dataset, wanted: Wanted) -> Array:
+    """What is predicted, (n,): labels as they are for a classifier, float64 for a regressor."""
+    column = data.table.column(wanted.target)
+    kind = typed.column_type(column.type)
+    if column.null_count:
+        first = pc.index(pc.is_null(column), True).as_py() + 1
+        raise BadInput(
+            f"column {wanted.target!r} is to be predicted and has no value in {column.null_count:,} of {len(column):,} "
+            f"rows, first in row {first:,}; remove those rows",
+            reason="TARGET_MISSING_VALUES",
+        )
+    if kind == typed.TEXT:
+        return np.array(column.to_pylist(), dtype=np.str_)
+    if wanted.task == CLASSIFICATION and kind in (typed.INTEGER, typed.FLAG):
+        return np.asarray(column.to_numpy())
+    return typed.numbers(column, kind)
+
+
+def check(data: Dataset, wanted: Wanted, y: Array, exclude: Sequence[str], splits: bool) -> None:
+    """BadInput for what `checks.findings` calls an error; its warnings are printed."""
+    described = data.manifest
+    found = checks.findings(described.columns, described.rows, target=wanted.target, task=wanted.task, exclude=exclude)
+    checks.raise_first(found)
+    if wanted.task == CLASSIFICATION and y.dtype.kind == "f" and (y != np.floor(y)).any():
+        checks.raise_first([checks.continuous(wanted.target, "holds real numbers, which are no classes")])
+    for finding in found:
+        if finding.reason != "CLASS_TOO_SMALL":
+            print(f"warning: {finding.message}", file=sys.stderr)
+    if wanted.task == CLASSIFICATION and splits and wanted.validation_split:
+        labels, counts = np.unique(y, return_counts=True)
+        if (counts == 1).any():
+            small = checks.small_classes(wanted.target, [str(label) for label in labels[counts == 1]])
+            print(f"warning: {small.message}", file=sys.stderr)
+
+
+def _dataset(inputs: Sequence[Input]) -> Dataset:
+    data = inputs[0].path.read_bytes()
+    described = manifest.decode(data)
+    table = blocks.read([item.path for item in inputs[1:]], described.names)
+    return Dataset(described, manifest.digest(data), table)
+
+
+def _wanted(data: Dataset, params: Any) -> Wanted:
+    names = data.manifest.names
+    target = find_target(names, str(params.get("target") or data.manifest.target))
+    left_out = {target, *(params.get("exclude") or [])}
+    features = [name for name in names if name not in left_out]
+    kinds = {column["name"]: str(column["type"]) for column in data.manifest.columns}
+    return Wanted(
+        target=target,
+        features=features,
+        types=[kinds[name] for name in features],
+        task=str(params["task"]),
+        validation_split=float(params["validation_split"]),
+        seed=int(params["seed"]),
+        scale=bool(params["scale"]),
+    )
+
+
+def _validation(other: Dataset, wanted: Wanted) -> tuple[Any, Array]:
+    """The rows of the validation dataset, which must have the same columns."""
+    if wanted.target not in other.manifest.names:
+        raise BadInput(
+            f"the validation dataset has no column {wanted.target!r} to predict", reason="TARGET_MISSING_COLUMN"
+        )
+    y = target_values(other, wanted)
+    kinds = {column["name"]: str(column["type"]) for column in other.manifest.columns}
+    for name, kind in zip(wanted.features, wanted.types, strict=True):
+        if name in kinds and kind != typed.TEXT and kinds[name] == typed.TEXT:
+            raise BadInput(
+                f"column {name!r} holds text in the validation dataset, and {kind} values in the training dataset",
+                reason="COLUMN_TYPE",
+            )
+    return rows.of_table(other.table, wanted.features, wanted.types), y
+
+
+def _outcome(data: Dataset, wanted: Wanted, training: tuple[Any, Array], validation: tuple[Any, Array]) -> Outcome:
+    from tensorfleet.models import state
+
+    classes = _classes(training[1], wanted)
+    transformer = preprocessing.fitted(training[0], wanted.types, scale=wanted.scale)
+    X, held_out = (preprocessing.matrix(transformer, part[0]) for part in (training, validation))
+    preparation = {
+        "transformer": state.dump(transformer),
+        "features": wanted.features,
+        "types": wanted.types,
+        "target": wanted.target,
+        "classes": classes,
+    }
+    return Outcome(
+        [
+            bundle.encode({"X": X, "y": training[1]}),
+            bundle.encode({"X": held_out, "y": validation[1]}),
+            bundle.encode(preparation),
+        ],
+        {
+            "training_rows": len(X),
+            "validation_rows": len(held_out),
+            "features": X.shape[1],
+            "classes": len(classes),
+            "target": wanted.target,
+            "dataset_digest": data.digest,
+        },
+    )
+
+
+def _classes(y: Array, wanted: Wanted) -> list[str]:
+    if wanted.task != CLASSIFICATION:
+        return []
+    labels = np.unique(y)
+    if len(labels) < 2:
+        raise BadInput(
+            f"the {len(y):,} training rows hold one class of column {wanted.target!r} alone, {str(labels[0])!r}; "
+            "a classifier needs two: give more rows or a smaller validation split",
+            reason="TARGET_ONE_CLASS",
+        )
+    return [str(label) for label in labels]

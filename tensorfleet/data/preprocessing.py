@@ -1,0 +1,111 @@
+"""The fitted ColumnTransformer that turns raw rows into a model's matrix.
+
+The rule: it is scikit-learn's classes alone, and no functions, so it loads wherever scikit-learn does. It takes a DataFrame
+that has the features in any order and among others, or a bare array in the order of the features.
+
+Numbers: a missing value becomes the median of the training rows; scaled where asked. Text: a missing value is a category
+of its own, and a category that training did not see is all zeros.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from tensorfleet.data.typed import TEXT
+
+Array = np.ndarray[Any, Any]
+
+
+def fitted(rows: pd.DataFrame, types: Sequence[str], *, scale: bool) -> ColumnTransformer:
+    """The transformer fitted on raw training rows (n, features), of the given column types.
+
+    Equal to a fit on all rows, but fitted on a few: medians and categories are all that it learns, and a frame whose
+    every value is the column's median, with each category once, has the same. scikit-learn's own median over masked
+    arrays would take most of a preparation's time. The scaler is then fitted on all rows.
+    """
+    text = [position for position, kind in enumerate(types) if kind == TEXT]
+    numbers = [position for position, kind in enumerate(types) if kind != TEXT]
+    transformer = ColumnTransformer(_branches(numbers, text, scale), sparse_threshold=0)
+    transformer.fit(_stand_in(rows, numbers, text))
+    if scale and numbers:
+        branch = transformer.named_transformers_["numbers"]
+        branch["scale"].fit(branch[:-1].transform(rows.iloc[:, numbers]))
+    return transformer
+
+
+def matrix(transformer: ColumnTransformer, rows: pd.DataFrame) -> Array:
+    """Raw rows prepared: float64 (n, columns), C-contiguous."""
+    if rows.empty:
+        return np.empty((0, transformer.transform(_one_row(transformer)).shape[1]))
+    return np.ascontiguousarray(transformer.transform(rows), dtype=np.float64)
+
+
+def _branches(numbers: list[int], text: list[int], scale: bool) -> list[tuple[str, Pipeline, list[int]]]:
+    branches = []
+    if numbers:
+        steps = [
+            ("array", _array(len(numbers))),
+            ("impute", SimpleImputer(strategy="median", keep_empty_features=True)),
+        ]
+        branches.append(("numbers", Pipeline([*steps, *([("scale", StandardScaler())] if scale else [])]), numbers))
+    if text:
+        branches.append(("text", Pipeline(_text_steps(len(text))), text))
+    return branches
+
+
+def _text_steps(count: int) -> list[tuple[str, Any]]:
+    # NaN first: the imputer that looks for None refuses NaN.
+    return [
+        ("array", _array(count)),
+        ("impute_nan", SimpleImputer(strategy="constant", fill_value="", keep_empty_features=True)),
+        (
+            "impute_none",
+            SimpleImputer(missing_values=None, strategy="constant", fill_value="", keep_empty_features=True),
+        ),
+        ("encode", OneHotEncoder(handle_unknown="ignore", sparse_output=False)),
+    ]
+
+
+def _array(count: int) -> ColumnTransformer:
+    """Passes its columns on as a bare array. What follows then never sees names, and so never warns that it was fitted
+    with names and is given an array, or the other way round."""
+    return ColumnTransformer([("columns", "passthrough", list(range(count)))])
+
+
+def _stand_in(rows: pd.DataFrame, numbers: list[int], text: list[int]) -> pd.DataFrame:
+    categories = {position: _categories(rows.iloc[:, position]) for position in text}
+    length = max((len(values) for values in categories.values()), default=1)
+    medians = _medians(rows.iloc[:, numbers].to_numpy(dtype=np.float64))
+    columns = {position: np.full(length, median) for position, median in zip(numbers, medians, strict=True)}
+    for position, values in categories.items():
+        padded = np.empty(length, dtype=object)
+        padded[:] = values + values[-1:] * (length - len(values))
+        columns[position] = padded
+    frame = pd.DataFrame({position: columns[position] for position in sorted(columns)})
+    return frame.set_axis(rows.columns, axis=1)
+
+
+def _categories(column: "pd.Series[Any]") -> list[str]:
+    values = [None if pd.isna(value) else value for value in column.unique()]
+    return sorted({value for value in values if value is not None}) + ([None] if None in values else [])
+
+
+def _medians(values: Array) -> Array:
+    """Medians by column (features,); NaN where a column has no value."""
+    medians = np.full(values.shape[1], np.nan)
+    some = ~np.isnan(values).all(axis=0)
+    if some.all() and not np.isnan(values.sum()):
+        return np.asarray(np.median(values, axis=0))
+    medians[some] = np.nanmedian(values[:, some], axis=0)
+    return medians
+
+
+def _one_row(transformer: ColumnTransformer) -> pd.DataFrame:
+    names = transformer.feature_names_in_
+    return pd.DataFrame([[None] * len(names)], columns=pd.Index(names, dtype=object), dtype=object)

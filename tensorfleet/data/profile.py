@@ -1,0 +1,67 @@
+"""What a column holds, in figures, for people and for the checks before training.
+
+The rule: figures are plain JSON data; numbers that JSON cannot say (infinite ones) are counted and otherwise left out.
+"""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tensorfleet.data.typed import FLAG, TEXT, column_type, numbers
+
+MAX_DISTINCT = 1_000
+MAX_VALUES = 20
+MAX_VALUE_LENGTH = 80
+
+
+def profile(table: pa.Table) -> list[dict[str, Any]]:
+    """The columns of a typed table, in order, each with name, type, missing, distinct, minimum, maximum, mean, values.
+
+    distinct counts up to 1,000. values: the 20 most frequent as {"value", "count"}. infinite: only where there are any.
+    """
+    return [_column(name, table.column(name)) for name in table.column_names]
+
+
+def _column(name: str, column: pa.ChunkedArray) -> dict[str, Any]:
+    kind = column_type(column.type)
+    distinct, values = _frequent(column)
+    figures: dict[str, Any] = {"name": name, "type": kind, "missing": column.null_count, "distinct": distinct}
+    if kind not in (TEXT, FLAG):
+        figures.update(_spread(column, kind))
+    return {**figures, "values": values}
+
+
+def _frequent(column: pa.ChunkedArray) -> tuple[int, list[dict[str, Any]]]:
+    counted = pa.Table.from_struct_array(pc.value_counts(column.drop_null()))
+    top = pc.select_k_unstable(counted, MAX_VALUES, [("counts", "descending"), ("values", "ascending")])
+    pairs = zip(*(counted.column(name).take(top).to_pylist() for name in ("values", "counts")), strict=True)
+    # Of nothing but single values none is frequent.
+    values = [
+        {"value": _shown(value), "count": count}
+        for value, count in pairs
+        if count > 1 or counted.num_rows <= MAX_VALUES
+    ]
+    return min(counted.num_rows, MAX_DISTINCT), values
+
+
+def _spread(column: pa.ChunkedArray, kind: str) -> dict[str, Any]:
+    present = numbers(column.drop_null(), kind)
+    finite = present[np.isfinite(present)]
+    figures: dict[str, Any] = {}
+    if len(finite) < len(present):
+        figures["infinite"] = len(present) - len(finite)
+    if not len(finite):
+        return figures
+    with np.errstate(over="ignore"):
+        mean = float(finite.mean())
+    figures.update(minimum=float(finite.min()), maximum=float(finite.max()))
+    if np.isfinite(mean):
+        figures["mean"] = mean
+    return figures
+
+
+def _shown(value: Any) -> str:
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return text if len(text) <= MAX_VALUE_LENGTH else text[: MAX_VALUE_LENGTH - 1] + "…"

@@ -1,0 +1,264 @@
+"""What a dataset's name means: a built-in, a generator with parameters, a file that workers can read, or an upload.
+
+The rule: a name is judged here by its text alone. Nothing is read and no numerics are imported, so the orchestrator can
+refuse a bad name when a job is submitted. Names that are none of these may be datasets that somebody added.
+"""
+
+import difflib
+import math
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import unquote
+
+from msgspec import Struct, field
+
+from tensorfleet.data.builtin import BUILTIN, CALIFORNIA
+from tensorfleet.errors import BadInput
+
+TARGET = "target"
+"""The target's column in built-in and generated datasets."""
+
+TARGET_NAMES = ("target", "label", "class", "y", "species")
+"""Columns that are taken for the target where none is named, in this order, whatever their case."""
+
+FORMATS = ("csv", "tsv", "parquet", "jsonl", "ndjson")
+
+MAX_CELLS = 500_000_000
+"""Numbers that a generator makes at most: 4 GB."""
+
+
+class SourceKind(StrEnum):
+    BUILTIN = "builtin"
+    SYNTHETIC = "synthetic"
+    FILE = "file"
+    UPLOAD = "upload"
+
+
+class Source(Struct, frozen=True):
+    """A name that was understood.
+
+    name: the built-in's, the generator's, or the file's. path: where a file is. params: the generator's, with defaults.
+    """
+
+    kind: SourceKind
+    name: str
+    path: str = ""
+    params: dict[str, int | float] = field(default_factory=dict)
+
+
+class Parameter(Struct, frozen=True):
+    """A generator's parameter. Whole where its default is."""
+
+    default: int | float
+    least: int | float
+    most: int | float
+
+
+_SEED = Parameter(0, 0, 2**32 - 1)
+_ROWS = Parameter(1_000, 2, 100_000_000)
+_FEATURES = Parameter(20, 1, 100_000)
+
+GENERATORS: Mapping[str, Mapping[str, Parameter]] = {
+    "california": {"rows": Parameter(20_640, 2, 100_000_000), "seed": _SEED},
+    "classification": {"rows": _ROWS, "features": _FEATURES, "classes": Parameter(2, 2, 1_000), "seed": _SEED},
+    "regression": {"rows": _ROWS, "features": _FEATURES, "noise": Parameter(10.0, 0.0, 1e9), "seed": _SEED},
+}
+
+
+def parse(name: str) -> Source:
+    """The source that a name stands for. BadInput, reason UNKNOWN_SOURCE or BAD_SOURCE, says what is wrong."""
+    if name in BUILTIN:
+        return Source(SourceKind.BUILTIN, name)
+    scheme, colon, rest = name.partition(":")
+    if colon and scheme == "synthetic":
+        return _synthetic(rest)
+    if colon and scheme == "file":
+        return _file(name, rest)
+    if colon and scheme == "upload":
+        return Source(SourceKind.UPLOAD, _readable(rest))
+    raise BadInput(_unknown(name), reason="UNKNOWN_SOURCE")
+
+
+def check(name: str) -> str | None:
+    """What is wrong with a name; None where it is a source."""
+    try:
+        parse(name)
+    except BadInput as error:
+        return error.message
+    return None
+
+
+def is_source(name: str) -> bool:
+    """True where a name is meant as a source, well-formed or not; else it can only be an added dataset's."""
+    return name in BUILTIN or name.partition(":")[0] in ("synthetic", "file", "upload") and ":" in name
+
+
+def pure(name: str) -> bool:
+    """True where reading the source again must give the same rows: everything but files that may change."""
+    return not name.startswith("file:")
+
+
+def columns(name: str) -> list[dict[str, Any]] | None:
+    """The columns of a built-in or a generator, as the profile has them: `name` and `type`, and what else is known.
+
+    None where the source must be read to tell.
+    """
+    source = parse(name) if check(name) is None else None
+    if source is None or source.kind not in (SourceKind.BUILTIN, SourceKind.SYNTHETIC):
+        return None
+    features = [_column(feature, _feature_type(source, feature)) for feature in _features(source)]
+    return [*features, _target_column(source)]
+
+
+def rows(name: str) -> int | None:
+    """How many rows a built-in or a generator has; None where the source must be read to tell."""
+    source = parse(name) if check(name) is None else None
+    if source is None:
+        return None
+    if source.kind is SourceKind.BUILTIN:
+        return BUILTIN[source.name].rows
+    return int(source.params["rows"]) if source.kind is SourceKind.SYNTHETIC else None
+
+
+def find_target(names: list[str], wanted: str = "") -> str:
+    """The column to predict: the wanted one, else one named as targets are, else the last.
+
+    BadInput, reason TARGET_MISSING_COLUMN, where the wanted one is not there.
+    """
+    if wanted:
+        if wanted not in names:
+            raise BadInput(
+                f"there is no column {wanted!r} to predict; {_nearest(wanted, names)}", reason="TARGET_MISSING_COLUMN"
+            )
+        return wanted
+    lowered = {name.lower(): name for name in reversed(names)}
+    return next((lowered[name] for name in TARGET_NAMES if name in lowered), names[-1])
+
+
+def file_format(name: str) -> tuple[str, bool] | None:
+    """A file's format and whether it is gzipped, by its name; None where the name tells neither."""
+    suffixes = [suffix.lower().lstrip(".") for suffix in PurePosixPath(name).suffixes]
+    zipped = bool(suffixes) and suffixes[-1] == "gz"
+    kind = suffixes[-2] if zipped and len(suffixes) > 1 else suffixes[-1] if suffixes else ""
+    if kind not in FORMATS or (zipped and kind == "parquet"):
+        return None
+    return ("jsonl" if kind == "ndjson" else kind), zipped
+
+
+def _synthetic(rest: str) -> Source:
+    generator, _, query = rest.partition("?")
+    known = GENERATORS.get(generator)
+    if known is None:
+        raise _bad(f"there is no generator {generator!r}; known are {', '.join(GENERATORS)}")
+    given: dict[str, int | float] = {}
+    for pair in filter(None, query.split("&")):
+        name, _, text = pair.partition("=")
+        if name not in known:
+            raise _bad(f"synthetic:{generator} has no parameter {name!r}; it takes {', '.join(known)}")
+        if name in given:
+            raise _bad(f"synthetic:{generator}: {name} is given twice")
+        given[name] = _number(generator, name, text, known[name])
+    params = {name: given.get(name, parameter.default) for name, parameter in known.items()}
+    _check_together(generator, params)
+    return Source(SourceKind.SYNTHETIC, generator, params=params)
+
+
+def _number(generator: str, name: str, text: str, parameter: Parameter) -> int | float:
+    whole = isinstance(parameter.default, int)
+    expected = f"a {'whole ' if whole else ''}number from {parameter.least:,} to {parameter.most:,}"
+    try:
+        value = int(text) if whole else float(text)
+    except ValueError:
+        raise _bad(f"synthetic:{generator}: {name} must be {expected}, not {text!r}") from None
+    if not parameter.least <= value <= parameter.most:
+        raise _bad(f"synthetic:{generator}: {name} must be {expected}, not {text}")
+    return value
+
+
+def _check_together(generator: str, params: Mapping[str, int | float]) -> None:
+    features = params.get("features", len(CALIFORNIA))
+    if params["rows"] * (features + 1) > MAX_CELLS:
+        raise _bad(f"synthetic:{generator}: rows x columns must be at most {MAX_CELLS:,}")
+    if generator != "classification":
+        return
+    needed = math.ceil(math.log2(params["classes"]))
+    if features < needed:
+        raise _bad(f"synthetic:classification: {params['classes']} classes need at least {needed} features")
+    if params["rows"] < 2 * params["classes"]:
+        raise _bad(f"synthetic:classification: {params['classes']} classes need at least {2 * params['classes']} rows")
+
+
+def _file(name: str, rest: str) -> Source:
+    if not rest.startswith("///"):
+        raise _bad(f"{name!r} is not a file's address: it must be file:///, then the path from the root")
+    path = unquote(rest[2:])
+    if "\0" in path:
+        raise _bad(f"{name!r} is not a file's address: a path holds no NUL")
+    return Source(SourceKind.FILE, _readable(PurePosixPath(path).name), path)
+
+
+def _readable(name: str) -> str:
+    if not name:
+        raise _bad("the file's name is missing")
+    if file_format(name) is None:
+        raise BadInput(unknown_format(name), reason="FORMAT_UNKNOWN")
+    return name
+
+
+def unknown_format(name: str) -> str:
+    """What to say of a file whose name tells no format."""
+    known = ", ".join(f".{kind}" for kind in FORMATS)
+    return f"{name}: its format is not known by its name; known are {known}, and all but .parquet also with .gz"
+
+
+def _features(source: Source) -> tuple[str, ...]:
+    if source.kind is SourceKind.BUILTIN:
+        return BUILTIN[source.name].features
+    if source.name == "california":
+        return CALIFORNIA
+    return tuple(f"feature_{index}" for index in range(int(source.params["features"])))
+
+
+def _feature_type(source: Source, feature: str) -> str:
+    return "integer" if source.name == "california" and feature in ("HouseAge", "Population") else "real"
+
+
+def _column(name: str, kind: str) -> dict[str, Any]:
+    return {"name": name, "type": kind, "missing": 0}
+
+
+def _target_column(source: Source) -> dict[str, Any]:
+    if source.kind is SourceKind.SYNTHETIC:
+        if source.name != "classification":
+            return _column(TARGET, "real")
+        return {**_column(TARGET, "integer"), "distinct": source.params["classes"]}
+    facts = BUILTIN[source.name]
+    if not facts.labels:
+        column = _column(TARGET, "real")
+        return column if facts.distinct is None else {**column, "distinct": facts.distinct}
+    counted = sorted(enumerate(facts.labels), key=lambda pair: (-pair[1], pair[0]))
+    values = [{"value": str(label), "count": count} for label, count in counted]
+    return {**_column(TARGET, "integer"), "distinct": len(values), "values": values}
+
+
+def _unknown(name: str) -> str:
+    near = difflib.get_close_matches(name, BUILTIN, n=1)
+    meant = f"did you mean {near[0]!r}? " if near else ""
+    return (
+        f"there is no dataset {name!r}; {meant}Built-in are {', '.join(BUILTIN)}; "
+        "synthetic:… makes one, and file:///… reads one"
+    )
+
+
+def _nearest(wanted: str, names: list[str]) -> str:
+    near = difflib.get_close_matches(wanted, names, n=1)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    listed = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
+    return f"the columns are {listed}"
+
+
+def _bad(message: str) -> BadInput:
+    return BadInput(message, reason="BAD_SOURCE")
