@@ -16,7 +16,7 @@ from tensorfleet.errors import NotFound
 from tensorfleet.operators import Operator
 
 GROUP = "tensorfleet.algorithms"
-FAMILIES = ("forest",)
+FAMILIES = ("forest", "bagging", "tree", "svm", "boosting", "neighbors", "linear")
 MODULES = {
     "data": "tensorfleet.data",
     "whole": "tensorfleet.algorithms.whole",

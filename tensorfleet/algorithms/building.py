@@ -20,7 +20,7 @@ def build(algorithm: Algorithm, parameters: Mapping[str, Value], y: Any) -> Any:
     if isinstance(given.get("class_weight"), dict):
         given["class_weight"] = label_weights(given["class_weight"], y)
     if algorithm.name.startswith("bagging") and given.get("estimator") is not None:
-        given["estimator"] = _base(str(given["estimator"]), algorithm.goal, y)
+        given["estimator"] = _base(str(given["estimator"]), y)
     return getattr(import_module(module), name)(**given)
 
 
@@ -36,12 +36,9 @@ def label_weights(weights: Mapping[str, Any], y: Any) -> dict[Any, float]:
     return {labels[name]: weight for name, weight in weights.items()}
 
 
-def _base(name: str, goal: str, y: Any) -> Any:
+def _base(name: str, y: Any) -> Any:
     """The estimator that a bagging ensemble is made of, with its own defaults."""
     from tensorfleet import catalog
 
-    base = catalog.algorithms()[name if goal == "classification" or name in _REGRESSORS else f"{name}_regressor"]
+    base = catalog.algorithm(name)
     return build(base, base.defaults(), y)
-
-
-_REGRESSORS = ("linear_regression", "ridge")
