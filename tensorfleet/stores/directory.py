@@ -11,8 +11,9 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 from typing import BinaryIO, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
@@ -47,6 +48,7 @@ class DirectoryObjects:
         self.url = f"file://{quote(str(self.root))}"
         self._blobs = self.root / "cas" / "sha256"
         self._unfinished = self.root / "tmp"
+        self._naming = Lock()
         self._syncing = ThreadPoolExecutor(8, thread_name_prefix="objects-sync")
 
     async def open(self) -> None:
@@ -201,32 +203,36 @@ class DirectoryObjects:
 
     def _directories(self) -> list[Path]:
         with _disk(self._blobs):
-            return sorted(self._blobs.iterdir())
+            return sorted(path for path in self._blobs.iterdir() if path.is_dir())
 
     def _link(self, name: str, link: Path, digest: str) -> None:
         place = self._place(digest)
         if place is None or not place.exists():
             raise NotFound(f"There is no blob {digest!r} to name {name}.")
         draft = self._unfinished / f"name-{os.urandom(8).hex()}"
-        with _disk(link):
+        with _disk(link), self._naming:
             draft.symlink_to(os.path.relpath(place, link.parent))
             try:
                 link.parent.mkdir(parents=True, exist_ok=True)
                 draft.replace(link)
             except (FileExistsError, NotADirectoryError, IsADirectoryError):
-                raise AlreadyExists(f"{name} cannot be a name: one name cannot be the beginning of another.") from None
+                raise AlreadyExists(f"{name} is taken: one name cannot be the beginning of another.") from None
             finally:
                 draft.unlink(missing_ok=True)
-            _sync(link.parent)
+            for directory in self._above(link):
+                _sync(directory)
 
     def _unname(self, link: Path) -> None:
-        with _disk(link):
+        with _disk(link), self._naming:
             if link.is_symlink():
                 link.unlink(missing_ok=True)
-            for directory in link.parents:
-                if directory == self.root or not directory.is_dir() or any(directory.iterdir()):
-                    return
-                directory.rmdir()
+            with suppress(OSError):  # until one that holds other names
+                for directory in self._above(link):
+                    directory.rmdir()
+
+    def _above(self, link: Path) -> list[Path]:
+        """The directories of a name, innermost first."""
+        return [directory for directory in link.parents if self.root in directory.parents]
 
 
 class _Incoming:
@@ -242,7 +248,10 @@ class _Incoming:
         self._size = 0
 
     def write(self, data: bytes | memoryview) -> None:
-        view = memoryview(data).cast("B")
+        view = memoryview(data)
+        if not view.nbytes:
+            return
+        view = view.cast("B")
         self._hash.update(view)
         self._size += len(view)
         with _disk(self._path):

@@ -147,7 +147,10 @@ async def test_declared_fields_are_looked_up_by_index(
     store: SqliteDocuments, collection: str, fields: tuple[str, ...]
 ) -> None:
     """Found by all of the fields, and found by those before the last, newest first: without a sort."""
-    queries = ((dict.fromkeys(fields, "x"), []), (dict.fromkeys(fields[:-1], "x"), [f"-{fields[-1]}"]))
+    queries: tuple[tuple[dict[str, str], list[str]], ...] = (
+        (dict.fromkeys(fields, "x"), []),
+        (dict.fromkeys(fields[:-1], "x"), [f"-{fields[-1]}"]),
+    )
     for where, order in queries:
         statement, values = sqlite_tables.find_statement(collection, where, None, order)
         rows = await store._read(partial(_plan, statement, [*values, 50, 0]))

@@ -1,0 +1,209 @@
+"""A directory keeps the contract of objects, and what a directory alone promises."""
+
+import asyncio
+import errno
+import os
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from tensorfleet.errors import Unavailable
+from tensorfleet.stores.contract import ObjectStore
+from tensorfleet.stores.directory import FORGOTTEN_SECONDS, DirectoryObjects
+from tensorfleet.testing.objects import *  # noqa: F403
+from tensorfleet.testing.objects import Overwrite, fetch, put, refs, stream
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "a home, 100% mine" / "objects"
+
+
+@pytest.fixture
+def objects_url(root: Path) -> str:
+    return DirectoryObjects(root).url
+
+
+@pytest.fixture
+def store(objects: ObjectStore) -> DirectoryObjects:
+    return cast(DirectoryObjects, objects)
+
+
+@pytest.fixture
+def overwrite(root: Path) -> Overwrite:
+    async def write(digest: str, data: bytes) -> None:
+        path = root / "cas" / "sha256" / digest[:2] / digest
+        path.chmod(0o644)
+        path.write_bytes(data)
+
+    return write
+
+
+def place(store: DirectoryObjects, digest: str) -> Path:
+    path = store.path(digest)
+    assert path is not None
+    return path
+
+
+def unfinished(root: Path) -> list[Path]:
+    return list((root / "tmp").iterdir())
+
+
+async def test_a_blob_is_a_read_only_file_under_its_digest(store: DirectoryObjects, root: Path) -> None:
+    one = await put(store, b"bytes")
+    [two] = await store.put_many([[b"more bytes"]])
+    for digest in (one, two.digest):
+        assert place(store, digest) == root / "cas" / "sha256" / digest[:2] / digest
+        assert place(store, digest).stat().st_mode & 0o777 == 0o444
+    assert unfinished(root) == []
+
+
+async def test_a_put_of_what_is_there_renews_its_age_and_writes_nothing(store: DirectoryObjects, root: Path) -> None:
+    digest = await put(store, b"bytes")
+    path = place(store, digest)
+    for again in (store.put(stream([b"bytes"])), store.put_many([[b"bytes"]])):
+        os.utime(path, (1000, 1000))
+        before = path.stat()
+        [(_, age)] = [found async for found in store.blobs()]
+        assert age > 1e9
+        await again
+        assert path.stat().st_ino == before.st_ino
+        [(_, age)] = [found async for found in store.blobs()]
+        assert age < 3600
+    assert unfinished(root) == []
+
+
+async def test_a_mapped_blob_outlives_its_deletion(store: DirectoryObjects) -> None:
+    digest = await put(store, b"bytes")
+    with place(store, digest).open("rb") as mapped:
+        await store.delete(digest)
+        assert mapped.read() == b"bytes"
+
+
+async def test_nothing_of_a_failed_put_is_left(store: DirectoryObjects, root: Path) -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        yield bytes(2_000_000)
+        assert len(unfinished(root)) == 1
+        raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError):
+        await store.put(broken())
+    with pytest.raises(TypeError):
+        await store.put_many([[b"good"], [cast(bytes, "no bytes")]])
+    assert unfinished(root) == []
+    assert await refs(store) == set()
+
+
+async def test_bytes_are_synced_before_they_are_moved(
+    store: DirectoryObjects, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file before it is under its digest; the directory after."""
+    synced: list[tuple[str, int]] = []
+    fsync = os.fsync
+
+    def watched(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        synced.append((path.relative_to(root).parts[0], len(list((root / "cas").rglob("*/*/*")))))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    await put(store, b"bytes")
+    assert synced == [("tmp", 0), ("cas", 1)]
+
+
+async def test_a_full_disk_is_unavailable_and_leaves_nothing(
+    store: DirectoryObjects, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(Unavailable, match="No space left") as caught:
+            await put(store, b"bytes")
+        assert str(root) in caught.value.message
+        with pytest.raises(Unavailable, match="No space left"):
+            await store.put_many([[b"one"], [b"two"]])
+    assert unfinished(root) == []
+    assert await refs(store) == set()
+    assert await fetch(store, await put(store, b"bytes")) == b"bytes"
+
+
+PUT_WITHOUT_END = """
+import asyncio, sys
+from tensorfleet.stores import open_objects
+
+async def chunks():
+    yield bytes(3_000_000)
+    print("written", flush=True)
+    await asyncio.Event().wait()
+
+async def main():
+    store = await open_objects(sys.argv[1])
+    await store.put(chunks())
+
+asyncio.run(main())
+"""
+
+
+async def test_a_killed_put_leaves_no_blob_and_is_cleared_in_time(store: DirectoryObjects, root: Path) -> None:
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", PUT_WITHOUT_END, store.url, stdout=asyncio.subprocess.PIPE
+    )
+    assert child.stdout is not None
+    assert await child.stdout.readline() == b"written\n"
+    child.kill()
+    await child.wait()
+    assert await refs(store) == set()
+    [left] = unfinished(root)
+    await store.open()
+    assert unfinished(root) == [left]  # it may be a put that goes on
+    old = left.stat().st_mtime - FORGOTTEN_SECONDS - 1
+    os.utime(left, (old, old))
+    await store.open()
+    assert unfinished(root) == []
+
+
+async def test_strangers_among_the_blobs_are_not_blobs(store: DirectoryObjects, root: Path) -> None:
+    digest = await put(store, b"bytes")
+    (root / "cas" / "sha256" / ".DS_Store").write_text("")
+    (place(store, digest).parent / "notes.txt").write_text("")
+    assert {ref.digest for ref in await refs(store)} == {digest}
+
+
+async def test_a_name_is_a_relative_link(store: DirectoryObjects, root: Path, tmp_path: Path) -> None:
+    first, second = await put(store, b"first"), await put(store, b"second")
+    await store.name("models/iris/v1/manifest", first)
+    assert (root / "models/iris/v1/manifest").read_bytes() == b"first"
+    await store.name("models/iris/v1/manifest", second)
+    moved = root.rename(tmp_path / "moved")
+    assert (moved / "models/iris/v1/manifest").read_bytes() == b"second"
+
+
+async def test_a_name_that_is_taken_away_leaves_no_empty_directories(store: DirectoryObjects, root: Path) -> None:
+    digest = await put(store, b"bytes")
+    for name in ("models/iris/v1/manifest", "models/iris/v2/manifest"):
+        await store.name(name, digest)
+    await store.name("models/iris/v1/manifest", None)
+    assert [path.name for path in (root / "models/iris").iterdir()] == ["v2"]
+    await store.name("models/iris/v2/manifest", None)
+    assert not (root / "models").exists()
+    assert root.exists()
+
+
+async def test_names_may_come_and_go_at_once(store: DirectoryObjects, root: Path) -> None:
+    digest = await put(store, b"bytes")
+    changes = [
+        store.name(f"models/iris/v{number % 3}/manifest", target) for number in range(20) for target in (digest, None)
+    ]
+    await asyncio.gather(*changes)
+    assert (root / "tmp").is_dir()
+
+
+async def test_a_place_that_cannot_be_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Unavailable, match="file/objects"):
+        await DirectoryObjects(tmp_path / "file" / "objects").open()
