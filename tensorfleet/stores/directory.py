@@ -35,8 +35,8 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 def from_url(url: str) -> "DirectoryObjects":
     """The store of a URL such as `file:///var/lib/fleet/objects`."""
     parts = urlsplit(url)
-    if parts.netloc or len(parts.path) < 2:
-        raise ValueError(f"{url} names no directory; write file:// and then its absolute path")
+    if parts.netloc or parts.query or parts.fragment or len(parts.path) < 2:
+        raise ValueError(f"{url} names no directory; write file:// and then its absolute path, quoted as in any URL")
     return DirectoryObjects(Path(unquote(parts.path)))
 
 

@@ -20,6 +20,8 @@ from tensorfleet.stores.contract import MAX_RECORDS, Entry, Write
 
 SCHEMA = 1
 BUSY_SECONDS = 5.0
+LOG_BYTES = 64 * 1024 * 1024
+"""What the write-ahead log's file shrinks to once a burst is over."""
 
 _T = TypeVar("_T")
 
@@ -34,8 +36,8 @@ CREATE TABLE snapshot (only INTEGER PRIMARY KEY CHECK (only = 1), number INTEGER
 def from_url(url: str) -> "SqliteDocuments":
     """The store of a URL such as `sqlite:////var/lib/fleet/documents.db` (three slashes, then the path)."""
     parts = urlsplit(url)
-    if parts.netloc or len(parts.path) < 2:
-        raise ValueError(f"{url} names no file; write sqlite:/// and then its path")
+    if parts.netloc or parts.query or parts.fragment or len(parts.path) < 2:
+        raise ValueError(f"{url} names no file; write sqlite:/// and then its path, quoted as in any URL")
     return SqliteDocuments(Path(unquote(parts.path[1:])))
 
 
@@ -150,6 +152,8 @@ class _Lane:
         except (sqlite3.OperationalError, OSError) as error:
             raise Unavailable(f"The documents in {self._path} cannot be used now: {error}.") from error
         except sqlite3.DatabaseError as error:
+            if type(error) is not sqlite3.DatabaseError:
+                raise  # a subclass tells of a mistake of ours
             raise FailedPrecondition(f"{self._path} is damaged, or is no SQLite database: {error}.") from error
 
 
@@ -162,6 +166,7 @@ def _connect_to_write(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA secure_delete = OFF")
+        connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
         with _transaction(connection):
             _make_schema(connection, path)
     except BaseException:

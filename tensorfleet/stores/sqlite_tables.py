@@ -167,6 +167,7 @@ def _condition(where: Mapping[str, Any], above: tuple[str, Any] | None) -> tuple
             values.append(value)
     if above is not None:
         field, value = above
+        _check_value(field, value)
         terms.append(f"{_expression(field)} > ?")
         values.append(value)
         if not isinstance(value, str):
@@ -177,13 +178,17 @@ def _condition(where: Mapping[str, Any], above: tuple[str, Any] | None) -> tuple
 def _equals(field: str, value: Any) -> str:
     if value is None:
         return f"{_expression(field)} IS NULL"
-    if not isinstance(value, bool | int | float | str):
-        raise ValueError(f"{field} can be compared with a plain value, not with a {type(value).__name__}")
+    _check_value(field, value)
     if field == "id" or isinstance(value, str) or value not in (0, 1):
         return f"{_expression(field)} = ?"
     # SQLite gives flags out as 1 and 0: their type tells them from the numbers.
     flags = f"json_type(document, {_path(field)}) IN ('true', 'false')"
     return f"{_expression(field)} = ? AND {flags if isinstance(value, bool) else 'NOT ' + flags}"
+
+
+def _check_value(field: str, value: Any) -> None:
+    if not isinstance(value, bool | int | float | str) or (isinstance(value, int) and abs(value) >= 2**63):
+        raise ValueError(f"{field} can be compared with a flag, a number or a text, not with {value!r}")
 
 
 def _order(order: Sequence[str]) -> str:

@@ -376,6 +376,9 @@ async def test_bad_queries_are_refused(six: DocumentStore) -> None:
         await six.count("nowhere")
     with pytest.raises(ValueError, match="state"):
         await six.find("jobs", {"state": ["queued", "running"]})
+    for value in (None, ["a"], 2**63):
+        with pytest.raises(ValueError, match="state"):
+            await six.find("jobs", above=("state", value))
     for bad in ({"skip": -1}, {"limit": -1}):
         with pytest.raises(ValueError, match="-1"):
             await six.find("jobs", **bad)  # type: ignore[arg-type]
