@@ -1,0 +1,352 @@
+"""The local fleet: an orchestrator and workers as processes of this machine, over one home.
+
+    with LocalFleet(workers=2) as fleet, Client(fleet.address) as client: ...
+
+The rule: one orchestrator owns a home. A fleet joins the one that is there, and takes over at the same address where it
+vanishes; what a fleet started it keeps running, and ends when it stops.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from msgspec import Struct
+
+from tensorfleet.config import settings
+from tensorfleet.errors import Unavailable
+from tensorfleet.sdk.bridge import Bridge, blocking
+from tensorfleet.sdk.processes import Child, ended, is_alive
+from tensorfleet.sdk.seat import Seat, reachable, read_seat, reserved, serves
+
+POLL = 0.005
+GRACE = 5.0
+HOME_IS_TAKEN, USAGE = 4, 2
+"""Exit codes of the orchestrator program."""
+LIVES = 4
+"""How often in a row a program may die young before the fleet gives up on it."""
+OLD = 5.0
+"""Seconds after which a life was no young death."""
+
+
+class Crew(Struct, frozen=True, kw_only=True):
+    """The workers that a fleet starts: how many, with how many slots each. options: more flags of `python -m
+    worker`."""
+
+    workers: int = 1
+    slots: int = 1
+    labels: Mapping[str, str] = {}
+    options: Sequence[str] = ()
+
+
+class AsyncLocalFleet:
+    """A fleet on this machine, to be awaited.
+
+    home: default `TENSORFLEET_HOME`, else `./.tensorfleet`. workers, slots, labels: of the workers to start; where the
+    home already has an orchestrator with workers, none are. listen: where to serve; port 0 takes a free one. insecure:
+    needed to listen beyond loopback. worker_options: more flags for each worker. tell: hears, in a line, what people
+    should know.
+    """
+
+    def __init__(
+        self,
+        home: str | Path | None = None,
+        *,
+        workers: int = 1,
+        slots: int = 1,
+        labels: Mapping[str, str] | None = None,
+        listen: str = "127.0.0.1:0",
+        insecure: bool = False,
+        worker_options: Sequence[str] = (),
+        tell: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.home = Path(home).expanduser().absolute() if home else settings().home
+        self.address = ""
+        self.owned = False
+        self._crew = Crew(workers=workers, slots=slots, labels=labels or {}, options=worker_options)
+        self._listen, self._insecure, self._tell = listen, insecure, tell
+        self._orchestrator: Child | None = None
+        self._workers: dict[str, Child] = {}
+        self._keepers: dict[str, asyncio.Task[None]] = {}
+        self._serving = asyncio.Event()
+        self._served, self._bind = False, ""
+
+    async def __aenter__(self) -> Self:
+        return await self.start()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    @property
+    def orchestrator_pid(self) -> int | None:
+        """The process id of the orchestrator that owns the home, ours or not."""
+        seat = read_seat(self.home)
+        return seat.pid if seat else None
+
+    @property
+    def worker_pids(self) -> dict[str, int]:
+        """The process ids of the workers that this fleet runs now, by name."""
+        return {name: child.pid for name, child in sorted(self._workers.items()) if child.alive()}
+
+    async def start(self) -> Self:
+        """Returns once the orchestrator serves; workers may still be on their way. Unavailable where it does not
+        start."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        self._keepers["orchestrator"] = asyncio.create_task(self._keep_orchestrator())
+        try:
+            await self._until_serving()
+        except BaseException:
+            await self.stop()
+            raise
+        return self
+
+    async def stop(self, grace: float = GRACE) -> None:
+        """Ends what this fleet started: workers, then the orchestrator; by force after `grace` seconds each."""
+        keepers = list(self._keepers.values())
+        self._keepers.clear()
+        for keeper in keepers:
+            keeper.cancel()
+        await asyncio.gather(*keepers, return_exceptions=True)
+        try:
+            await asyncio.gather(*(child.stop(grace) for child in self._workers.values()))
+            if self._orchestrator is not None:
+                await self._orchestrator.stop(grace)
+        finally:
+            self.kill()
+
+    def kill(self) -> None:
+        """Ends what this fleet started, at once and by force."""
+        for child in (*self._workers.values(), *filter(None, [self._orchestrator])):
+            child.kill()
+
+    async def workers_ready(self, count: int = 1) -> None:
+        """Waits until so many workers are in session."""
+        from tensorfleet.client import AsyncClient
+
+        async with AsyncClient(self.address) as client:
+            while sum(worker.state == "ready" for worker in await client.workers.list()) < count:
+                self.raise_failure()
+                await asyncio.sleep(POLL)
+
+    async def kill_worker(self, index: int = 0, number: signal.Signals = signal.SIGKILL) -> int:
+        """Signals a worker that this fleet runs and returns its process id; one that dies of it is started again."""
+        pid = list(self.worker_pids.values())[index]
+        os.kill(pid, number)
+        return pid
+
+    async def restart_orchestrator(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """Signals the orchestrator that this fleet runs and waits until the next one serves, at the same address."""
+        if self._orchestrator is None:
+            raise Unavailable("this fleet runs no orchestrator of its own")
+        self._serving.clear()
+        self._orchestrator.signal(number)
+        await self._until_serving()
+
+    def raise_failure(self) -> None:
+        """Unavailable where the fleet gave up on one of its programs."""
+        for keeper in self._keepers.values():
+            if keeper.done() and not keeper.cancelled() and (error := keeper.exception()):
+                raise error
+
+    async def _until_serving(self) -> None:
+        serving = asyncio.create_task(self._serving.wait())
+        try:
+            await asyncio.wait([serving, self._keepers["orchestrator"]], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            serving.cancel()
+        self.raise_failure()
+
+    async def _keep_orchestrator(self) -> None:
+        deaths = 0
+        while deaths < LIVES:
+            began = asyncio.get_running_loop().time()
+            seat = read_seat(self.home)
+            if seat and is_alive(seat.pid) and await serves(reachable(seat.address)):
+                await self._join(seat)
+            else:
+                await self._own()
+            self._serving.clear()
+            deaths = deaths + 1 if asyncio.get_running_loop().time() - began < OLD else 0
+        words = self._orchestrator.last_words(3) if self._orchestrator else "nothing"
+        raise Unavailable(f"no orchestrator stays alive over {self.home}; the log in it ends with: {words}")
+
+    async def _join(self, seat: Seat) -> None:
+        """Follows another's orchestrator until its end."""
+        self.owned = False
+        self._serve(seat)
+        if not await self._has_workers():
+            self._hire(suffix=f"-{os.getpid()}")
+        await ended(seat.pid)
+        self._tell(f"the orchestrator at {seat.address} has gone; this fleet takes over")
+
+    async def _own(self) -> None:
+        """Runs an orchestrator until its end."""
+        self.owned = True
+        self._bind = self._bind or reserved(self._listen)
+        self.address = reachable(self._bind)
+        insecure = ["--insecure"] if self._insecure else []
+        arguments = ["--home", str(self.home), "--listen", self._bind, *insecure]
+        self._orchestrator = child = Child("orchestrator", "orchestrator", arguments, self.home / "logs")
+        self._hire()  # workers come up meanwhile
+        seat = await self._seated(child)
+        if seat is None:
+            return await self._turned_away(child)
+        self._serve(seat)
+        code = await child.ended()
+        self._tell(f"the orchestrator ended ({ending(code)}) and is started again")
+        return None
+
+    async def _seated(self, child: Child) -> Seat | None:
+        """The child's seat once it serves; None where it ended before."""
+        while child.alive():
+            seat = read_seat(self.home)
+            if seat and seat.pid == child.pid:
+                return seat
+            await asyncio.sleep(POLL)
+        return None
+
+    async def _turned_away(self, child: Child) -> None:
+        code = await child.ended()
+        if code == USAGE:
+            raise Unavailable(f"the orchestrator did not start: {child.last_words(3)}")
+        if code == HOME_IS_TAKEN:
+            await self._other_seated()
+        elif not self._served:
+            self._bind = ""  # perhaps somebody took the port meanwhile
+
+    async def _other_seated(self, patience: float = 10.0) -> None:
+        """Waits for whoever owns the home to serve."""
+        deadline = asyncio.get_running_loop().time() + patience
+        while asyncio.get_running_loop().time() < deadline:
+            seat = read_seat(self.home)
+            if seat and is_alive(seat.pid):
+                return
+            await asyncio.sleep(POLL)
+
+    def _serve(self, seat: Seat) -> None:
+        moved = self.address not in ("", reachable(seat.address))
+        self._bind, self.address = seat.address, reachable(seat.address)
+        if moved:
+            for child in self._workers.values():
+                child.signal(signal.SIGTERM)  # their keepers start them again at the new address
+        self._served = True
+        self._serving.set()
+
+    async def _has_workers(self) -> bool:
+        from tensorfleet.client import AsyncClient
+
+        if not self._crew.workers:
+            return True
+        async with AsyncClient(self.address) as client:
+            return any(worker.state == "ready" for worker in await client.workers.list())
+
+    def _hire(self, suffix: str = "") -> None:
+        if any(name.startswith("worker") for name in self._keepers):
+            return
+        for number in range(1, self._crew.workers + 1):
+            name = f"worker-{number}{suffix}"
+            self._keepers[name] = asyncio.create_task(self._keep_worker(name))
+
+    async def _keep_worker(self, name: str) -> None:
+        deaths = 0
+        while deaths < LIVES:
+            began, address = asyncio.get_running_loop().time(), self.address
+            child = self._workers[name] = Child(name, "worker", self._worker_flags(name), self.home / "logs")
+            code = await child.ended()
+            if code == 0 and address == self.address:
+                return  # it was drained
+            if code != 0:
+                self._tell(f"{name} ended ({ending(code)}) and is started again")
+            deaths = deaths + 1 if asyncio.get_running_loop().time() - began < OLD else 0
+            await asyncio.sleep(0.1 * deaths)
+        raise Unavailable(f"{name} does not stay alive; see {child.log}, which ends with: {child.last_words(3)}")
+
+    def _worker_flags(self, name: str) -> list[str]:
+        labels = [f"--label={label}={value}" for label, value in self._crew.labels.items()]
+        slots = ["--slots", str(self._crew.slots)]
+        home = ["--home", str(self.home / "workers" / name)]
+        return ["--server", self.address, "--id", name, *slots, *home, *labels, *self._crew.options]
+
+
+class LocalFleet:
+    """A fleet on this machine. As `AsyncLocalFleet`, and each call waits for its end."""
+
+    def __init__(
+        self,
+        home: str | Path | None = None,
+        *,
+        workers: int = 1,
+        slots: int = 1,
+        labels: Mapping[str, str] | None = None,
+        listen: str = "127.0.0.1:0",
+        insecure: bool = False,
+        worker_options: Sequence[str] = (),
+        tell: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.inner = AsyncLocalFleet(
+            home,
+            workers=workers,
+            slots=slots,
+            labels=labels,
+            listen=listen,
+            insecure=insecure,
+            worker_options=worker_options,
+            tell=tell,
+        )
+        self.bridge = Bridge()
+
+    def __enter__(self) -> Self:
+        self.bridge.run(self.inner.start())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def home(self) -> Path:
+        return self.inner.home
+
+    @property
+    def address(self) -> str:
+        return self.inner.address
+
+    @property
+    def owned(self) -> bool:
+        """Whether the orchestrator is this fleet's own."""
+        return self.inner.owned
+
+    @property
+    def orchestrator_pid(self) -> int | None:
+        """The process id of the orchestrator that owns the home, ours or not."""
+        return self.inner.orchestrator_pid
+
+    @property
+    def worker_pids(self) -> dict[str, int]:
+        """The process ids of the workers that this fleet runs now, by name."""
+        return self.inner.worker_pids
+
+    def start(self) -> Self:
+        """Returns once the orchestrator serves. Unavailable where it does not start."""
+        return self.__enter__()
+
+    def stop(self, grace: float = GRACE) -> None:
+        """Ends what this fleet started: workers, then the orchestrator; by force after `grace` seconds each."""
+        if not self.bridge.closed:
+            self.bridge.run(self.inner.stop(grace))
+            self.bridge.close()
+
+    workers_ready = blocking(AsyncLocalFleet.workers_ready)
+    kill_worker = blocking(AsyncLocalFleet.kill_worker)
+    restart_orchestrator = blocking(AsyncLocalFleet.restart_orchestrator)
+
+
+def ending(code: int) -> str:
+    """An exit code in words."""
+    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
