@@ -1,0 +1,97 @@
+"""`python -m worker`: joins an orchestrator and works for it.
+
+The rule: the zygote is started before anything slow is imported, so that numerics load while the agent gets ready.
+"""
+
+import argparse
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+from worker import sandbox
+from worker.launch import Zygote, launch_zygote
+
+
+def arguments(given: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="worker", description="Joins an orchestrator and runs its tasks.")
+    parser.add_argument("--server", required=True, help="the orchestrator's host:port; several with commas")
+    parser.add_argument("--slots", type=_positive, default=len(os.sched_getaffinity(0)), help="tasks at a time")
+    parser.add_argument("--credit", type=_positive, help="tasks held at a time, running and fetched ahead")
+    parser.add_argument("--label", type=_label, action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--id", help="the worker's name, kept over its lives")
+    parser.add_argument("--home", type=Path, help="where it keeps its cache; default: worker in TENSORFLEET_HOME")
+    parser.add_argument("--max-tasks-per-child", type=int, default=0, help="tasks of one slot process; 0: no limit")
+    parser.add_argument("--memory-limit", type=int, default=0, metavar="BYTES", help="of one task; 0: no limit")
+    parser.add_argument("--parent-death", action="store_true", help="leave when the process that started it ends")
+    return parser.parse_args(given)
+
+
+def main() -> None:
+    options = arguments()
+    if options.parent_death:
+        sandbox.die_with_parent(os.getppid(), signal.SIGTERM)
+    zygote = launch_zygote()
+    try:
+        code = _work(options, zygote)
+    finally:
+        zygote.connection.close()
+    sys.exit(code)
+
+
+def _work(options: argparse.Namespace, zygote: Zygote) -> int:
+    import asyncio
+
+    import tensorfleet
+    from tensorfleet.config import settings
+    from worker import logs, resources
+    from worker.agent import Agent, Options
+    from worker.protocol import Identity
+    from worker.slots import Limits
+
+    environment = settings()
+    logs.configure(environment.log_level)
+    machine = resources.machine()
+    incarnation = os.urandom(8).hex()
+    who = Identity(
+        worker_id=options.id or f"{socket.gethostname()}-{os.getpid()}-{incarnation[:6]}",
+        incarnation=incarnation,
+        slots=options.slots,
+        credit=max(options.credit or options.slots * 4, options.slots),
+        resources=machine,
+        labels=dict(options.label),
+        capabilities=tuple(resources.capabilities()),
+        fingerprint=resources.fingerprint(),
+        pid=os.getpid(),
+        host=socket.gethostname(),
+        release=tensorfleet.__version__,
+    )
+    limits = Limits(
+        slots=options.slots, memory=options.memory_limit, max_tasks=options.max_tasks_per_child, gpus=machine.gpus
+    )
+    home = (options.home or environment.home / "worker").absolute()
+
+    async def work() -> int:
+        chosen = Options(servers=tuple(options.server.split(",")), home=home, limits=limits)
+        return await Agent(chosen, who, zygote).run()
+
+    return asyncio.run(work())
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("expected 1 or more")
+    return number
+
+
+def _label(text: str) -> tuple[str, str]:
+    key, separator, value = text.partition("=")
+    if not key or not separator:
+        raise argparse.ArgumentTypeError("expected KEY=VALUE")
+    return key, value
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,245 @@
+"""The worker's shell: it carries out what the state decides, and tells the state what came of it.
+
+The rule: it decides nothing that the state could. Each attempt is one coroutine here, from its inputs to its outputs,
+and whatever happens in it becomes an ending.
+"""
+
+import asyncio
+import os
+import shutil
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import structlog
+from msgspec import Struct
+
+from tensorfleet.api.v1 import worker_pb2
+from tensorfleet.errors import BadInput, TensorFleetError
+from tensorfleet.model import Cause, LogLine, Point
+from tensorfleet.stores import open_objects
+from tensorfleet.stores.contract import ObjectStore
+from worker import resources
+from worker.cache import Cache, store_is_here, sweep
+from worker.executor import Outcome
+from worker.launch import Zygote
+from worker.messages import Ending, Order, OrderInput, Run, Succeeded
+from worker.protocol import Identity, Vitals
+from worker.session import Refused, RemoteArtifacts, Sessions
+from worker.slots import Limits, Slots
+from worker.state import Action, Begin, Kill, Leave, Pause, Prefetch, Resume, State
+
+log = structlog.get_logger()
+
+LEAVE_WITHIN = 3.0
+"""Seconds from a signal to the exit, at most."""
+
+
+class Options(Struct, frozen=True, kw_only=True):
+    """What a worker was told on its command line."""
+
+    servers: tuple[str, ...]
+    home: Path
+    limits: Limits
+
+
+class Agent:
+    """One worker."""
+
+    def __init__(self, options: Options, who: Identity, zygote: Zygote) -> None:
+        self.state = State(who.slots)
+        self._loop = asyncio.get_running_loop()
+        self._slots = Slots(options.limits, zygote)
+        self._cache = Cache(options.home / "cache")
+        self._sessions = Sessions(options.servers, who, self)
+        self._scratch = options.home / "scratch" / str(os.getpid())
+        self._attempts: dict[int, asyncio.Task[None]] = {}
+        self._prefetched: dict[int, asyncio.Task[None]] = {}
+        self._leaving = False
+        self._gone: asyncio.Future[None] = self._loop.create_future()
+        self._store: ObjectStore | None = None
+
+    async def run(self) -> int:
+        """Works until it is told to leave; gives the exit code."""
+        sweep(self._scratch.parent)
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._scratch.mkdir(parents=True)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._told_to_go, signal.Signals(number).name)
+        sessions = asyncio.create_task(self._sessions.run())
+        try:
+            ends: list[asyncio.Future[Any]] = [sessions, self._slots.broken, self._gone]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            return self._exit_code(sessions)
+        finally:
+            await self._clean_up(sessions)
+
+    def _exit_code(self, sessions: asyncio.Task[None]) -> int:
+        if self._slots.broken.done():
+            log.error("the worker cannot run tasks", why=self._slots.broken.result())
+            return 1
+        if not sessions.done():
+            return 0
+        error = sessions.exception()
+        if isinstance(error, Refused) and not self._leaving:
+            log.error("the orchestrator refused this worker", why=str(error))
+            return 1
+        if error is not None and not isinstance(error, Refused):
+            raise error
+        return 0
+
+    async def _clean_up(self, sessions: asyncio.Task[None]) -> None:
+        for task in (sessions, *self._attempts.values(), *self._prefetched.values()):
+            task.cancel()
+        await asyncio.gather(sessions, *self._attempts.values(), *self._prefetched.values(), return_exceptions=True)
+        await self._slots.close()
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def _told_to_go(self, name: str) -> None:
+        """The first signal says goodbye and leaves; the second just leaves."""
+        if self._leaving or not self.state.connected:
+            self._go()
+            return
+        self._leaving = True
+        log.info("leaving", signal=name)
+        self.act(self.state.leave_now(f"the worker was stopped ({name})"))
+        self._loop.call_later(LEAVE_WITHIN, self._go)
+
+    def _go(self) -> None:
+        if not self._gone.done():
+            self._gone.set_result(None)
+
+    # --- what the state wants done
+
+    def act(self, actions: Sequence[Action]) -> None:
+        for action in actions:
+            match action:
+                case Begin(order):
+                    self._attempts[order.token] = asyncio.create_task(self._attempt(order))
+                case Prefetch(order):
+                    self._prefetch(order)
+                case Kill(token):
+                    self._kill(token)
+                case Pause(token):
+                    self._slots.pause(token)
+                case Resume(token):
+                    self._slots.resume(token)
+                case Leave():
+                    self._leaving = True
+                    self._sessions.close()
+        self._sessions.wake()
+
+    def _kill(self, token: int) -> None:
+        """Before it is on a slot, and after, there is only its coroutine to end."""
+        if not self._slots.stop(token) and token in self._attempts:
+            self._attempts[token].cancel()
+
+    def _prefetch(self, order: Order) -> None:
+        if order.token in self._prefetched or not order.inputs:
+            return
+        task = asyncio.create_task(self._fetch_ahead(order.inputs))
+        self._prefetched[order.token] = task
+        task.add_done_callback(lambda _: self._prefetched.pop(order.token, None))
+
+    async def _fetch_ahead(self, inputs: Sequence[OrderInput]) -> None:
+        try:
+            for wanted in inputs:
+                await self._cache.prefetch(wanted)
+        except (TensorFleetError, OSError) as error:
+            log.debug("could not fetch ahead", error=str(error))  # the attempt will say so
+
+    # --- one attempt
+
+    async def _attempt(self, order: Order) -> None:
+        token, begun = order.token, time.monotonic()
+        place = self._scratch / str(token)
+        timer = self._loop.call_later(order.timeout, self._time_out, order) if order.timeout > 0 else None
+        try:
+            place.mkdir()
+            outcome = await self._on_slot(order, place)
+            self.act(self.state.slot_freed(token))  # the next one runs while this one's outputs are put away
+            ending = await self._ending(outcome, time.monotonic() - begun)
+        except asyncio.CancelledError:
+            ending = Ending(cause=Cause.CANCELLED, message="stopped before it ran")
+        except Exception as error:
+            log.warning("an attempt failed outside its slot", token=token, exc_info=True)
+            ending = _failure(error, time.monotonic() - begun)
+        finally:
+            if timer is not None:
+                timer.cancel()
+            del self._attempts[token]
+            shutil.rmtree(place, ignore_errors=True)
+        self.act(self.state.slot_freed(token))
+        self.act(self.state.ended(token, ending))
+
+    async def _on_slot(self, order: Order, place: Path) -> Outcome:
+        token = order.token
+        paths = [
+            await self._cache.fetch(wanted, place / f"input-{number}") for number, wanted in enumerate(order.inputs)
+        ]
+        run = Run(order.operator, order.params, tuple(map(str, paths)), order.threads, str(place / "out"))
+
+        def started(pid: int) -> None:
+            self.act(self.state.slot_started(token, pid))
+
+        def heard(points: Sequence[Point], lines: Sequence[LogLine]) -> None:
+            self.act(self.state.slot_report(token, points, lines))
+
+        return await self._slots.run(token, run, started, heard)
+
+    async def _ending(self, outcome: Outcome, duration: float) -> Ending:
+        if not isinstance(outcome, Succeeded):
+            return Ending(
+                cause=outcome.cause,
+                reason=outcome.reason,
+                message=outcome.message,
+                duration=duration,
+                ended_at=time.time(),
+            )
+        blobs = [await self._cache.put(Path(path), ref) for path, ref in outcome.outputs]
+        return Ending(outputs=tuple(blobs), summary=outcome.summary, duration=duration, ended_at=time.time())
+
+    def _time_out(self, order: Order) -> None:
+        self.act(self.state.timed_out(order.token, f"the task ran longer than its {order.timeout:g} seconds"))
+
+    # --- what the session asks
+
+    async def welcomed(self, welcome: worker_pb2.Welcome, remote: RemoteArtifacts) -> None:
+        if self._store is not None:
+            await self._store.close()
+        local = store_is_here(welcome.object_store, welcome.term)
+        self._store = await open_objects(welcome.object_store) if local else None
+        self._cache.connect(remote, self._store)
+
+    def disconnected(self) -> None:
+        self._cache.disconnect()
+        if self._leaving:
+            self._go()
+
+    def cached(self) -> list[str]:
+        return self._cache.digests()
+
+    def vitals(self) -> Vitals:
+        running = self.state.running()
+        idle = [(pid, 0) for pid in self._slots.idle_pids()]
+        pids = [os.getpid(), *self._slots.pids()]
+        return Vitals(
+            load=resources.load_average(),
+            memory=resources.memory_in_use(pids),
+            slots=tuple([(pid, token) for token, pid in running] + idle),
+            cached=tuple(self._cache.news()),
+        )
+
+
+def _failure(error: Exception, duration: float) -> Ending:
+    """An attempt that could not be run, or whose outputs could not be put away."""
+    known = isinstance(error, TensorFleetError)
+    return Ending(
+        cause=Cause.BAD_INPUT if isinstance(error, BadInput) else Cause.EXCEPTION,
+        reason=error.reason if known else type(error).__name__,  # type: ignore[attr-defined]
+        message=str(error),
+        duration=duration,
+        ended_at=time.time(),
+    )

@@ -1,0 +1,246 @@
+"""Artifacts on this machine, by digest: inputs are fetched once, outputs are put where the orchestrator finds them.
+
+The rule: what has come over the network is verified before anything reads it, and no file under a digest is ever
+changed. Where the orchestrator's store is a directory of this machine, blobs are mapped from it and never copied.
+"""
+
+import asyncio
+import hashlib
+import json
+import os
+import random
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+import structlog
+
+from tensorfleet.errors import CorruptArtifact, Unavailable
+from tensorfleet.model import Ref
+from tensorfleet.stores.contract import ObjectStore
+from worker.messages import Blob, OrderInput
+
+log = structlog.get_logger()
+
+INLINE = 64 * 1024
+"""Bytes of an output that still rides along with its attempt's end."""
+CHUNK = 1 << 20
+CAPACITY = 10 * (1 << 30)
+TRIES = 3
+"""Fetches of a blob whose bytes come wrong."""
+WORTH_TELLING = 1 << 20
+"""Bytes of a blob from which on it is worth placing work where it already is."""
+
+
+class Remote(Protocol):
+    """How bytes travel to and from the orchestrator. Both raise the catalogue's errors."""
+
+    def get(self, digest: str) -> AsyncIterator[bytes]: ...
+
+    async def put(self, chunks: AsyncIterator[bytes], digest: str) -> Ref: ...
+
+
+class Cache:
+    """A worker's artifacts. `connect` tells it where blobs are; until then nothing can be fetched."""
+
+    def __init__(self, directory: Path, capacity: int = CAPACITY) -> None:
+        self._directory = directory
+        self._capacity = capacity
+        self._remote: Remote | None = None
+        self._store: ObjectStore | None = None
+        self._connected = asyncio.Event()
+        self._fetching: dict[str, asyncio.Task[Path]] = {}
+        self._sizes: dict[str, int] = {}  # least recently used first
+        self._news: list[str] = []
+        self._index()
+
+    def connect(self, remote: Remote, store: ObjectStore | None) -> None:
+        """Where blobs are from now on. store: the orchestrator's own, where it is on this machine."""
+        self._remote, self._store = remote, store
+        self._connected.set()
+
+    def disconnect(self) -> None:
+        self._connected.clear()
+
+    def digests(self) -> list[str]:
+        """What is here and worth telling."""
+        return [digest for digest, size in self._sizes.items() if size >= WORTH_TELLING]
+
+    def news(self) -> list[str]:
+        """What has come since this was last asked and is worth telling."""
+        news, self._news = self._news, []
+        return news
+
+    async def fetch(self, wanted: OrderInput, place: Path) -> Path:
+        """An input on local disk. NotFound, or CorruptArtifact where its bytes keep coming wrong.
+
+        place: a path of the attempt's own, at which the input stays until the attempt lets go of it.
+        """
+        ref = wanted.ref
+        if wanted.inline or ref.size == 0:
+            place.write_bytes(wanted.inline)
+            return place
+        if (path := self._in_store(ref)) is not None:
+            return path
+        cached = await self._cached(ref)
+        try:
+            os.link(cached, place)  # so that nobody's eviction takes it away before the slot opens it
+        except OSError:
+            return cached
+        return place
+
+    async def prefetch(self, wanted: OrderInput) -> None:
+        """Fetches an input for later."""
+        if not wanted.inline and wanted.ref.size and self._in_store(wanted.ref) is None:
+            await self._cached(wanted.ref)
+
+    async def put(self, path: Path, ref: Ref) -> Blob:
+        """An output, put where it belongs, or taken along where it is small."""
+        if ref.size <= INLINE:
+            return Blob(ref, path.read_bytes())
+        delay = 0.05
+        while True:
+            await self._connected.wait()
+            target = self._store or self._remote
+            assert target is not None
+            try:
+                stored = await target.put(_chunks(path), ref.digest)
+                break
+            except Unavailable as error:
+                log.warning("an output could not be stored yet", digest=ref.digest, error=str(error))
+                await asyncio.sleep(random.uniform(delay / 2, delay))
+                delay = min(delay * 2, 2.0)
+        if self._store is None:
+            self._keep(path, ref)
+        return Blob(stored)
+
+    def _in_store(self, ref: Ref) -> Path | None:
+        path = self._store.path(ref.digest) if self._store is not None else None
+        return path if path is not None and path.stat().st_size == ref.size else None
+
+    async def _cached(self, ref: Ref) -> Path:
+        path = self._place(ref.digest)
+        if ref.digest not in self._fetching and _has_size(path, ref.size):
+            self._used(ref)
+            return path
+        if ref.digest not in self._fetching:
+            task = asyncio.create_task(self._download(ref))
+            self._fetching[ref.digest] = task
+            task.add_done_callback(lambda _: self._fetching.pop(ref.digest, None))
+        return await asyncio.shield(self._fetching[ref.digest])
+
+    async def _download(self, ref: Ref) -> Path:
+        delay, wrong = 0.05, 0
+        while True:
+            await self._connected.wait()
+            try:
+                return await self._download_once(ref)
+            except Unavailable as error:
+                log.warning("an input could not be fetched yet", digest=ref.digest, error=str(error))
+            except CorruptArtifact:
+                wrong += 1
+                if wrong >= TRIES:
+                    raise
+            await asyncio.sleep(random.uniform(delay / 2, delay))
+            delay = min(delay * 2, 2.0)
+
+    async def _download_once(self, ref: Ref) -> Path:
+        assert self._remote is not None
+        draft = self._directory / f"draft-{os.getpid()}-{ref.digest}"
+        digest = hashlib.sha256()
+        try:
+            with draft.open("wb") as file:
+                async for chunk in self._remote.get(ref.digest):
+                    digest.update(chunk)
+                    file.write(chunk)
+            if digest.hexdigest() != ref.digest:
+                raise CorruptArtifact(f"the bytes that came as {ref.digest} have the digest {digest.hexdigest()}")
+            return self._settle(draft, ref)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def _keep(self, path: Path, ref: Ref) -> None:
+        """An output may be the next task's input here."""
+        try:
+            self._settle(path, ref)
+        except OSError:
+            log.debug("an output is not kept", digest=ref.digest)
+
+    def _settle(self, draft: Path, ref: Ref) -> Path:
+        path = self._place(ref.digest)
+        path.parent.mkdir(exist_ok=True)
+        draft.replace(path)
+        self._used(ref)
+        if ref.size >= WORTH_TELLING:
+            self._news.append(ref.digest)
+        self._evict()
+        return path
+
+    def _used(self, ref: Ref) -> None:
+        self._sizes.pop(ref.digest, None)
+        self._sizes[ref.digest] = ref.size
+        with suppress(OSError):
+            os.utime(self._place(ref.digest))  # tells the next life of this worker, and others that share the cache
+
+    def _evict(self) -> None:
+        total = sum(self._sizes.values())
+        while total > self._capacity and len(self._sizes) > 1:
+            digest = next(iter(self._sizes))
+            total -= self._sizes.pop(digest)
+            self._place(digest).unlink(missing_ok=True)
+
+    def _place(self, digest: str) -> Path:
+        return self._directory / digest[:2] / digest
+
+    def _index(self) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        found = []
+        for path in self._directory.glob("??/*"):
+            try:
+                status = path.stat()
+            except OSError:
+                continue
+            found.append((status.st_mtime, path.name, status.st_size))
+        self._sizes = {name: size for _, name, size in sorted(found)}
+
+
+def store_is_here(url: str, term: int) -> bool:
+    """Whether the orchestrator's store is a directory of this machine.
+
+    A directory of the same name may be another fleet's. So the orchestrator's own file beside it must tell the term
+    that the welcome told, and its process must be alive here.
+    """
+    parts = urlsplit(url)
+    root = Path(unquote(parts.path))
+    if parts.scheme != "file" or parts.netloc or not (root / "cas" / "sha256").is_dir():
+        return False
+    try:
+        owner = json.loads((root.parent / "orchestrator.json").read_text())
+        return bool(owner["term"] == term and Path(f"/proc/{int(owner['pid'])}").exists())
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _has_size(path: Path, size: int) -> bool:
+    try:
+        return path.stat().st_size == size
+    except OSError:
+        return False
+
+
+async def _chunks(path: Path) -> AsyncIterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            yield chunk
+
+
+def sweep(scratch: Path) -> None:
+    """Removes what earlier workers left in a folder of scratch folders, each named by the id of its process."""
+    if not scratch.is_dir():
+        return
+    for path in scratch.iterdir():
+        if not Path(f"/proc/{path.name}").exists():
+            shutil.rmtree(path, ignore_errors=True)

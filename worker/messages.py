@@ -1,0 +1,213 @@
+"""What the agent, its zygote and its slots say to one another, and the values the agent works with.
+
+The rule: everything here is plain and frozen, and crosses a socket of this machine as MessagePack; nothing of it ever
+leaves the machine (`session.py` translates to and from the protos).
+"""
+
+from typing import TypeAlias
+
+import msgspec
+from msgspec import Struct, field
+
+from tensorfleet.model import Cause, LogLine, Point, Ref, Value
+
+
+class OrderInput(Struct, frozen=True):
+    """An input of an order; `inline` holds its bytes where they came along."""
+
+    ref: Ref
+    inline: bytes = b""
+
+
+class Order(Struct, frozen=True, kw_only=True):
+    """One attempt to run, as the orchestrator assigned it."""
+
+    token: int
+    operator: str
+    job: str = ""
+    stage: str = ""
+    index: int = 0
+    params: dict[str, Value] = field(default_factory=dict)
+    inputs: tuple[OrderInput, ...] = ()
+    threads: int = 1
+    timeout: float = 0.0
+
+
+class Blob(Struct, frozen=True):
+    """Bytes that an attempt made; `inline` holds those that are small enough to ride along."""
+
+    ref: Ref
+    inline: bytes = b""
+
+
+class Ending(Struct, frozen=True, kw_only=True):
+    """How an attempt ended; `cause` is None where it succeeded."""
+
+    outputs: tuple[Blob, ...] = ()
+    summary: dict[str, Value] = field(default_factory=dict)
+    cause: Cause | None = None
+    reason: str = ""
+    message: str = ""
+    log_tail: tuple[str, ...] = ()
+    duration: float = 0.0
+    ended_at: float = 0.0
+
+
+# --- agent and zygote -------------------------------------------------------------------------------------------------
+
+
+class Fork(Struct, frozen=True, tag="fork"):
+    """Fork a slot. Its socket, standard output and standard error travel with the message."""
+
+    number: int
+    gpus: str | None
+    memory_limit: int
+    max_tasks: int
+
+
+class Signal(Struct, frozen=True, tag="signal"):
+    """Send a signal to a slot and all it started. The zygote alone may: only a parent knows that an id is still its."""
+
+    pid: int
+    signal: int
+
+
+class Preloaded(Struct, frozen=True, tag="preloaded"):
+    """The numerics are loaded; a slot now takes milliseconds."""
+
+    seconds: float
+
+
+class Forked(Struct, frozen=True, tag="forked"):
+    """The slot of this number is there."""
+
+    number: int
+    pid: int
+
+
+class Exited(Struct, frozen=True, tag="exited"):
+    """A slot's process ended; `status` is its exit code, or minus the signal it died of."""
+
+    pid: int
+    status: int
+
+
+ToZygote: TypeAlias = Fork | Signal
+FromZygote: TypeAlias = Preloaded | Forked | Exited
+
+# --- agent and slot ---------------------------------------------------------------------------------------------------
+
+
+class Run(Struct, frozen=True, tag="run"):
+    """Run one task; outputs are written below `out`."""
+
+    operator: str
+    params: dict[str, Value]
+    inputs: tuple[str, ...]
+    threads: int
+    out: str
+
+
+class Points(Struct, frozen=True, tag="points"):
+    """Points that the task reported."""
+
+    points: tuple[Point, ...]
+
+
+class Lines(Struct, frozen=True, tag="lines"):
+    """Warnings and log records; what is printed comes by the slot's standard output and error instead."""
+
+    lines: tuple[LogLine, ...]
+
+
+class Succeeded(Struct, frozen=True, tag="succeeded"):
+    """The task is done. Each output is a file below the run's `out`, already digested."""
+
+    outputs: tuple[tuple[str, Ref], ...]
+    summary: dict[str, Value]
+
+
+class Failed(Struct, frozen=True, tag="failed"):
+    """The task failed, and the slot lives."""
+
+    cause: Cause
+    reason: str
+    message: str
+
+
+class Died(Struct, frozen=True):
+    """The slot's process ended with the task. Never sent: the agent concludes it."""
+
+    cause: Cause
+    reason: str
+    message: str
+
+
+FromSlot: TypeAlias = Points | Lines | Succeeded | Failed
+
+encode = msgspec.msgpack.Encoder().encode
+to_zygote = msgspec.msgpack.Decoder(ToZygote)
+from_zygote = msgspec.msgpack.Decoder(FromZygote)
+to_slot = msgspec.msgpack.Decoder(Run)
+from_slot = msgspec.msgpack.Decoder(FromSlot)
+
+MAX_MESSAGE = 64 * 1024
+"""Bytes of a message between agent and zygote, at most."""
+
+
+def frame(message: Run | FromSlot) -> bytes:
+    """A message with its length before it, as it goes over a slot's socket."""
+    payload = encode(message)
+    return len(payload).to_bytes(4, "big") + payload
+
+
+class Framer:
+    """Cuts a stream of bytes into the payloads of its frames."""
+
+    def __init__(self) -> None:
+        self._waiting = bytearray()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        self._waiting += data
+        payloads, start = [], 0
+        while len(self._waiting) - start >= 4:
+            end = start + 4 + int.from_bytes(self._waiting[start : start + 4], "big")
+            if end > len(self._waiting):
+                break
+            payloads.append(bytes(self._waiting[start + 4 : end]))
+            start = end
+        del self._waiting[:start]
+        return payloads
+
+
+LONGEST_LINE = 8192
+"""Bytes of a log line, at most; what is longer is cut into several."""
+
+
+class LineCutter:
+    """Cuts a stream of bytes into lines of text. Of a line redrawn with carriage returns, the last drawing counts."""
+
+    def __init__(self) -> None:
+        self._waiting = b""
+
+    def feed(self, data: bytes) -> list[str]:
+        *whole, self._waiting = (self._waiting + data).split(b"\n")
+        lines = [piece for line in whole for piece in _pieces(line)]
+        while len(self._waiting) > LONGEST_LINE:
+            lines.append(_text(self._waiting[:LONGEST_LINE]))
+            self._waiting = self._waiting[LONGEST_LINE:]
+        return lines
+
+    def rest(self) -> list[str]:
+        """What waits for a line end that will not come."""
+        line, self._waiting = self._waiting, b""
+        return _pieces(line) if line else []
+
+
+def _pieces(line: bytes) -> list[str]:
+    shown = line.rstrip(b"\r").rsplit(b"\r", 1)[-1]
+    return [_text(shown[at : at + LONGEST_LINE]) for at in range(0, max(len(shown), 1), LONGEST_LINE)]
+
+
+def _text(line: bytes) -> str:
+    return line.decode(errors="backslashreplace")

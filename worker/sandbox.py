@@ -1,0 +1,105 @@
+"""What a slot process is held in: its parent's life, its memory, its processors' threads, its GPUs.
+
+The rule: everything here is set before the first task runs, and nothing here imports more than the standard library.
+"""
+
+import ctypes
+import os
+import resource
+import signal
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "BLIS_NUM_THREADS": "1",
+    "NUMEXPR_NUM_THREADS": "1",
+}
+"""Set before numerics are imported: a BLAS that made threads could not be forked. `execute` widens it for each task."""
+
+
+def die_with_parent(parent: int, with_signal: int = signal.SIGKILL) -> None:
+    """Ends this process when its parent ends. A parent that ended before this call is noticed, too."""
+    _prctl(PR_SET_PDEATHSIG, with_signal)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), with_signal)
+
+
+def adopt_orphans() -> None:
+    """Makes what slots leave behind this process's children, so that it can end and reap them."""
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def limit_memory(allowance: int) -> None:
+    """Lets this process allocate that many bytes beyond what it has now; the next one raises MemoryError.
+
+    RLIMIT_DATA counts private writable memory alone. RLIMIT_AS would count mapped inputs and libraries as well, and
+    those cost nothing that the machine could not take back.
+    """
+    limit = _data_bytes() + allowance
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    if hard != resource.RLIM_INFINITY:
+        limit = min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
+def offer_to_kernel() -> None:
+    """Makes this process the one that the kernel ends first when memory runs out, before the agent and the rest."""
+    with suppress(OSError):  # without it the kernel still prefers the largest
+        Path("/proc/self/oom_score_adj").write_text("700")
+
+
+def no_core_dump() -> None:
+    """A crash in training is expected, and leaves no gigabytes of memory image behind."""
+    hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
+
+
+def zygote_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment that a zygote, and so every slot, starts with."""
+    return {**environ, **ONE_THREAD}
+
+
+def gpus_of_slot(number: int, slots: int, gpus: int) -> str | None:
+    """CUDA_VISIBLE_DEVICES of a slot: its share of the machine's GPUs, or None where the machine has none."""
+    if gpus <= 0:
+        return None
+    return ",".join(str(gpu) for gpu in range(gpus) if gpu % slots == number % slots)
+
+
+def oom_kills() -> int:
+    """How many processes the kernel has ended for want of memory, as far as this control group can see."""
+    for path, line in _OOM_COUNTERS:
+        try:
+            for name, number in (row.split(maxsplit=1) for row in path.read_text().splitlines() if " " in row):
+                if name == line:
+                    return int(number)
+        except (OSError, ValueError):
+            continue
+    return 0
+
+
+_OOM_COUNTERS = (
+    (Path("/sys/fs/cgroup/memory.events"), "oom_kill"),
+    (Path("/sys/fs/cgroup/memory/memory.oom_control"), "oom_kill"),
+    (Path("/proc/vmstat"), "oom_kill"),
+)
+
+
+def _prctl(option: int, value: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, value, 0, 0, 0) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"prctl({option}): {os.strerror(error)}")
+
+
+def _data_bytes() -> int:
+    for row in Path("/proc/self/status").read_text().splitlines():
+        if row.startswith("VmData:"):
+            return int(row.split()[1]) * 1024
+    return 0

@@ -1,0 +1,240 @@
+"""The stream to the orchestrator: opened, kept, and opened again for ever.
+
+The rule: it says what the state has to say, as soon as the stream can take it and in few messages, and passes on what
+it hears. It keeps nothing of its own: whatever a broken stream lost, the state says again.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import cycle
+from typing import Protocol
+
+import grpc
+import structlog
+
+from tensorfleet import wire
+from tensorfleet.api.v1 import artifacts_pb2, artifacts_pb2_grpc, worker_pb2, worker_pb2_grpc
+from tensorfleet.errors import Unavailable
+from tensorfleet.model import Ref
+from tensorfleet.rpc.channels import open_channel
+from tensorfleet.rpc.status import to_error
+from worker import protocol
+from worker.protocol import Identity, Vitals
+from worker.state import Action, State
+
+log = structlog.get_logger()
+
+FIRST_BACKOFF = 0.05
+LONGEST_BACKOFF = 2.0
+WELCOME_WITHIN = 10.0
+"""Seconds a server that took the stream has to answer the hello."""
+FAREWELL = 1.0
+"""Seconds the orchestrator has to take the last words of a worker that leaves."""
+
+Call = grpc.aio.StreamStreamCall[worker_pb2.WorkerMessage, worker_pb2.OrchestratorMessage]
+
+
+class Refused(Exception):  # noqa: N818
+    """The orchestrator wants this worker no more."""
+
+
+class Lost(Exception):  # noqa: N818
+    """The session is over and another may be tried."""
+
+
+class Host(Protocol):
+    """What a session needs of the agent."""
+
+    state: State
+
+    def act(self, actions: Sequence[Action]) -> None: ...
+
+    async def welcomed(self, welcome: worker_pb2.Welcome, remote: "RemoteArtifacts") -> None: ...
+
+    def disconnected(self) -> None: ...
+
+    def cached(self) -> list[str]: ...
+
+    def vitals(self) -> Vitals: ...
+
+
+class Sessions:
+    """A worker's sessions, one after another."""
+
+    def __init__(self, servers: Sequence[str], who: Identity, host: Host) -> None:
+        self._servers = servers
+        self._who = who
+        self._host = host
+        self._wake = asyncio.Event()
+        self._closing = False
+
+    def wake(self) -> None:
+        """There may be something to say."""
+        self._wake.set()
+
+    def close(self) -> None:
+        """Says what is left to say, and ends."""
+        self._closing = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Holds sessions until `close`. Refused where the orchestrator sends the worker away."""
+        backoff = FIRST_BACKOFF
+        for server in cycle(self._servers):
+            try:
+                await self._one(server)
+            except Lost as error:
+                log.warning("no session", server=server, why=str(error))
+            else:
+                backoff = FIRST_BACKOFF
+            if self._closing:
+                return
+            await asyncio.sleep(random.uniform(backoff / 2, backoff))
+            backoff = min(backoff * 2, LONGEST_BACKOFF)
+
+    async def _one(self, server: str) -> None:
+        """One session. Returns when it ends after a welcome; Lost where there was none."""
+        channel = open_channel(server)
+        try:
+            call: Call = worker_pb2_grpc.WorkerServiceStub(channel).Session()  # type: ignore[call-arg]
+            try:
+                welcome = await self._greet(call)
+                await self._hold(server, channel, call, welcome)
+            finally:
+                call.cancel()
+                self._host.act(self._host.state.stream_lost())
+                self._host.disconnected()
+        except grpc.aio.AioRpcError as error:
+            raise Lost(error.details() or error.code().name) from error
+        finally:
+            await channel.close(None)
+
+    async def _greet(self, call: Call) -> worker_pb2.Welcome:
+        hello = protocol.hello(self._who, self._host.state.holdings(), self._host.cached())
+        try:
+            async with asyncio.timeout(WELCOME_WITHIN):
+                await call.write(hello)
+                answer = await call.read()
+        except TimeoutError:
+            raise Lost("the hello was not answered") from None
+        except asyncio.InvalidStateError:  # the stream ended while it was written to
+            raise Lost(await call.details() or "the stream was refused") from None
+        if not isinstance(answer, worker_pb2.OrchestratorMessage):
+            raise Lost(await call.details() or "the stream ended")
+        if answer.WhichOneof("message") == "goodbye":
+            raise _parting(answer.goodbye)
+        if answer.WhichOneof("message") != "welcome":
+            raise Lost("the hello was answered with something else")
+        return answer.welcome
+
+    async def _hold(self, server: str, channel: grpc.aio.Channel, call: Call, welcome: worker_pb2.Welcome) -> None:
+        log.info("joined", server=server, session=welcome.session, term=welcome.term)
+        await self._host.welcomed(welcome, RemoteArtifacts(channel))
+        self._host.act(self._host.state.welcome(welcome.keep, welcome.stop))
+        listening = asyncio.create_task(self._listen(call))
+        speaking = asyncio.create_task(self._speak(call, welcome))
+        try:
+            await asyncio.wait([listening, speaking], return_when=asyncio.FIRST_COMPLETED)
+            if self._closing and speaking.done():
+                await asyncio.wait([listening], timeout=FAREWELL)
+        finally:
+            for task in (listening, speaking):
+                task.cancel()
+            ends = await asyncio.gather(listening, speaking, return_exceptions=True)
+        for end in ends:
+            if isinstance(end, Refused):
+                raise end
+            if isinstance(end, Exception) and not isinstance(end, _ENDS):
+                raise end
+            if isinstance(end, Exception):
+                log.warning("the session broke", why=str(end))
+
+    async def _listen(self, call: Call) -> None:
+        while isinstance(message := await call.read(), worker_pb2.OrchestratorMessage):
+            self._hear(message)
+
+    def _hear(self, message: worker_pb2.OrchestratorMessage) -> None:
+        state, act = self._host.state, self._host.act
+        match message.WhichOneof("message"):
+            case "assign":
+                act(state.assign([protocol.order(item) for item in message.assign.attempts]))
+            case "cancel":
+                act(state.cancel(message.cancel.tokens, message.cancel.reason))
+            case "recall":
+                act(state.recall(message.recall.tokens))
+            case "drain":
+                act(state.drain(message.drain.reason))
+            case "ack":
+                act(state.ack(message.ack.finished, protocol.report_acks(message.ack.reports)))
+            case "goodbye":
+                raise _parting(message.goodbye)
+            case other:
+                log.warning("a message of an unknown kind", kind=other)
+
+    async def _speak(self, call: Call, welcome: worker_pb2.Welcome) -> None:
+        loop = asyncio.get_running_loop()
+        interval = wire.duration_seconds(welcome.heartbeat) or 1.0
+        beat = loop.time()
+        while True:
+            self._wake.clear()
+            while batch := self._host.state.collect():
+                for message in protocol.messages(welcome.session, batch):
+                    await call.write(message)
+            if self._closing:
+                await call.done_writing()
+                return
+            if loop.time() >= beat:
+                beat = loop.time() + interval
+                await call.write(protocol.heartbeat(welcome.session, self._host.vitals()))
+            try:
+                async with asyncio.timeout_at(beat):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+
+_ENDS = (grpc.aio.AioRpcError, asyncio.InvalidStateError, Lost)
+"""How a stream that held can end."""
+
+
+def _parting(goodbye: worker_pb2.Goodbye) -> Exception:
+    return Lost(goodbye.reason) if goodbye.reconnect else Refused(goodbye.reason)
+
+
+class RemoteArtifacts:
+    """The orchestrator's ArtifactService."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = artifacts_pb2_grpc.ArtifactServiceStub(channel)
+
+    async def get(self, digest: str) -> AsyncIterator[bytes]:
+        with _errors():
+            async for answer in self._stub.GetArtifact(artifacts_pb2.GetArtifactRequest(digest=digest)):
+                yield answer.chunk
+
+    async def put(self, chunks: AsyncIterator[bytes], digest: str) -> Ref:
+        async def requests() -> AsyncIterator[artifacts_pb2.PutArtifactRequest]:
+            first = digest
+            async for chunk in chunks:
+                yield artifacts_pb2.PutArtifactRequest(chunk=chunk, digest=first)
+                first = ""
+
+        with _errors():
+            answer = await self._stub.PutArtifact(requests())
+        return wire.ref_from_proto(answer.ref)
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """The catalogue's errors. A call that ended with its channel, and not with its caller, is worth another try."""
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        raise to_error(error) from error
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise Unavailable("the session ended meanwhile") from None

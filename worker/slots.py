@@ -1,0 +1,274 @@
+"""The agent's slots: processes forked by the zygote, kept filled, watched, and ended when they must be.
+
+The rule: whatever a task does to its process costs that task and nothing else. A slot that is gone is replaced at
+once, a zygote that is gone is started again, and each run ends in exactly one outcome.
+"""
+
+import asyncio
+import signal
+import socket
+import subprocess
+from collections import deque
+from collections.abc import Callable
+
+import structlog
+from msgspec import Struct
+
+from tensorfleet.model import Cause
+from worker import sandbox
+from worker.executor import Executor, Heard, Outcome, Running
+from worker.launch import Zygote, launch_zygote
+from worker.messages import (
+    MAX_MESSAGE,
+    Died,
+    Exited,
+    Fork,
+    Forked,
+    FromZygote,
+    Preloaded,
+    Run,
+    Signal,
+    ToZygote,
+    encode,
+    frame,
+    from_zygote,
+)
+
+log = structlog.get_logger()
+
+KILL_GRACE = 1.0
+"""Seconds between asking a slot to stop and ending it."""
+MAX_FAILED_STARTS = 5
+"""Zygotes in a row that may end before they are ready; after that the installation is at fault."""
+REFILL_DELAY = 0.2
+"""Seconds before a slot that ended without a task is replaced, so that a slot that cannot live is not a busy loop."""
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """What slots are held in. memory: bytes a task may allocate; max_tasks: of one process; 0 is no limit."""
+
+    slots: int = 1
+    memory: int = 0
+    max_tasks: int = 0
+    gpus: int = 0
+
+
+class Slots:
+    """All slots of a worker. `run` waits for a free one and gives what came of the task."""
+
+    def __init__(self, limits: Limits, zygote: Zygote) -> None:
+        self.limits = limits
+        self.warm = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self.broken: asyncio.Future[str] = self._loop.create_future()
+        self._slots: dict[int, Executor] = {}
+        self._idle: deque[Executor] = deque()
+        self._waiting: deque[asyncio.Future[Executor]] = deque()
+        self._running: dict[int, Executor] = {}
+        self._kills: dict[int, asyncio.TimerHandle] = {}
+        self._oom_kills = sandbox.oom_kills()
+        self._failed_starts = 0
+        self._closed = False
+        self._watch(zygote)
+
+    async def run(self, token: int, run: Run, started: Callable[[int], None], heard: Heard) -> Outcome:
+        """Runs one task on the next free slot. `started` hears the process's id, `heard` all that it reports."""
+        slot = await self._free_slot()
+        while self._slots.get(slot.number) is not slot:  # it ended after it was given and before this went on
+            slot = await self._free_slot()
+        running = slot.running = Running(heard, self._loop.create_future())
+        self._running[token] = slot
+        try:
+            started(slot.pid)
+            slot.send(frame(run))
+            return await running.outcome
+        finally:
+            del self._running[token]
+            slot.running = None
+            self._give_back(slot, running)
+
+    def stop(self, token: int) -> bool:
+        """Ends a task's process: first asked, then made to. False where the task is on no slot."""
+        slot = self._running.get(token)
+        if slot is None or slot.running is None:
+            return False
+        if slot.running.killed:
+            return True
+        slot.running.killed = True
+        self._signal(slot, signal.SIGTERM)
+        self._kills[slot.pid] = self._loop.call_later(KILL_GRACE, self._signal, slot, signal.SIGKILL)
+        return True
+
+    def pause(self, token: int) -> None:
+        """Stops reading what a task says."""
+        if token in self._running:
+            self._running[token].hold()
+
+    def resume(self, token: int) -> None:
+        if token in self._running:
+            self._running[token].listen()
+
+    def pids(self) -> list[int]:
+        """The zygote, then the slots that are there."""
+        return [self._zygote.process.pid, *(slot.pid for slot in self._slots.values() if slot.pid)]
+
+    def idle_pids(self) -> list[int]:
+        return [slot.pid for slot in self._idle]
+
+    async def close(self) -> None:
+        """Ends every slot and the zygote, and waits until they are gone."""
+        self._closed = True
+        self._loop.remove_reader(self._zygote.connection)
+        self._zygote.connection.close()  # the zygote takes it for the agent's end
+        for timer in self._kills.values():
+            timer.cancel()
+        for slot in list(self._slots.values()):
+            self._conclude(slot, Died(Cause.LOST_WORKER, "WORKER_LEFT", "the worker left"))
+        try:
+            await asyncio.wait_for(asyncio.to_thread(self._zygote.process.wait, KILL_GRACE * 2), KILL_GRACE * 4)
+        except subprocess.TimeoutExpired:
+            self._zygote.process.kill()  # its slots follow by their death signal
+            self._zygote.process.wait()
+
+    # --- slots
+
+    async def _free_slot(self) -> Executor:
+        if self._idle:
+            return self._idle.popleft()
+        waiting: asyncio.Future[Executor] = self._loop.create_future()
+        self._waiting.append(waiting)
+        try:
+            return await waiting
+        except asyncio.CancelledError:
+            if waiting.done() and not waiting.cancelled():
+                self._offer(waiting.result())
+            raise
+
+    def _give_back(self, slot: Executor, running: Running) -> None:
+        slot.done += 1
+        worn = 0 < self.limits.max_tasks <= slot.done
+        if self._slots.get(slot.number) is slot and not worn and not running.killed:
+            slot.listen()
+            self._offer(slot)
+
+    def _offer(self, slot: Executor) -> None:
+        while self._waiting:
+            waiting = self._waiting.popleft()
+            if not waiting.done():
+                waiting.set_result(slot)
+                return
+        self._idle.append(slot)
+
+    def _fill(self, number: int) -> None:
+        """Has a slot forked where there is none."""
+        if self._closed or number in self._slots:
+            return
+        slot = self._slots[number] = Executor(number, self._disconnected)
+        gpus = sandbox.gpus_of_slot(number, self.limits.slots, self.limits.gpus)
+        fork = Fork(number, gpus, self.limits.memory, self.limits.max_tasks)
+        slot.hand_over(lambda descriptors: self._tell(fork, descriptors))
+
+    def _disconnected(self, slot: Executor) -> None:
+        """A process that closed its socket can do no more, even where it has not ended yet."""
+        self._signal(slot, signal.SIGKILL)
+
+    def _conclude(self, slot: Executor, died: Died) -> None:
+        """A slot is gone: reads its last words, and ends its task with them."""
+        self._slots.pop(slot.number, None)
+        if slot in self._idle:
+            self._idle.remove(slot)
+        timer = self._kills.pop(slot.pid, None)
+        if timer is not None:
+            timer.cancel()
+        slot.close()
+        if slot.running is not None:
+            slot.running.conclude(died)
+
+    # --- the zygote
+
+    def _watch(self, zygote: Zygote) -> None:
+        self._zygote = zygote
+        self._preloaded = False
+        self._loop.add_reader(zygote.connection, self._read_zygote)
+
+    def _read_zygote(self) -> None:
+        try:
+            data = self._zygote.connection.recv(MAX_MESSAGE, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except ConnectionResetError:
+            data = b""
+        if data:
+            self._hear(from_zygote.decode(data))
+        else:
+            self._zygote_gone()
+
+    def _hear(self, message: FromZygote) -> None:
+        if isinstance(message, Preloaded):
+            self._preloaded = True
+            self._failed_starts = 0
+            log.debug("numerics loaded", seconds=round(message.seconds, 3))
+            for number in range(self.limits.slots):
+                self._fill(number)
+        elif isinstance(message, Forked):
+            slot = self._slots[message.number]
+            slot.pid = message.pid
+            slot.listen()
+            self._offer(slot)
+            self.warm.set()
+        else:
+            self._exited(message)
+
+    def _exited(self, message: Exited) -> None:
+        slot = next((slot for slot in self._slots.values() if slot.pid == message.pid), None)
+        if slot is None:
+            return
+        self._conclude(slot, self._autopsy(slot, message.status))
+        if slot.done or slot.running is not None:
+            self._fill(slot.number)
+        else:
+            log.warning("a slot ended without a task", pid=message.pid, status=message.status)
+            self._loop.call_later(REFILL_DELAY, self._fill, slot.number)
+
+    def _autopsy(self, slot: Executor, status: int) -> Died:
+        """Why a process that ran a task ended."""
+        kills, before = sandbox.oom_kills(), self._oom_kills
+        self._oom_kills = kills
+        if status >= 0:
+            return Died(Cause.SIGNAL, "EXITED", f"the task's process left by itself with exit code {status}")
+        known = -status in set(signal.Signals)
+        name = signal.Signals(-status).name if known else f"SIGNAL_{-status}"
+        asked = slot.running is not None and slot.running.killed
+        if status == -signal.SIGKILL and kills > before and not asked:
+            return Died(
+                Cause.OUT_OF_MEMORY, "OOM_KILLED", "the kernel ended the task's process: the machine's memory ran out"
+            )
+        if status == -signal.SIGABRT and any("bad_alloc" in line for line in slot.last_errors):
+            return Died(Cause.OUT_OF_MEMORY, "MEMORY_LIMIT", "the task ran out of memory in compiled code")
+        return Died(Cause.SIGNAL, name, f"the task's process died of signal {-status} ({name})")
+
+    def _zygote_gone(self) -> None:
+        """Its slots died with it. Another is started, unless none has ever come up."""
+        self._loop.remove_reader(self._zygote.connection)
+        self._zygote.connection.close()
+        self._loop.run_in_executor(None, self._zygote.process.wait)
+        died = Died(Cause.SIGNAL, "ZYGOTE_LOST", "the task's process died with the process that it was forked from")
+        for slot in list(self._slots.values()):
+            self._conclude(slot, died)
+        self._failed_starts += not self._preloaded
+        if self._failed_starts >= MAX_FAILED_STARTS:
+            if not self.broken.done():
+                self.broken.set_result("slots cannot be started: the process that loads the numerics ends at once")
+            return
+        log.warning("the zygote ended; starting another", pid=self._zygote.process.pid)
+        self._watch(launch_zygote())
+
+    def _tell(self, message: ToZygote, descriptors: list[int] | None = None) -> None:
+        try:
+            socket.send_fds(self._zygote.connection, [encode(message)], descriptors or [])
+        except OSError:
+            log.debug("the zygote is gone")  # its closed socket tells, and all its slots end with it
+
+    def _signal(self, slot: Executor, number: int) -> None:
+        if slot.pid and self._slots.get(slot.number) is slot:
+            self._tell(Signal(slot.pid, number))
