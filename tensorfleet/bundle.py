@@ -49,8 +49,6 @@ def decode(data: bytes | memoryview | mmap.mmap) -> Any:
 
     Raises ValueError where the data is no bundle or is cut short.
     """
-    import numpy as np
-
     view = memoryview(data).toreadonly()
     if bytes(view[: len(MAGIC)]) != MAGIC:
         raise ValueError("not a bundle: it does not begin as one")
@@ -60,6 +58,8 @@ def decode(data: bytes | memoryview | mmap.mmap) -> Any:
         raise ValueError("not a bundle: it ends before its header does")
     root, described = json.loads(bytes(view[begin:end]))
     start, arrays = _padded(end), []
+    if described:
+        import numpy as np  # plain data is read without it
     for dtype, shape, offset in described:
         kind, count = np.dtype(dtype), math.prod(shape)
         if start + offset + count * kind.itemsize > len(view):

@@ -108,6 +108,7 @@ class JobSpec(Struct, frozen=True, kw_only=True):
     dataset_name: str = ""
     ignore_known_results: bool = False
     allow_mixed_numerics: bool = False
+    replace_dataset: bool = False
 
 
 class Resolved(Struct, frozen=True, kw_only=True):

@@ -10,7 +10,6 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tensorfleet.api.v1 import fleet_pb2, jobs_pb2, values_pb2
@@ -120,11 +119,11 @@ def ref_from_proto(ref: values_pb2.ArtifactRef) -> Ref:
     return Ref(ref.digest, ref.size_bytes)
 
 
-def _to_enum(wrapper: EnumTypeWrapper[Any], prefix: str, value: StrEnum | None) -> Any:
+def _to_enum(wrapper: Any, prefix: str, value: StrEnum | None) -> Any:
     return wrapper.Value(f"{prefix}_{value.name if value else 'UNSPECIFIED'}")
 
 
-def _from_enum(wrapper: EnumTypeWrapper[Any], prefix: str, number: int, kind: type[E], name: str) -> E:
+def _from_enum(wrapper: Any, prefix: str, number: int, kind: type[E], name: str) -> E:
     known = {wrapper.Value(f"{prefix}_{member.name}"): member for member in kind}
     if number not in known:
         expected = f"expected one of {', '.join(f'{prefix}_{member.name}' for member in kind)}"
@@ -210,6 +209,7 @@ def spec_to_proto(spec: JobSpec) -> jobs_pb2.JobSpec:
         dataset_name=spec.dataset_name,
         ignore_known_results=spec.ignore_known_results,
         allow_mixed_numerics=spec.allow_mixed_numerics,
+        replace_dataset=spec.replace_dataset,
     )
 
 
@@ -239,6 +239,7 @@ def spec_from_proto(spec: jobs_pb2.JobSpec) -> JobSpec:
         dataset_name=spec.dataset_name,
         ignore_known_results=spec.ignore_known_results,
         allow_mixed_numerics=spec.allow_mixed_numerics,
+        replace_dataset=spec.replace_dataset,
     )
 
 

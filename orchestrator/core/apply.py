@@ -68,6 +68,12 @@ def _numerics_chosen(state: State, record: r.NumericsChosen, mono: float) -> Non
         job.fingerprint = record.fingerprint
 
 
+def _job_started(state: State, record: r.JobStarted, mono: float) -> None:
+    if job := state.jobs.get(record.job):
+        job.state = transitions.check(transitions.JOB, job.state, JobState.RUNNING, job.id)
+        job.started_at = record.at
+
+
 def _stage_opened(state: State, record: r.StageOpened, mono: float) -> None:
     job = state.jobs.get(record.job)
     if job is None:
@@ -94,12 +100,6 @@ def _stage_checked(state: State, record: r.StageChecked, mono: float) -> None:
             _succeed(stage, known.index)
             stage.results[known.index] = known.result
             job.reused += 1
-            _run(job, record.at)
-
-
-def _run(job: Job, at: float) -> None:
-    job.state = transitions.check(transitions.JOB, job.state, JobState.RUNNING, job.id)
-    job.started_at = job.started_at or at
 
 
 def _set(stage: OpenStage, index: int, status: Status) -> None:
@@ -130,7 +130,6 @@ def _attempt_assigned(state: State, record: r.AttemptAssigned, mono: float) -> N
     stage.live.setdefault(record.index, []).append(record.token)
     job.running += 1
     job.by_worker[record.worker] = job.by_worker.get(record.worker, 0) + 1
-    _run(job, record.at)
 
 
 def _take(stage: OpenStage, index: int) -> None:
@@ -245,6 +244,7 @@ def _job_ended(state: State, record: r.JobEnded, mono: float) -> None:
             _drop_attempt(state, token)
     job.state = transitions.check(transitions.JOB, job.state, record.state, job.id)
     job.open, job.done = None, []
+    job.ended_at, job.result, job.failure = record.at, record.result, record.failure
     state.active.pop(job.id, None)
     state.jobs[job.id] = state.jobs.pop(job.id)  # to the end: the oldest are forgotten first
     ended = [known for known in state.jobs if known not in state.active]
@@ -254,6 +254,8 @@ def _job_ended(state: State, record: r.JobEnded, mono: float) -> None:
 
 def _model_registered(state: State, record: r.ModelRegistered, mono: float) -> None:
     state.models.setdefault(record.name, {})[record.version] = None
+    if job := state.jobs.get(record.job):
+        job.model = record
 
 
 def _model_deleted(state: State, record: r.ModelDeleted, mono: float) -> None:
@@ -371,6 +373,7 @@ _APPLY: dict[type[r.Record], Callable[[State, Any, float], None]] = {
     r.TermBegan: _term_began,
     r.JobAccepted: _job_accepted,
     r.NumericsChosen: _numerics_chosen,
+    r.JobStarted: _job_started,
     r.StageOpened: _stage_opened,
     r.StageChecked: _stage_checked,
     r.AttemptAssigned: _attempt_assigned,

@@ -115,7 +115,8 @@ def known_results(state: State, event: KnownResults, now: Now) -> Decision:
         if job.open.status[index] == Status.PENDING
     )
     checked = r.StageChecked(job.id, event.stage, event.upto, known, now.wall)
-    return Decision((checked,), then=(Advance(job.id),))
+    started = (r.JobStarted(job.id, now.wall),) if known and job.state == JobState.QUEUED else ()
+    return Decision((*started, checked), then=(Advance(job.id),))
 
 
 def end(

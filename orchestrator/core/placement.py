@@ -14,7 +14,7 @@ from orchestrator.core.commands import Assign, Command, Recall
 from orchestrator.core.decision import Decision
 from orchestrator.core.events import Advance, Place
 from orchestrator.core.state import Attempt, Job, Now, OpenStage, State, Worker
-from tensorfleet.model import Ref, WorkerState
+from tensorfleet.model import JobState, Ref, WorkerState
 
 
 @dataclass(slots=True)
@@ -168,8 +168,10 @@ def _cached(worker: Worker, inputs: tuple[Ref, ...]) -> int:
 
 
 def _assign(state: State, turn: _Round, room: _Room, job: Job, stage: OpenStage, index: int, now: Now) -> None:
-    token = state.token(len(turn.records))
+    token = state.token(len(turn.commands))
     record, command = assignment(token, room.worker, job, stage, index, now)
+    if job.state == JobState.QUEUED and job.id not in turn.touched:
+        turn.records.append(r.JobStarted(job.id, now.wall))
     turn.records.append(record)
     turn.commands.append(command)
     turn.shares[job.spec.submitter] += 1

@@ -59,6 +59,13 @@ class NumericsChosen(Record, frozen=True, tag=True, array_like=True):
     at: float
 
 
+class JobStarted(Record, frozen=True, tag=True, array_like=True):
+    """The job's first task was assigned, or found known."""
+
+    job: str
+    at: float
+
+
 class StageOpened(Record, frozen=True, tag=True, array_like=True):
     job: str
     stage: str
@@ -287,6 +294,7 @@ DURABLE = (
     TermBegan
     | JobAccepted
     | NumericsChosen
+    | JobStarted
     | StageOpened
     | StageChecked
     | AttemptAssigned

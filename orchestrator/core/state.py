@@ -9,8 +9,18 @@ from enum import IntEnum
 
 from msgspec import Struct
 
-from orchestrator.core.records import WorkerInfo
-from tensorfleet.model import AttemptRecord, JobSpec, JobState, Resolved, TaskResult, TaskState, WorkerState
+from orchestrator.core.records import ModelRegistered, WorkerInfo
+from tensorfleet.model import (
+    AttemptRecord,
+    Failure,
+    JobResult,
+    JobSpec,
+    JobState,
+    Resolved,
+    TaskResult,
+    TaskState,
+    WorkerState,
+)
 from tensorfleet.plan import Plan, Stage, StageResults
 
 COUNTER_BITS = 32
@@ -111,6 +121,10 @@ class Job:
     reused: int = 0
     running: int = 0
     by_worker: dict[str, int] = field(default_factory=dict)
+    ended_at: float | None = None
+    model: ModelRegistered | None = None
+    result: JobResult | None = None
+    failure: Failure | None = None
 
 
 @dataclass(slots=True)

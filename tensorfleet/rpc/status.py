@@ -1,5 +1,7 @@
 """Errors of the catalogue to gRPC statuses and back, with google.rpc details; the only place that does it."""
 
+from typing import cast
+
 import grpc
 from google.protobuf.any_pb2 import Any as AnyProto
 from google.protobuf.message import Message
@@ -61,7 +63,7 @@ def to_error(error: grpc.RpcError) -> errors.TensorFleetError:
 
 def _details(error: grpc.Call | grpc.aio.AioRpcError) -> tuple[str, list[FieldViolation], float | None]:
     try:
-        status = rpc_status.from_call(error)
+        status = rpc_status.from_call(cast(grpc.Call, error))
     except ValueError:  # the trailing status disagrees with the code: not of our making
         status = None
     reason, violations, retry_after = "", [], None

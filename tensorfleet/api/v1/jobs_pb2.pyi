@@ -316,6 +316,7 @@ class JobSpec(_message.Message):
     DATASET_NAME_FIELD_NUMBER: _builtins.int
     IGNORE_KNOWN_RESULTS_FIELD_NUMBER: _builtins.int
     ALLOW_MIXED_NUMERICS_FIELD_NUMBER: _builtins.int
+    REPLACE_DATASET_FIELD_NUMBER: _builtins.int
     kind: Global___JobKind.ValueType
     """What to do. Default TRAIN."""
     algorithm: _builtins.str
@@ -346,6 +347,8 @@ class JobSpec(_message.Message):
     """Train everything anew, also what an earlier job already computed."""
     allow_mixed_numerics: _builtins.bool
     """Let tasks run on workers whose numerics differ; the model then may differ in its last bits."""
+    replace_dataset: _builtins.bool
+    """PROCESS: replace a dataset of that name that has other content, instead of failing."""
     @_builtins.property
     def exclude_features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Columns to leave out."""
@@ -394,10 +397,11 @@ class JobSpec(_message.Message):
         dataset_name: _builtins.str = ...,
         ignore_known_results: _builtins.bool = ...,
         allow_mixed_numerics: _builtins.bool = ...,
+        replace_dataset: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "_validation_split", b"_validation_split", "deadline", b"deadline", "resources", b"resources", "retry_policy", b"retry_policy", "seed", b"seed", "task_timeout", b"task_timeout", "validation_split", b"validation_split"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "_validation_split", b"_validation_split", "algorithm", b"algorithm", "allow_mixed_numerics", b"allow_mixed_numerics", "dataset", b"dataset", "dataset_name", b"dataset_name", "deadline", b"deadline", "exclude_features", b"exclude_features", "hyperparameters", b"hyperparameters", "ignore_known_results", b"ignore_known_results", "kind", b"kind", "model", b"model", "model_name", b"model_name", "priority", b"priority", "resources", b"resources", "retry_policy", b"retry_policy", "seed", b"seed", "submitter", b"submitter", "target", b"target", "task_timeout", b"task_timeout", "validation_dataset", b"validation_dataset", "validation_split", b"validation_split", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "_validation_split", b"_validation_split", "algorithm", b"algorithm", "allow_mixed_numerics", b"allow_mixed_numerics", "dataset", b"dataset", "dataset_name", b"dataset_name", "deadline", b"deadline", "exclude_features", b"exclude_features", "hyperparameters", b"hyperparameters", "ignore_known_results", b"ignore_known_results", "kind", b"kind", "model", b"model", "model_name", b"model_name", "priority", b"priority", "replace_dataset", b"replace_dataset", "resources", b"resources", "retry_policy", b"retry_policy", "seed", b"seed", "submitter", b"submitter", "target", b"target", "task_timeout", b"task_timeout", "validation_dataset", b"validation_dataset", "validation_split", b"validation_split", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015

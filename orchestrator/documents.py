@@ -1,0 +1,346 @@
+"""What people read and query, drawn from the records: jobs, tasks, events, metrics, models, datasets, workers.
+
+The rule: a document says nothing that the journal does not; it can be drawn again at any time. Non-finite numbers are
+written as text, since JSON has none.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from msgspec import Struct, field
+
+from orchestrator.core import records as r
+from orchestrator.core.apply import GONE
+from orchestrator.core.placement import why_pending
+from orchestrator.core.state import Job, State
+from tensorfleet.model import (
+    AttemptRecord,
+    DatasetContent,
+    Failure,
+    JobResult,
+    JobSpec,
+    JobState,
+    ModelContent,
+    Ref,
+    Resolved,
+    TaskState,
+    Value,
+)
+from tensorfleet.stores.contract import Write
+
+SCHEMA = 1
+
+
+class JobDocument(Struct, frozen=True, kw_only=True):
+    schema: int = SCHEMA
+    id: str
+    request_id: str
+    kind: str
+    state: JobState
+    algorithm: str
+    dataset: str
+    submitter: str
+    model_name: str
+    created_at: float
+    started_at: float | None
+    ended_at: float | None
+    spec: JobSpec
+    resolved: Resolved
+    fingerprint: str
+    stage: str
+    total: int
+    run: int
+    reused: int
+    running: int
+    pending_reason: str
+    model: "ModelSummary | None"
+    result: JobResult | None
+    failure: Failure | None
+
+
+class ModelSummary(Struct, frozen=True):
+    name: str
+    version: str
+    display_name: str
+    algorithm: str
+    sha256: str
+
+
+class TaskDocument(Struct, frozen=True, kw_only=True):
+    schema: int = SCHEMA
+    job_id: str
+    stage: str
+    index: int
+    operator: str
+    key: str = ""
+    state: TaskState
+    reused: bool = False
+    outputs: tuple[Ref, ...] = ()
+    attempts: tuple[AttemptRecord, ...] = ()
+    duration: float | None = None
+
+
+class ModelDocument(Struct, frozen=True, kw_only=True):
+    schema: int = SCHEMA
+    name: str
+    version: str
+    display_name: str
+    algorithm: str
+    hyperparameters: dict[str, Value]
+    metrics: dict[str, float]
+    missing_metrics: dict[str, str]
+    content: ModelContent
+    dataset: str
+    job_id: str
+    submitter: str
+    created_at: float
+
+
+class DatasetDocument(Struct, frozen=True, kw_only=True):
+    schema: int = SCHEMA
+    name: str
+    content: DatasetContent
+    source: str
+    created_at: float
+
+
+class Drawing(Struct):
+    """The documents of some records, the last of each id, and the events of each job in their order."""
+
+    documents: dict[tuple[str, str], dict[str, Any] | None] = field(default_factory=dict)
+    events: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+    def put(self, collection: str, name: str, document: Struct | dict[str, Any] | None) -> None:
+        plain = msgspec.to_builtins(document) if isinstance(document, Struct) else document
+        self.documents[(collection, name)] = plain
+
+    def writes(self, number: int, at: float) -> list[Write]:
+        """Everything drawn, as of the journal entry of that number."""
+        writes = [Write(collection, name, document) for (collection, name), document in self.documents.items()]
+        for job, events in self.events.items():
+            document = {"schema": SCHEMA, "job_id": job, "number": number, "at": at, "events": events}
+            writes.append(Write("events", f"{job}:{number:012d}", document))
+        return writes
+
+
+def draw(drawing: Drawing, state: State, records: Iterable[r.Record]) -> None:
+    """Draws records that have just been applied."""
+    touched: dict[str, None] = {}
+    for record in records:
+        if not record.durable:
+            continue
+        _draw_one(drawing, state, record)
+        if job := getattr(record, "job", None):
+            touched[job] = None
+    for job_id in touched:
+        if job_id in state.jobs:
+            drawing.put("jobs", job_id, job_document(state, state.jobs[job_id]))
+
+
+def job_document(state: State, job: Job) -> JobDocument:
+    spec = job.spec
+    return JobDocument(
+        id=job.id,
+        request_id=job.request_id,
+        kind=spec.kind,
+        state=job.state,
+        algorithm=spec.algorithm,
+        dataset=spec.dataset,
+        submitter=spec.submitter,
+        model_name=spec.model_name,
+        created_at=job.accepted_at,
+        started_at=job.started_at,
+        ended_at=job.ended_at,
+        spec=spec,
+        resolved=job.resolved,
+        fingerprint=job.fingerprint or "",
+        stage=job.open.stage.name if job.open else "",
+        total=max(job.total_tasks, job.run + job.reused),
+        run=job.run,
+        reused=job.reused,
+        running=job.running,
+        pending_reason="" if job.state.ended or job.running else why_pending(state, job),
+        model=_model_summary(job.model),
+        result=job.result,
+        failure=job.failure,
+    )
+
+
+def _model_summary(model: r.ModelRegistered | None) -> ModelSummary | None:
+    if model is None:
+        return None
+    return ModelSummary(model.name, model.version, model.display_name, model.algorithm, model.content.sha256)
+
+
+def event_of(record: r.Record) -> dict[str, Any]:
+    """A record as the event that watchers are shown, plain."""
+    plain: dict[str, Any] = {"type": type(record).__name__}
+    for name in record.__struct_fields__:
+        if name not in ("job", "spec", "resolved", "request_id"):
+            plain[name] = msgspec.to_builtins(getattr(record, name))
+    if isinstance(record, r.Reported):
+        plain["points"] = [[point.series, point.step, json_number(point.value)] for point in record.points]
+    if isinstance(record, r.StageChecked):
+        plain["known"] = [known.index for known in record.known]
+    if isinstance(record, r.TaskSucceeded | r.JobEnded):
+        del plain["result"]
+    return plain
+
+
+def json_number(value: float) -> float | str:
+    return value if math.isfinite(value) else repr(value)
+
+
+_SHOWN = (
+    r.JobAccepted,
+    r.JobStarted,
+    r.StageOpened,
+    r.StageChecked,
+    r.AttemptAssigned,
+    r.TaskSucceeded,
+    r.AttemptFailed,
+    r.Reported,
+    r.JobEnded,
+)
+
+
+def _draw_one(drawing: Drawing, state: State, record: r.Record) -> None:
+    if isinstance(record, _SHOWN):
+        drawing.events.setdefault(record.job, []).append(event_of(record))
+    if isinstance(record, r.StageChecked):
+        _draw_known(drawing, state, record)
+    elif isinstance(record, r.AttemptAssigned | r.AttemptFailed | r.AttemptReleased):
+        _draw_task(drawing, state, record)
+    elif isinstance(record, r.TaskSucceeded):
+        _draw_success(drawing, state, record)
+    elif isinstance(record, r.Reported) and record.points:
+        _draw_points(drawing, record)
+    elif isinstance(record, r.ModelRegistered | r.ModelDeleted | r.AliasSet | r.DatasetAdded | r.DatasetDeleted):
+        _draw_registry(drawing, record)
+    elif isinstance(record, r.WorkerJoined | r.WorkerDraining | r.WorkerGone):
+        _draw_worker(drawing, state, record.info.id if isinstance(record, r.WorkerJoined) else record.worker)
+
+
+def task_id(job: str, stage: str, index: int) -> str:
+    return f"{job}:{stage}:{index:09d}"
+
+
+def _draw_known(drawing: Drawing, state: State, record: r.StageChecked) -> None:
+    job = state.jobs[record.job]
+    for known in record.known:
+        operator = job.open.stage.task(known.index).operator if job.open else ""
+        document = TaskDocument(
+            job_id=record.job,
+            stage=record.stage,
+            index=known.index,
+            operator=operator,
+            key=known.key,
+            state=TaskState.SUCCEEDED,
+            reused=True,
+            outputs=known.result.outputs,
+        )
+        drawing.put("tasks", task_id(record.job, record.stage, known.index), document)
+
+
+def _draw_task(drawing: Drawing, state: State, record: r.AttemptAssigned | r.AttemptFailed | r.AttemptReleased) -> None:
+    """A task that has not succeeded: its history, and the attempts it has now."""
+    job = state.jobs.get(record.job)
+    if job is None or job.open is None or job.open.stage.name != record.stage:
+        return
+    stage, index = job.open, record.index
+    live = [
+        AttemptRecord(token=token, worker=attempt.worker, assigned_at=attempt.assigned_at)
+        for token in stage.live.get(index, ())
+        if (attempt := state.attempts[token])
+    ]
+    if stage.results[index] is not None:
+        return
+    failed = isinstance(record, r.AttemptFailed) and record.retry_after is None and not live
+    document = TaskDocument(
+        job_id=record.job,
+        stage=record.stage,
+        index=index,
+        operator=stage.stage.task(index).operator,
+        state=TaskState.RUNNING if live else TaskState.FAILED if failed else TaskState.PENDING,
+        attempts=(*stage.history.get(index, ()), *live),
+    )
+    drawing.put("tasks", task_id(record.job, record.stage, index), document)
+
+
+def _draw_success(drawing: Drawing, state: State, record: r.TaskSucceeded) -> None:
+    job = state.jobs[record.job]
+    stage = job.open
+    task = stage.stage.task(record.index) if stage is not None and stage.stage.name == record.stage else None
+    history = stage.history.get(record.index, []) if stage is not None else []
+    attempt = AttemptRecord(
+        token=record.token, worker=record.worker, assigned_at=record.at - record.duration, duration=record.duration
+    )
+    document = TaskDocument(
+        job_id=record.job,
+        stage=record.stage,
+        index=record.index,
+        operator=task.operator if task else "",
+        key=record.key,
+        state=TaskState.SUCCEEDED,
+        outputs=record.result.outputs,
+        attempts=(*history, attempt),
+        duration=record.duration,
+    )
+    drawing.put("tasks", task_id(record.job, record.stage, record.index), document)
+    if task is None or task.pure:
+        result = {"schema": SCHEMA, "job_id": record.job, "at": record.at, **msgspec.to_builtins(record.result)}
+        drawing.put("results", record.key, result)
+
+
+def _draw_points(drawing: Drawing, record: r.Reported) -> None:
+    points = [[point.series, point.step, json_number(point.value)] for point in record.points]
+    document = {
+        "schema": SCHEMA,
+        "job_id": record.job,
+        "stage": record.stage,
+        "index": record.index,
+        "token": record.token,
+        "number": record.number,
+        "at": record.at,
+        "points": points,
+    }
+    drawing.put("metrics", f"{record.token}:{record.number:09d}", document)
+
+
+def _draw_registry(
+    drawing: Drawing,
+    record: r.ModelRegistered | r.ModelDeleted | r.AliasSet | r.DatasetAdded | r.DatasetDeleted,
+) -> None:
+    if isinstance(record, r.ModelRegistered):
+        fields = {name: getattr(record, name) for name in record.__struct_fields__ if name not in ("job", "at")}
+        drawing.put(
+            "models",
+            f"{record.name}@{record.version}",
+            ModelDocument(**fields, job_id=record.job, created_at=record.at),
+        )
+    elif isinstance(record, r.ModelDeleted):
+        drawing.put("models", f"{record.name}@{record.version}", None)
+    elif isinstance(record, r.AliasSet):
+        document = {"schema": SCHEMA, "name": record.name, "alias": record.alias, "version": record.version}
+        drawing.put("aliases", f"{record.name}@{record.alias}", document if record.version else None)
+    elif isinstance(record, r.DatasetAdded):
+        added = DatasetDocument(name=record.name, content=record.content, source=record.source, created_at=record.at)
+        drawing.put("datasets", record.name, added)
+    else:
+        drawing.put("datasets", record.name, None)
+
+
+def _draw_worker(drawing: Drawing, state: State, name: str) -> None:
+    worker = state.workers.get(name)
+    if worker is None:
+        return
+    document = {
+        "schema": SCHEMA,
+        **msgspec.to_builtins(worker.info),
+        "state": "draining" if worker.draining and worker.state not in GONE else worker.state.value,
+        "joined_at": worker.joined_at,
+        "reason": worker.reason,
+    }
+    drawing.put("workers", name, document)

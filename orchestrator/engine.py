@@ -1,0 +1,298 @@
+"""The single writer: takes events in, decides, commits once for many, and only then speaks.
+
+The rule: nothing that was decided leaves the process before the commit that holds it. Deciding goes on while a commit
+runs; what it decides goes into the next one. One commit is in flight.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import structlog
+
+from orchestrator.core import records as r
+from orchestrator.core.apply import apply
+from orchestrator.core.commands import Command, LookUp, Reply, ToWorker
+from orchestrator.core.decide import step
+from orchestrator.core.decision import Decision
+from orchestrator.core.events import Advance, Event, KnownResults, Tick
+from orchestrator.core.leases import next_tick
+from orchestrator.core.snapshot import capture, restore
+from orchestrator.core.state import Now, Settings, State
+from orchestrator.documents import Drawing, draw
+from orchestrator.watch import EventFeed
+from tensorfleet.errors import Deposed, ResourceExhausted, TensorFleetError, Unavailable
+from tensorfleet.model import TaskResult
+from tensorfleet.stores.contract import MAX_RECORDS, DocumentStore, Entry
+
+log = structlog.get_logger(__name__)
+
+BACKLOG = 20_000
+"""Events waiting to be durable, past which callers are told to come back and workers' streams are not read."""
+
+SNAPSHOT_EVERY = 5_000
+"""Journal entries between snapshots."""
+
+RETRY_COMMIT_SECONDS = 0.5
+
+
+def now() -> Now:
+    return Now(time.monotonic(), time.time())
+
+
+class _Group:
+    """What goes out with one commit: steps decided since the last one was closed."""
+
+    def __init__(self) -> None:
+        self.records: list[r.Record] = []
+        self.commands: list[Command] = []
+        self.replies: list[Reply] = []
+        self.drawing = Drawing()
+        self.events = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.records or self.commands or self.replies)
+
+
+class Engine:
+    """Owns the state. `to_worker` is called with what is to be said in sessions, after the commit."""
+
+    def __init__(self, documents: DocumentStore, writer: str, settings: Settings) -> None:
+        self.state = State(settings=settings)
+        self.feed_of_events = EventFeed(documents)
+        self.to_worker: Callable[[ToWorker], None] = lambda command: None
+        self.failed: asyncio.Future[None] | None = None
+        self._documents = documents
+        self._writer = writer
+        self._number = 0
+        self._snapshot_number = 0
+        self._inbox: list[Event] = []
+        self._group = _Group()
+        self._tickets: dict[int, asyncio.Future[Any]] = {}
+        self._ticket = 0
+        self._turn_scheduled = False
+        self._committing: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._room = asyncio.Event()
+        self._room.set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._away = False
+        self._ended = False
+
+    @property
+    def number(self) -> int:
+        """The last journal entry that is durable."""
+        return self._number
+
+    async def start(self) -> None:
+        """Reads the state back and begins a new term. Deposed, Unavailable."""
+        self.failed = asyncio.get_running_loop().create_future()
+        await self._recover()
+        began = r.TermBegan(self.state.term + 1, self._writer, time.time())
+        self._number += 1
+        await self._documents.commit(Entry(self._number, began.term, self._writer, r.encode([began])), [])
+        apply(self.state, began, time.monotonic())
+        log.info("term began", term=began.term, entry=self._number, jobs=len(self.state.active))
+        self.feed(Tick(), *(Advance(job) for job in self.state.active))
+
+    async def _recover(self) -> None:
+        snapshot = await self._documents.snapshot()
+        if snapshot is not None:
+            self._number = self._snapshot_number = snapshot[0]
+            self.state = restore(snapshot[1], self.state.settings, time.monotonic())
+        projected = await self._documents.projected()
+        while entries := await self._documents.read(self._number):
+            for entry in entries:
+                await self._read_back(entry, projected)
+
+    async def _read_back(self, entry: Entry, projected: int) -> None:
+        records, drawing = r.decode(entry.records), Drawing()
+        for record in records:
+            apply(self.state, record, time.monotonic())
+            if entry.number > projected:
+                draw(drawing, self.state, [record])
+        if entry.number > projected:
+            await self._documents.project(entry.number, drawing.writes(entry.number, time.time()))
+        self._number = entry.number
+
+    def feed(self, *events: Event) -> None:
+        """Takes events in; they are decided together, before the loop's next turn of I/O."""
+        self._inbox.extend(events)
+        if not self._turn_scheduled:
+            self._turn_scheduled = True
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    async def ask(self, make: Callable[[int], Event]) -> Any:
+        """Feeds the event that `make` builds for a ticket, and waits for the answer, which is durable.
+
+        Raises the error it was answered with; ResourceExhausted or Unavailable where the store does not keep up.
+        """
+        if self._away:
+            raise Unavailable("the document store is away: nothing can be made durable; try again in a second")
+        if not self._room.is_set():
+            raise ResourceExhausted("too much is waiting to be made durable; try again in a second", retry_after=1.0)
+        self._ticket += 1
+        ticket = self._ticket
+        future = self._tickets[ticket] = asyncio.get_running_loop().create_future()
+        self.feed(make(ticket))
+        try:
+            return await future
+        finally:
+            self._tickets.pop(ticket, None)
+
+    async def room(self) -> None:
+        """Waits while too much waits to be durable."""
+        await self._room.wait()
+
+    def _turn(self) -> None:
+        """Decides what came in, and closes the group unless a commit runs."""
+        self._turn_scheduled = False
+        if self._ended:
+            return
+        batch, self._inbox = self._inbox, []
+        try:
+            self._decide(batch)
+        except Exception as error:
+            self._end(error)
+            return
+        self._close_group()
+        self._arm()
+
+    def _decide(self, batch: list[Event]) -> None:
+        group = self._group
+
+        def seen(event: Event, decision: Decision) -> None:
+            if decision.records:
+                draw(group.drawing, self.state, decision.records)
+            if decision.reason:
+                log.debug("decided", event_type=type(event).__name__, reason=decision.reason)
+
+        done = step(self.state, batch, now(), seen)
+        group.records.extend(record for record in done.records if record.durable)
+        group.commands.extend(done.commands)
+        group.replies.extend(done.replies)
+        group.events += len(batch)
+        if group.events > BACKLOG:
+            self._room.clear()
+
+    def _close_group(self) -> None:
+        if self._group and self._committing is None and not self._ended:
+            self._committing = asyncio.get_running_loop().create_task(self._commit())
+
+    async def _commit(self) -> None:
+        """Commits group after group, until nothing waits."""
+        try:
+            while self._group:
+                group, self._group = self._group, _Group()
+                self._room.set()
+                if group.records:
+                    await self._make_durable(group)
+                self._speak(group)
+                if not self._group and self._number - self._snapshot_number >= SNAPSHOT_EVERY:
+                    await self._snapshot()
+        except Exception as error:
+            self._end(error)
+        finally:
+            self._committing = None
+            self._close_group()
+
+    async def _make_durable(self, group: _Group) -> None:
+        for records, last in _portions(group.records):
+            number = self._number + 1
+            entry = Entry(number, self.state.term, self._writer, records)
+            writes = group.drawing.writes(number, time.time()) if last else []
+            while True:
+                try:
+                    await self._documents.commit(entry, writes)
+                    break
+                except Unavailable as error:
+                    # Whether it is there is not known: the same bytes are committed again.
+                    self._away = True
+                    log.warning("the commit did not go through; trying again", error=error.message, entry=number)
+                    await asyncio.sleep(RETRY_COMMIT_SECONDS)
+            self._away = False
+            self._number = number
+
+    def _speak(self, group: _Group) -> None:
+        for answer in group.replies:
+            future = self._tickets.get(answer.ticket)
+            if future is None or future.done():
+                continue
+            if isinstance(answer.value, TensorFleetError):
+                future.set_exception(answer.value)
+            else:
+                future.set_result(answer.value)
+        for command in group.commands:
+            if isinstance(command, LookUp):
+                self._keep(self._look_up(command))
+            elif isinstance(command, ToWorker):
+                self.to_worker(command)
+        self.feed_of_events.announce(group.drawing.events)
+
+    def _keep(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _look_up(self, command: LookUp) -> None:
+        try:
+            documents = await self._documents.get("results", command.keys.values())
+        except Unavailable:
+            documents = {}  # nothing is known, so everything is computed: slower, and as right
+        results = {
+            index: msgspec.convert(documents[key], TaskResult)
+            for index, key in command.keys.items()
+            if key in documents
+        }
+        self.feed(KnownResults(command.job, command.stage, command.upto, results, command.keys))
+
+    async def _snapshot(self) -> None:
+        number, image = self._number, capture(self.state)
+        await self._documents.save_snapshot(number, image)
+        self._snapshot_number = number
+        log.info("snapshot", entry=number, size=len(image))
+
+    def _arm(self) -> None:
+        """Re-arms the one timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        due = next_tick(self.state)
+        if due is not None and not self._away:
+            # Never at once: what is due now was looked at in this turn.
+            delay = max(due - time.monotonic(), 0.001)
+            self._timer = asyncio.get_running_loop().call_later(delay, self.feed, Tick())
+
+    def _end(self, error: Exception) -> None:
+        """Ends the term: what was decided and not committed never happened."""
+        self._ended = True
+        if isinstance(error, Deposed):
+            log.error("deposed: another orchestrator owns the journal", error=str(error))
+        else:
+            log.error("the engine failed", error=repr(error), exc_info=error)
+        for future in self._tickets.values():
+            if not future.done():
+                future.set_exception(Unavailable("the orchestrator's term has ended; try again"))
+        if self.failed is not None and not self.failed.done():
+            self.failed.set_exception(error)
+
+    async def stop(self) -> None:
+        """Waits for what is being committed; nothing new is taken in."""
+        if self._timer is not None:
+            self._timer.cancel()
+        while self._committing is not None:
+            await asyncio.wait([self._committing])
+        for task in self._tasks:
+            task.cancel()
+
+
+def _portions(records: list[r.Record]) -> list[tuple[bytes, bool]]:
+    """Records as the bytes of as few entries as fit, each with whether it is the last."""
+    whole = r.encode(records)
+    if len(whole) <= MAX_RECORDS or len(records) == 1:
+        return [(whole, True)]
+    half = len(records) // 2
+    first = [(portion, False) for portion, _ in _portions(records[:half])]
+    return [*first, *_portions(records[half:])]

@@ -1,0 +1,308 @@
+"""Live sessions with workers: streams in, bounded outboxes out; protos to events and commands to protos.
+
+The rule: what a worker says becomes events, in its order; what it is told are the commands of durable decisions. A
+session that does not read what it is told is ended, and comes back with a new one.
+"""
+
+import asyncio
+import itertools
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from typing import Any
+
+import grpc
+import structlog
+
+from orchestrator.core import commands as c
+from orchestrator.core import events as e
+from orchestrator.core.records import WorkerInfo
+from orchestrator.engine import Engine
+from tensorfleet.api.v1 import worker_pb2 as pb
+from tensorfleet.api.v1 import worker_pb2_grpc
+from tensorfleet.errors import BadInput, InvalidRequest
+from tensorfleet.model import FieldViolation, Ref, Resources, TaskResult
+from tensorfleet.stores.contract import ObjectStore
+from tensorfleet.wire import (
+    cause_from_proto,
+    duration,
+    duration_seconds,
+    line_from_proto,
+    point_from_proto,
+    ref_from_proto,
+    ref_to_proto,
+    values_from_proto,
+    values_to_proto,
+)
+
+log = structlog.get_logger(__name__)
+
+OUTBOX = 50_000
+"""Commands that a session may leave unread."""
+
+HELLO_SECONDS = 30.0
+INLINE_BYTES = 64 * 1024
+KEPT_BYTES = 16 * 1024 * 1024
+
+
+class _Kept:
+    """The newest small blobs, so that the next task has them in its assignment."""
+
+    def __init__(self) -> None:
+        self._blobs: OrderedDict[str, bytes] = OrderedDict()
+        self._size = 0
+
+    def put(self, digest: str, data: bytes) -> None:
+        if digest not in self._blobs:
+            self._blobs[digest] = data
+            self._size += len(data)
+        while self._size > KEPT_BYTES:
+            _, old = self._blobs.popitem(last=False)
+            self._size -= len(old)
+
+    def get(self, digest: str) -> bytes:
+        return self._blobs.get(digest, b"")
+
+
+class _Session:
+    """One stream's outbox."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.waiting: deque[c.ToWorker] = deque()
+        self.more = asyncio.Event()
+        self.over = False
+
+    def put(self, command: c.ToWorker) -> None:
+        if len(self.waiting) >= OUTBOX:
+            self.over = True
+        self.waiting.append(command)
+        self.more.set()
+
+
+class WorkerSessions(worker_pb2_grpc.WorkerServiceServicer):
+    """Serves `WorkerService.Session`."""
+
+    def __init__(self, engine: Engine, objects: ObjectStore) -> None:
+        self._engine = engine
+        self._objects = objects
+        self._sessions: dict[int, _Session] = {}
+        self._numbers = itertools.count(1)
+        self._kept = _Kept()
+        engine.to_worker = self._to_worker
+
+    def _to_worker(self, command: c.ToWorker) -> None:
+        session = self._sessions.get(command.session)
+        if session is not None:
+            session.put(command)
+
+    async def Session(  # noqa: N802
+        self, request_iterator: AsyncIterator[pb.WorkerMessage], context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[pb.OrchestratorMessage]:
+        hello = await self._hello(request_iterator)
+        session = _Session(next(self._numbers))
+        self._sessions[session.number] = session
+        reading = asyncio.create_task(self._read(hello, session, request_iterator))
+        reading.add_done_callback(lambda _: session.more.set())
+        try:
+            async for message in self._write(session, reading):
+                yield message
+        finally:
+            reading.cancel()
+            del self._sessions[session.number]
+            self._engine.feed(e.SessionLost(hello.worker_id, session.number))
+            log.info("session over", worker=hello.worker_id, session=session.number)
+
+    async def _hello(self, messages: AsyncIterator[pb.WorkerMessage]) -> pb.Hello:
+        try:
+            first = await asyncio.wait_for(anext(messages), HELLO_SECONDS)
+        except (StopAsyncIteration, TimeoutError):
+            raise BadInput("a session begins with a hello, and none came") from None
+        hello = first.hello
+        faults = _faults(hello) if first.WhichOneof("message") == "hello" else [FieldViolation("hello", "comes first")]
+        if faults:
+            raise InvalidRequest(faults)
+        return hello
+
+    async def _read(self, hello: pb.Hello, session: _Session, messages: AsyncIterator[pb.WorkerMessage]) -> None:
+        log.info("worker says hello", worker=hello.worker_id, session=session.number, slots=hello.slots)
+        results = await self._results(hello.worker_id, session.number, hello.finished)
+        self._engine.feed(_opened(hello, session.number), *results)
+        async for message in messages:
+            await self._engine.room()
+            events = await self._events(hello.worker_id, session.number, message)
+            self._engine.feed(*events)
+
+    async def _events(self, worker: str, session: int, message: pb.WorkerMessage) -> Sequence[e.Event]:
+        if message.session != session:
+            return ()
+        kind = message.WhichOneof("message")
+        if kind == "heartbeat":
+            return (_heartbeat(worker, session, message.heartbeat),)
+        if kind == "started":
+            return [e.Began(worker, session, attempt.token, attempt.pid) for attempt in message.started.attempts]
+        if kind == "released":
+            return [e.Released(worker, session, token) for token in message.released.tokens]
+        if kind == "reports":
+            return [_report(worker, session, report) for report in message.reports.reports]
+        if kind == "finished":
+            return await self._results(worker, session, message.finished.results)
+        if kind == "leaving":
+            return (e.Leaving(worker, session, message.leaving.reason),)
+        raise InvalidRequest([FieldViolation("message", f"not expected in a session: {kind}")])
+
+    async def _results(self, worker: str, session: int, results: Iterable[pb.AttemptResult]) -> list[e.Event]:
+        """Results as events; the bytes that came with them are in the object store before anyone hears of them."""
+        listed = list(results)
+        inline = [output for result in listed for output in result.outputs if output.inline]
+        if inline:
+            stored = await self._objects.put_many([[output.inline] for output in inline])
+            for output, ref in zip(inline, stored, strict=True):
+                if ref.digest != output.ref.digest:
+                    raise BadInput(f"the bytes of {output.ref.digest} are those of {ref.digest}")
+                self._kept.put(ref.digest, output.inline)
+        return [_finished(worker, session, result) for result in listed]
+
+    async def _write(self, session: _Session, reading: asyncio.Task[None]) -> AsyncIterator[pb.OrchestratorMessage]:
+        while True:
+            await session.more.wait()
+            session.more.clear()
+            batch, session.waiting = session.waiting, deque()
+            for kind, run in itertools.groupby(batch, type):
+                message = await self._message(kind, list(run))
+                yield message
+                if message.HasField("goodbye"):
+                    return
+            if session.over:
+                yield pb.OrchestratorMessage(goodbye=pb.Goodbye(reason="it does not read", reconnect=True))
+                return
+            if reading.done():
+                reading.result()
+                return
+
+    async def _message(self, kind: type[c.ToWorker], run: list[Any]) -> pb.OrchestratorMessage:
+        if kind is c.Assign:
+            return pb.OrchestratorMessage(assign=pb.Assign(attempts=[self._assignment(command) for command in run]))
+        if kind is c.Welcome:
+            return self._welcome(run[0])
+        return _MESSAGES[kind](run)
+
+    def _welcome(self, command: c.Welcome) -> pb.OrchestratorMessage:
+        settings = self._engine.state.settings
+        return pb.OrchestratorMessage(
+            welcome=pb.Welcome(
+                term=self._engine.state.term,
+                session=command.session,
+                lease=duration(settings.lease),
+                heartbeat=duration(settings.heartbeat),
+                keep=command.keep,
+                stop=command.stop,
+                object_store=self._objects.url,
+                protocol=command.protocol,
+            )
+        )
+
+    def _assignment(self, command: c.Assign) -> pb.Assignment:
+        return pb.Assignment(
+            token=command.token,
+            job_id=command.job,
+            stage=command.stage,
+            index=command.index,
+            operator=command.task.operator,
+            params=values_to_proto(command.task.params),
+            inputs=[self._input(ref) for ref in command.task.inputs],
+            threads=command.task.threads,
+            timeout=duration(command.timeout),
+            gpus=command.gpus,
+        )
+
+    def _input(self, ref: Ref) -> pb.Input:
+        return pb.Input(ref=ref_to_proto(ref), inline=self._kept.get(ref.digest))
+
+
+def _faults(hello: pb.Hello) -> list[FieldViolation]:
+    faults = []
+    if not hello.worker_id or not hello.incarnation:
+        faults.append(FieldViolation("hello.worker_id", "a worker has an id and an incarnation"))
+    if hello.slots < 1:
+        faults.append(FieldViolation("hello.slots", f"expected at least 1, not {hello.slots}"))
+    return faults
+
+
+def _opened(hello: pb.Hello, session: int) -> e.OpenSession:
+    info = WorkerInfo(
+        id=hello.worker_id,
+        incarnation=hello.incarnation,
+        slots=hello.slots,
+        credit=max(hello.credit, hello.slots),
+        resources=Resources(
+            cpus=hello.resources.cpus,
+            memory=hello.resources.memory_bytes,
+            gpus=hello.resources.gpus,
+            labels=dict(hello.labels),
+        ),
+        capabilities=tuple(hello.capabilities),
+        fingerprint=hello.fingerprint,
+        pid=hello.pid,
+        host=hello.host,
+        release=hello.release,
+    )
+    return e.OpenSession(
+        session=session,
+        info=info,
+        protocol_min=hello.protocol_min,
+        protocol_max=hello.protocol_max,
+        held={attempt.token: attempt.started for attempt in hello.held},
+        finished=tuple(result.token for result in hello.finished),
+        cached=tuple(hello.cached_digests),
+    )
+
+
+def _heartbeat(worker: str, session: int, heartbeat: pb.Heartbeat) -> e.Heartbeat:
+    running = {slot.token: slot.pid for slot in heartbeat.slots if slot.token}
+    cached = tuple(heartbeat.cached_digests)
+    return e.Heartbeat(worker, session, running, heartbeat.load, heartbeat.memory_bytes, cached)
+
+
+def _report(worker: str, session: int, report: pb.Report) -> e.Report:
+    points = tuple(point_from_proto(point) for point in report.points)
+    lines = tuple(line_from_proto(line) for line in report.lines)
+    return e.Report(worker, session, report.token, report.number, points, lines)
+
+
+def _finished(worker: str, session: int, result: pb.AttemptResult) -> e.Finished:
+    outputs = tuple(ref_from_proto(output.ref) for output in result.outputs)
+    return e.Finished(
+        worker=worker,
+        session=session,
+        token=result.token,
+        result=TaskResult(outputs, values_from_proto(result.summary, "summary")),
+        cause=cause_from_proto(result.cause),
+        reason=result.reason,
+        message=result.message,
+        log_tail=tuple(result.log_tail),
+        duration=duration_seconds(result.duration),
+        last_report=result.last_report,
+        started=result.started,
+    )
+
+
+def _ack_reports(run: list[c.AckReport]) -> pb.OrchestratorMessage:
+    numbers: dict[int, int] = {}
+    for ack in run:
+        numbers[ack.token] = max(ack.number, numbers.get(ack.token, 0))
+    acks = [pb.ReportAck(token=token, number=number) for token, number in numbers.items()]
+    return pb.OrchestratorMessage(ack=pb.Ack(reports=acks))
+
+
+def _tokens(run: list[Any]) -> list[int]:
+    return [command.token for command in run]
+
+
+_MESSAGES: dict[type[c.ToWorker], Callable[[list[Any]], pb.OrchestratorMessage]] = {
+    c.Goodbye: lambda run: pb.OrchestratorMessage(goodbye=pb.Goodbye(reason=run[0].reason, reconnect=run[0].reconnect)),
+    c.Cancel: lambda run: pb.OrchestratorMessage(cancel=pb.Cancel(tokens=_tokens(run), reason=run[0].reason)),
+    c.Recall: lambda run: pb.OrchestratorMessage(recall=pb.Recall(tokens=_tokens(run))),
+    c.Drain: lambda run: pb.OrchestratorMessage(drain=pb.Drain(reason=run[0].reason)),
+    c.AckFinished: lambda run: pb.OrchestratorMessage(ack=pb.Ack(finished=_tokens(run))),
+    c.AckReport: _ack_reports,
+}

@@ -1,0 +1,79 @@
+"""Servers: options, and the one interceptor that turns errors of the catalogue into statuses."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+import structlog
+from grpc_status import rpc_status
+
+from tensorfleet.errors import TensorFleetError
+from tensorfleet.rpc.channels import OPTIONS
+from tensorfleet.rpc.status import to_status
+
+log = structlog.get_logger(__name__)
+
+
+def make_server() -> grpc.aio.Server:
+    """A server whose servicers raise errors of the catalogue."""
+    # Two servers on one port would share its connections between two homes without a word.
+    return grpc.aio.server(interceptors=[Translate()], options=(*OPTIONS, ("grpc.so_reuseport", 0)))
+
+
+class Translate(grpc.aio.ServerInterceptor[Any, Any]):
+    """Turns what a servicer raises into a google.rpc.Status; what is not of the catalogue is logged and INTERNAL."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        handler: Any = await continuation(handler_call_details)
+        if handler is None:
+            return handler
+        method = handler_call_details.method
+        make = {
+            (False, False): grpc.unary_unary_rpc_method_handler,
+            (False, True): grpc.unary_stream_rpc_method_handler,
+            (True, False): grpc.stream_unary_rpc_method_handler,
+            (True, True): grpc.stream_stream_rpc_method_handler,
+        }[handler.request_streaming, handler.response_streaming]
+        inner = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+        wrapped = _streaming(inner, method) if handler.response_streaming else _single(inner, method)
+        made: grpc.RpcMethodHandler[Any, Any] = make(wrapped, handler.request_deserializer, handler.response_serializer)
+        return made
+
+
+def _single(inner: Any, method: str) -> Any:
+    async def call(request: Any, context: Any) -> Any:
+        try:
+            return await inner(request, context)
+        except Exception as error:
+            await _abort(error, context, method)
+
+    return call
+
+
+def _streaming(inner: Any, method: str) -> Any:
+    async def call(request: Any, context: Any) -> AsyncIterator[Any]:
+        try:
+            answer = inner(request, context)
+            if hasattr(answer, "__aiter__"):
+                async for item in answer:
+                    yield item
+            else:  # it writes by itself, as gRPC's own services do
+                await answer
+        except Exception as error:
+            await _abort(error, context, method)
+
+    return call
+
+
+async def _abort(error: Exception, context: Any, method: str) -> None:
+    if isinstance(error, grpc.aio.AbortError | grpc.RpcError):
+        raise error
+    if not isinstance(error, TensorFleetError):
+        log.error("a call failed", method=method, error=repr(error), exc_info=error)
+        error = TensorFleetError(f"{method} failed inside the server: {type(error).__name__}; its log has the details")
+    status = rpc_status.to_status(to_status(error))
+    await context.abort(status.code, status.details, status.trailing_metadata)
