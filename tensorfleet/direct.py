@@ -48,8 +48,8 @@ def run(
 ) -> DirectResult:
     """Runs a job to its end, one task after another.
 
-    spec: validated, with its defaults filled in. resolved: blobs that must be in `objects` already. done: stages that need
-    not run, since their results are there. Raises what an operator raises; BadInput for data that cannot be used.
+    spec: validated, with its defaults filled in. resolved: blobs that must be in `objects` already. done: stages that
+    need not run, since their results are there. Raises what an operator raises; BadInput for unusable data.
     """
     plan, resolved, stages, tasks = plan_for(spec), resolved or Resolved(), list(done), 0
     while not isinstance(step := plan.next_stage(spec, resolved, stages), Done):

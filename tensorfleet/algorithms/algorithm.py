@@ -13,6 +13,9 @@ from tensorfleet.model import Value
 
 Goal: TypeAlias = Literal["classification", "regression"]
 
+Rules: TypeAlias = Callable[[Mapping[str, Value]], dict[str, str]]
+"""`rules(parameters)`: what is wrong with parameters that are right one by one, by parameter."""
+
 Complete: TypeAlias = Callable[[Any, Any, Any, int, dict[str, list[Any]] | None], None]
 """`complete(estimator, X, y, count, members)` gives an unfitted ensemble all that scikit-learn's fit would, save the
 members themselves; these are given where `needs_members` says so."""
@@ -39,7 +42,7 @@ class Algorithm(Struct, frozen=True, kw_only=True):
 
     estimator: the qualified name of scikit-learn's class. display: for people, as in a model's display name. operator:
     fits a range of members, or the whole. scale: whether numbers are standardised before it. members: None where one
-    task fits the whole.
+    task fits the whole. rules: about several parameters at once.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Algorithm(Struct, frozen=True, kw_only=True):
     aliases: tuple[str, ...] = ()
     scale: bool = False
     members: Members | None = None
+    rules: Rules = lambda parameters: {}
 
     @property
     def way(self) -> Literal["members", "whole"]:

@@ -3,12 +3,14 @@
 The rule: the ensemble equals scikit-learn's own, estimator for estimator. Source: `sklearn.ensemble._bagging`.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from tensorfleet.algorithms import members
 from tensorfleet.algorithms.algorithm import Algorithm, Members
 from tensorfleet.algorithms.common import FRACTION, N_JOBS, NULL, OFF, ON, RANDOM_STATE, VERBOSE
 from tensorfleet.algorithms.parameters import Choice, Integer, Parameter, one_of
+from tensorfleet.model import Value
 from tensorfleet.operators import Context, Operator, Outcome
 
 RANGE = 4
@@ -39,6 +41,12 @@ def complete(ensemble: Any, X: Any, y: Any, count: int, fitted: dict[str, list[A
     ensemble.set_params(warm_start=warm, oob_score=out_of_bag)
     if out_of_bag:
         ensemble._set_oob_score(X, ensemble._validate_y(y))
+
+
+def rules(parameters: Mapping[str, Value]) -> dict[str, str]:
+    """Bags are there only where rows are drawn with replacement."""
+    wrong = parameters["oob_score"] and not parameters["bootstrap"]
+    return {"oob_score": "needs bootstrap to be true"} if wrong else {}
 
 
 def _probabilities(ensemble: Any, member: int, X: Any) -> Any:
@@ -80,6 +88,7 @@ ALGORITHMS = (
         operator="bagging.fit@1",
         parameters=_parameters(("decision_tree", "knn", "logistic_regression", "svm")),
         members=_SPREAD,
+        rules=rules,
     ),
     Algorithm(
         name="bagging_regressor",
@@ -91,6 +100,7 @@ ALGORITHMS = (
             ("decision_tree_regressor", "knn_regressor", "linear_regression", "ridge", "svm_regressor")
         ),
         members=_SPREAD,
+        rules=rules,
     ),
 )
 OPERATORS: dict[str, Operator] = {"bagging.fit@1": fit}

@@ -63,7 +63,8 @@ def _monitor(context: Context, goal: Goal, rows: Any) -> Callable[[int, Any, Any
     import numpy as np
     from sklearn.ensemble._gradient_boosting import predict_stage
 
-    X, raw = np.ascontiguousarray(rows["X"], dtype=np.float32), []
+    X = np.ascontiguousarray(rows["X"], dtype=np.float32)
+    raw: list[Any] = []
 
     def monitor(stage: int, model: Any, _: Any) -> bool:
         if not raw:

@@ -39,7 +39,7 @@ REGRESSOR_CRITERION = Parameter(Choice(("squared_error", "absolute_error", "pois
 WEIGHTS = MappingOf(NOT_NEGATIVE)
 CLASS_WEIGHT = Parameter(one_of(Choice(("balanced",)), WEIGHTS, NULL), None)
 
-N_JOBS = Parameter(one_of(Integer(), NULL), None)
+N_JOBS = Parameter(one_of(Integer(high=-1), Integer(1), NULL), None)
 RANDOM_STATE = Parameter(one_of(Integer(0, 2**32 - 1), NULL), 42)
 VERBOSE = Parameter(one_of(Integer(0), FLAG), 0)
 OFF = Parameter(FLAG, False)

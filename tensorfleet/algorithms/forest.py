@@ -3,7 +3,7 @@
 The rule: the forest equals scikit-learn's own, tree for tree. Source: `sklearn.ensemble._forest.BaseForest.fit`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tensorfleet.algorithms import members
@@ -31,6 +31,7 @@ from tensorfleet.algorithms.common import (
     WEIGHTS,
 )
 from tensorfleet.algorithms.parameters import Choice, Integer, Parameter, one_of
+from tensorfleet.model import Value
 from tensorfleet.operators import Context, Operator, Outcome
 
 RANGE = 8
@@ -45,11 +46,19 @@ def fit(context: Context) -> Outcome:
 
 
 def complete(forest: Any, X: Any, y: Any, count: int, grown: dict[str, list[Any]] | None) -> None:
-    """All that scikit-learn's fit sets besides the trees, by its own code; with the trees, also the out-of-bag score."""
+    """Sets all that scikit-learn's fit would, by its own code; given the trees, also the out-of-bag score."""
     warm, forest.warm_start = forest.warm_start, True
     forest.estimators_ = [None] * count if grown is None else grown["estimators_"]
     members.quietly_fitted(forest, X, y)
     forest.warm_start = warm
+
+
+def rules(parameters: Mapping[str, Value]) -> dict[str, str]:
+    """Bags are there only where rows are drawn; scikit-learn would say so when all trees are grown."""
+    if parameters["bootstrap"]:
+        return {}
+    wrong = {"oob_score": parameters["oob_score"], "max_samples": parameters["max_samples"] is not None}
+    return {name: "needs bootstrap to be true" for name, given in wrong.items() if given}
 
 
 def _single(X: Any) -> Any:
@@ -101,6 +110,7 @@ def _pair(name: str, display: str, bootstrap: bool) -> tuple[Algorithm, Algorith
         operator="forest.fit@1",
         parameters=_parameters(goal, bootstrap),
         members=spread,
+        rules=rules,
         **names,
     )
     return (

@@ -31,9 +31,9 @@ def fit_range(
 ) -> Outcome:
     """Fits members [start, stop) and sums up what they predict.
 
-    Inputs: train and validation, each {"X", "y"}. Parameters: algorithm, hyperparameters, start, stop. Outputs: the part,
-    {attribute: [member, ...]}; and the predictions, {"train", "validation"}, each an array (k, rows, ...) whose sum over
-    k is the range's. prepare: turns X into what the members predict from.
+    Inputs: train and validation, each {"X", "y"}. Parameters: algorithm, hyperparameters, start, stop. Outputs: the
+    part, {attribute: [member, ...]}; and the predictions, {"train", "validation"}, each an array (k, rows, ...) whose
+    sum over k is the range's. prepare: turns X into what the members predict from.
     """
     spread = algorithm.members
     assert spread is not None

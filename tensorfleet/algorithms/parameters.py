@@ -1,7 +1,7 @@
 """What a hyperparameter takes: its kind, its range, its default.
 
-The rule: a value is turned into the parameter's own type where nothing is lost ("64" and 64.0 become 64), and is refused
-with what was expected otherwise. Where both a whole and a real number are taken, 1 and 1.0 stay apart.
+The rule: a value is turned into the parameter's own type where nothing is lost ("64" and 64.0 become 64), and is
+refused with what was expected otherwise. Where both a whole and a real number are taken, 1 and 1.0 stay apart.
 """
 
 import json
@@ -27,6 +27,8 @@ class Integer(Struct, frozen=True):
     def expected(self) -> str:
         if self.low is not None and self.high is not None:
             return f"a whole number from {self.low} to {self.high}"
+        if self.high is not None:
+            return f"a whole number of at most {self.high}"
         return "a whole number" if self.low is None else f"a whole number of at least {self.low}"
 
     def exact(self, value: Any) -> bool:
@@ -174,7 +176,7 @@ class MappingOf(Struct, frozen=True):
 
 
 class OneOf(Struct, frozen=True):
-    """Any of some kinds. The kind of exactly the value's type decides; only where there is none is a value converted."""
+    """Any of some kinds. A kind of exactly the value's type decides; only where there is none is a value converted."""
 
     kinds: tuple["Kind", ...]
 

@@ -32,9 +32,9 @@ def fit(context: Context) -> Outcome:
 def fit_whole(context: Context, algorithm: Algorithm, fit: Fit) -> Outcome:
     """Fits the whole and predicts.
 
-    Inputs: train and validation, each {"X", "y"}. Parameters: algorithm, hyperparameters. Outputs: the estimator's state;
-    and the predictions, {"train", "validation"}, each {"labels", "probabilities", "scores"}. BadInput for data or
-    parameters that scikit-learn refuses.
+    Inputs: train and validation, each {"X", "y"}. Parameters: algorithm, hyperparameters. Outputs: the estimator's
+    state; and the predictions, {"train", "validation"}, each {"labels", "probabilities", "scores"}. BadInput for data
+    or parameters that scikit-learn refuses.
     """
     train, validation = (item.bundle() for item in context.inputs)
     estimator = build(algorithm, context.params["hyperparameters"], train["y"])  # type: ignore[arg-type]

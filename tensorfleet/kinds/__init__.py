@@ -4,11 +4,17 @@ The rule: a plan is pure and imports no numerics; what its tasks compute is in o
 """
 
 from tensorfleet.errors import FailedPrecondition
+from tensorfleet.kinds.predict import PredictPlan
+from tensorfleet.kinds.process import ProcessPlan
 from tensorfleet.kinds.train import TrainPlan
 from tensorfleet.model import JobKind, JobSpec
 from tensorfleet.plan import Plan
 
-_PLANS: dict[JobKind, Plan] = {JobKind.TRAIN: TrainPlan()}
+_PLANS: dict[JobKind, Plan] = {
+    JobKind.TRAIN: TrainPlan(),
+    JobKind.PREDICT: PredictPlan(),
+    JobKind.PROCESS: ProcessPlan(),
+}
 
 
 def plan_for(spec: JobSpec) -> Plan:

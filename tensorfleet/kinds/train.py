@@ -4,7 +4,7 @@ The rule: ranges are aligned and of a size that the family fixes, so neither the
 ensemble changes what a task is.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from tensorfleet import catalog
@@ -47,14 +47,6 @@ class TrainPlan:
         return [*lines, "finish: metrics and the model's manifest"]
 
 
-def parameters(spec: JobSpec) -> dict[str, Value]:
-    """Every hyperparameter of a train job: the spec's, else its default; an unseeded one has the job's seed."""
-    given = {**catalog.algorithm(spec.algorithm).defaults(), **spec.hyperparameters}
-    if "random_state" in given and given["random_state"] is None:
-        given["random_state"] = spec.seed
-    return given
-
-
 def _sources(spec: JobSpec, resolved: Resolved) -> list[str]:
     """What must be read first: the dataset, and the one to validate on, where they have not been added."""
     training = [] if resolved.dataset else [spec.dataset]
@@ -82,20 +74,21 @@ def _ranges(spec: JobSpec) -> list[tuple[int, int]]:
     members = catalog.algorithm(spec.algorithm).members
     if members is None:
         return [(0, 1)]
-    return ranges(int(parameters(spec)[members.count]), members.size)  # type: ignore[arg-type]
+    return ranges(int(catalog.parameters(spec)[members.count]), members.size)  # type: ignore[arg-type]
 
 
 def _fit(spec: JobSpec, prepared: TaskResult) -> Stage:
     algorithm, spans = catalog.algorithm(spec.algorithm), _ranges(spec)
-    given = parameters(spec)
-    task: Callable[[int], Task] = (
-        lambda index: Task(  # noqa: E731
+    given = catalog.parameters(spec)
+
+    def task(index: int) -> Task:
+        return Task(
             operator=algorithm.operator,
             params=_fit_params(algorithm, given, *spans[index]),
             inputs=prepared.outputs[:2],
             threads=spec.resources.cpus,
         )
-    )
+
     return Stage("fit", len(spans), task)
 
 
@@ -108,7 +101,7 @@ def _fit_params(algorithm: Algorithm, given: dict[str, Value], start: int, stop:
 
 
 def _finish(spec: JobSpec, prepared: TaskResult, fitted: Sequence[TaskResult]) -> Task:
-    algorithm, given = catalog.algorithm(spec.algorithm), parameters(spec)
+    algorithm, given = catalog.algorithm(spec.algorithm), catalog.parameters(spec)
     parts = [result.outputs[0] for result in fitted]
     with_parts = algorithm.members is not None and algorithm.members.needs_members(given)
     inputs: list[Ref] = [*prepared.outputs, *(result.outputs[1] for result in fitted), *(parts if with_parts else [])]

@@ -1,6 +1,6 @@
 """The last task of a training: the model's manifest and its metrics, from what the fitting tasks left.
 
-The rule: members are named, never copied; and the whole ensemble is never run again over rows that its ranges have seen.
+The rule: members are named, never copied; and the whole ensemble is never run again over rows that its ranges saw.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,0 +1,35 @@
+"""Names of models: for people, and safe ones where nobody gave any.
+
+The rule: a name is letters, digits, `.`, `_` and `-`, so that it is the same in paths, URLs and shells.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+"""What a model's name may be."""
+
+
+def display_name(algorithm: str, metrics: Mapping[str, float], wall: float) -> str:
+    """A model's name for people: `RandomForest_97.2%_Nov20`, for a regressor `RandomForest_R2_0.873_Nov20`.
+
+    wall: seconds since 1970; the day is UTC's. Without a score the name goes without.
+    """
+    from tensorfleet import catalog  # which needs this module's other names
+
+    shown = catalog.algorithm(algorithm).display
+    day = datetime.fromtimestamp(wall, UTC).strftime("%b%d")
+    if "accuracy" in metrics:
+        return f"{shown}_{metrics['accuracy']:.1%}_{day}"
+    if "r2" in metrics:
+        return f"{shown}_R2_{metrics['r2']:.3f}_{day}"
+    return f"{shown}_{day}"
+
+
+def default_name(dataset: str, algorithm: str) -> str:
+    """`{dataset}-{algorithm}`, made safe; of a file its name without the folder and the ending."""
+    if dataset.startswith(("file:", "upload:")) or "/" in dataset:
+        dataset = re.sub(r"\.[A-Za-z0-9]+$", "", dataset.partition(":")[2].rpartition("/")[2] or dataset)
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", dataset).strip("-._")[:60].rstrip("-._")
+    return f"{plain or 'model'}-{algorithm}"
