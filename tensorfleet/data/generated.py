@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tensorfleet.data.builtin import BUILTIN, CALIFORNIA
-from tensorfleet.data.sources import TARGET, GENERATORS, Source, SourceKind
+from tensorfleet.data.sources import GENERATORS, TARGET, Source, SourceKind
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -38,10 +38,9 @@ def ingest(context: Context) -> Outcome:
 
 
 def _table(source: Source, context: Context) -> tuple[pa.Table, str]:
-
     if source.kind in (SourceKind.BUILTIN, SourceKind.SYNTHETIC):
         return typed.typed(generated.table(source), source.name), source.kind.value
-    from tensorfleet.data import reading
+    from tensorfleet.data import reading  # Arrow's readers take their time to import, and built-ins need none
 
     if source.kind is SourceKind.FILE:
         return reading.read(source.path, source.name)

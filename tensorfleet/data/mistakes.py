@@ -15,20 +15,26 @@ from tensorfleet.errors import BadInput
 
 Data: TypeAlias = bytes | mmap.mmap
 
+_UNENDED = "a quoted value begins here and never ends"
+
 _KINDS = {bool: "a flag", int: "a number", float: "a number", str: "text"}
 
 
 def line_at(data: Data, offset: int) -> int:
     """The line that an offset is on."""
-    return 1 + sum(data[start : min(start + (1 << 20), offset)].count(b"\n") for start in range(0, offset, 1 << 20))
+    return 1 + _count(data, b"\n", offset)
 
 
-def header(data: Data, delimiter: str) -> list[str]:
-    """The names in a CSV file's first row; none where it cannot be read."""
+def check_quotes(data: Data, delimiter: str, name: str) -> None:
+    """BadInput where a quoted value never ends: Arrow takes the rest of the file for that value, and says nothing."""
+    if _count(data, b'"', len(data)) % 2 == 0:
+        return
     try:
-        return next((row for _, row in _rows(data, delimiter) if row), [])
-    except _Broken:
-        return []
+        for _ in _rows(data, delimiter):
+            pass
+    except _Broken as error:
+        if error.message == _UNENDED:
+            raise _malformed("CSV", f"{name}, line {error.line}: {error.message}") from None
 
 
 def in_csv(data: Data, delimiter: str, name: str, said: str) -> BadInput:
@@ -66,6 +72,11 @@ class _Broken(Exception):  # noqa: N818
         self.line, self.message = line, message
 
 
+def _count(data: Data, wanted: bytes, end: int) -> int:
+    step = 1 << 20
+    return sum(data[start : min(start + step, end)].count(wanted) for start in range(0, end, step))
+
+
 def _rows(data: Data, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Each row with the line that it begins on."""
     reader = csv.reader(_lines(data), delimiter=delimiter, strict=True)
@@ -83,9 +94,9 @@ def _rows(data: Data, delimiter: str) -> Iterator[tuple[int, list[str]]]:
 
 def _quoting(said: str) -> str:
     if "unexpected end" in said:
-        return "a quoted value begins here and never ends"
+        return _UNENDED
     if "expected after" in said:
-        return f"after a closing quote {said.partition(chr(39))[0].strip() or 'a delimiter'} a delimiter was expected"
+        return "expected a delimiter or the line's end after a closing quote"
     return said
 
 
@@ -96,11 +107,9 @@ def _lines(data: Data) -> Iterator[str]:
 
 def _json_mistake(text: str, line: int, seen: dict[str, tuple[str, int]]) -> str:
     try:
-        row = json.loads(text, parse_constant=_no_constant)
+        row = json.loads(text)
     except json.JSONDecodeError as error:
         return f"{error.msg} at column {error.colno}; each line must be one JSON object"
-    except ValueError as error:
-        return str(error)
     if not isinstance(row, dict):
         return f'expected an object such as {{"a": 1}}, and found {_json_kind(row)}'
     for column, value in row.items():
@@ -115,10 +124,6 @@ def _json_kind(value: Any) -> str:
     if value is None:
         return "null"
     return _KINDS.get(type(value), "a list" if isinstance(value, list) else "an object")
-
-
-def _no_constant(text: str) -> Any:
-    raise ValueError(f"{text} is not JSON; write null for a missing value")
 
 
 def _malformed(form: str, message: str) -> BadInput:

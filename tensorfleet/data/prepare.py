@@ -1,7 +1,7 @@
 """Operator `data.prepare@1`: a dataset's blocks as the training and validation matrices, and how rows become such.
 
-The rule: the rows of both, and their order, are those of scikit-learn's `train_test_split` on the same rows; only training
-rows teach the preprocessing.
+The rule: the rows of both, and their order, are those of scikit-learn's `train_test_split` on the same rows; only
+training rows teach the preprocessing.
 """
 
 import sys

@@ -1,10 +1,11 @@
 """The fitted ColumnTransformer that turns raw rows into a model's matrix.
 
-The rule: it is scikit-learn's classes alone, and no functions, so it loads wherever scikit-learn does. It takes a DataFrame
-that has the features in any order and among others, or a bare array in the order of the features.
+The rule: it is scikit-learn's classes alone, and no functions, so it loads wherever scikit-learn does. It takes a
+DataFrame that has the features in any order and among others, or a bare array (of numbers or of objects) in the order
+of the features. Flags count as 0 and 1, times are seconds since 1970.
 
-Numbers: a missing value becomes the median of the training rows; scaled where asked. Text: a missing value is a category
-of its own, and a category that training did not see is all zeros.
+Numbers: a missing value becomes the median of the training rows; scaled where asked. Text: a missing value is a
+category of its own, and a category that training did not see is all zeros.
 """
 
 from collections.abc import Sequence
@@ -42,7 +43,7 @@ def fitted(rows: pd.DataFrame, types: Sequence[str], *, scale: bool) -> ColumnTr
 def matrix(transformer: ColumnTransformer, rows: pd.DataFrame) -> Array:
     """Raw rows prepared: float64 (n, columns), C-contiguous."""
     if rows.empty:
-        return np.empty((0, transformer.transform(_one_row(transformer)).shape[1]))
+        return np.empty((0, max(columns.stop for columns in transformer.output_indices_.values())))
     return np.ascontiguousarray(transformer.transform(rows), dtype=np.float64)
 
 
@@ -104,8 +105,3 @@ def _medians(values: Array) -> Array:
         return np.asarray(np.median(values, axis=0))
     medians[some] = np.nanmedian(values[:, some], axis=0)
     return medians
-
-
-def _one_row(transformer: ColumnTransformer) -> pd.DataFrame:
-    names = transformer.feature_names_in_
-    return pd.DataFrame([[None] * len(names)], columns=pd.Index(names, dtype=object), dtype=object)

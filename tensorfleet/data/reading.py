@@ -1,7 +1,7 @@
 """Files as typed tables: CSV, TSV, Parquet and JSON lines.
 
-The rule: what cannot be read is refused with the file's name, the line and what was expected there. Arrow reads; where it
-refuses, a slower second look finds the line.
+The rule: what cannot be read is refused with the file's name, the line and what was expected there. Arrow reads; where
+it refuses, a slower second look finds the line.
 """
 
 import codecs
@@ -92,7 +92,7 @@ def _check_text(data: Data, name: str) -> None:
             place = start - kept + error.start
             line = mistakes.line_at(data, place)
             raise BadInput(
-                f"{name}, line {line}: byte {data[place]:#04x} at offset {place:,} is not UTF-8; save the file as UTF-8",
+                f"{name}, line {line}: byte {data[place]:#04x} at offset {place:,} is not UTF-8; save it as UTF-8",
                 reason="ENCODING",
             ) from error
         blank = blank and not text.strip("\ufeff \t\r\n")
@@ -102,7 +102,7 @@ def _check_text(data: Data, name: str) -> None:
 
 def _csv(delimiter: str) -> Callable[[Data, str], pa.Table]:
     def reader(data: Data, name: str) -> pa.Table:
-        typed.check_names(mistakes.header(data, delimiter), name)
+        mistakes.check_quotes(data, delimiter, name)
         try:
             return _parsed_csv(data, delimiter, min(BLOCK_BYTES, len(data)))
         except pa.ArrowException:

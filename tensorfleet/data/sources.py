@@ -92,7 +92,7 @@ def check(name: str) -> str | None:
 
 def is_source(name: str) -> bool:
     """True where a name is meant as a source, well-formed or not; else it can only be an added dataset's."""
-    return name in BUILTIN or name.partition(":")[0] in ("synthetic", "file", "upload") and ":" in name
+    return name in BUILTIN or (name.partition(":")[0] in ("synthetic", "file", "upload") and ":" in name)
 
 
 def pure(name: str) -> bool:

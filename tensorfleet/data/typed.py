@@ -41,7 +41,9 @@ def typed(table: pa.Table, name: str) -> pa.Table:
     check_names(names, name)
     if not table.num_rows:
         raise BadInput(f"{name}: it has columns, and no rows", reason="NO_ROWS")
-    columns = [_stored(table.column(index), f"{name}: column {column!r}") for index, column in zip(kept, names)]
+    columns = [
+        _stored(table.column(index), f"{name}: column {column!r}") for index, column in zip(kept, names, strict=True)
+    ]
     return pa.table(columns, names=names)
 
 
