@@ -21,6 +21,8 @@ ONE_THREAD = {
     "NUMEXPR_NUM_THREADS": "1",
 }
 """Set before numerics are imported: a BLAS that made threads could not be forked. `execute` widens it for each task."""
+ARROW = {"JE_ARROW_MALLOC_CONF": "background_thread:false", "ARROW_DEFAULT_MEMORY_POOL": "system"}
+"""pyarrow's own allocators start a thread, and reserve so much at once that a memory limit would mean little."""
 
 
 def die_with_parent(parent: int, with_signal: int = signal.SIGKILL) -> None:
@@ -62,7 +64,7 @@ def no_core_dump() -> None:
 
 def zygote_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """The environment that a zygote, and so every slot, starts with."""
-    return {**environ, **ONE_THREAD}
+    return {**environ, **ONE_THREAD, **ARROW}
 
 
 def gpus_of_slot(number: int, slots: int, gpus: int) -> str | None:

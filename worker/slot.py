@@ -129,9 +129,7 @@ def _settle(stdout: int, stderr: int, order: Fork) -> None:
     os.dup2(stderr, 2)
     os.close(stdout)
     os.close(stderr)
-    for stream in (sys.stdout, sys.stderr):
-        assert hasattr(stream, "reconfigure")
-        stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
+    sys.stdout, sys.stderr = _writer(1), _writer(2)
     faulthandler.enable()
     sandbox.no_core_dump()
     sandbox.offer_to_kernel()
@@ -141,6 +139,11 @@ def _settle(stdout: int, stderr: int, order: Fork) -> None:
         sys.modules["numpy"].random.seed()
     if order.memory_limit:
         sandbox.limit_memory(order.memory_limit)
+
+
+def _writer(descriptor: int) -> TextIO:
+    """A new one, since the old one remembers what its descriptor was before."""
+    return open(descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
 
 
 def _capture(agent: Agent) -> None:

@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from contextlib import suppress
 from pathlib import Path
 
@@ -63,7 +64,10 @@ class Zygote:
 
     def _obey(self) -> bool:
         """Takes one message; False where the agent is gone."""
-        data, descriptors, _, _ = socket.recv_fds(self._agent, MAX_MESSAGE, 3)
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self._agent, MAX_MESSAGE, 3)
+        except ConnectionResetError:
+            return False
         if not data:
             return False
         message = to_zygote.decode(data)
@@ -81,6 +85,8 @@ class Zygote:
             try:
                 self._become_slot(parent, order, descriptors)
                 code = 0
+            except BaseException:
+                traceback.print_exc()
             finally:
                 os._exit(code)
         for descriptor in descriptors:

@@ -1,0 +1,284 @@
+"""Slots over real processes: whatever a task does to its process costs that task and nothing else."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from tensorfleet.model import Cause, LogLine, Point
+from tests.integration.processes import gone
+from worker.executor import Outcome
+from worker.launch import launch_zygote
+from worker.messages import Died, Failed, Run, Succeeded
+from worker.slots import Limits, Slots
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+MEMORY = 256 << 20
+
+
+class Bench:
+    """Slots, and what was heard of each task by its token."""
+
+    def __init__(self, slots: Slots, directory: Path) -> None:
+        self.slots = slots
+        self.directory = directory
+        self.points: dict[int, list[Point]] = {}
+        self.lines: dict[int, list[LogLine]] = {}
+        self.pids: dict[int, int] = {}
+        self.news = asyncio.Event()
+        self._tokens = 0
+
+    def start(self, operator: str, inputs: Sequence[Path] = (), **params: Any) -> tuple[int, asyncio.Task[Outcome]]:
+        self._tokens += 1
+        token = self._tokens
+        self.points[token], self.lines[token] = [], []
+        out = self.directory / str(token)
+        run = Run(f"probe.{operator}@1", params, tuple(map(str, inputs)), 1, str(out))
+
+        def started(pid: int) -> None:
+            self.pids[token] = pid
+            self.news.set()
+
+        def heard(points: Sequence[Point], lines: Sequence[LogLine]) -> None:
+            self.points[token].extend(points)
+            self.lines[token].extend(lines)
+            self.news.set()
+
+        return token, asyncio.create_task(self.slots.run(token, run, started, heard))
+
+    async def run(self, operator: str, inputs: Sequence[Path] = (), **params: Any) -> Outcome:
+        return await self.start(operator, inputs, **params)[1]
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            self.news.clear()
+            await self.news.wait()
+
+    async def begun(self, token: int) -> None:
+        await self.until(lambda: bool(self.points[token]))
+
+    def said(self, token: int) -> list[tuple[str, str]]:
+        return [(line.stream, line.text) for line in self.lines[token]]
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def bench(tmp_path_factory: pytest.TempPathFactory, probes: None) -> AsyncIterator[Bench]:
+    slots = Slots(Limits(slots=2, memory=MEMORY, gpus=2), launch_zygote())
+    yield Bench(slots, tmp_path_factory.mktemp("slots"))
+    await slots.close()
+
+
+async def test_a_task_runs_and_leaves_its_outputs(bench: Bench, tmp_path: Path) -> None:
+    source = tmp_path / "input"
+    source.write_bytes(b"bytes in")
+    done = await bench.run("echo", [source], a=1, b=1.0, c=[None, True, "x"])
+    assert isinstance(done, Succeeded)
+    (path, ref), *rest = done.outputs
+    assert not rest
+    assert Path(path).read_bytes() == b"bytes in"
+    assert ref.size == 8
+    assert {name: done.summary[name] for name in "abc"} == {"a": 1, "b": 1.0, "c": [None, True, "x"]}
+    assert isinstance(done.summary["a"], int)
+    assert isinstance(done.summary["b"], float)
+
+
+async def test_everything_a_task_says_is_heard_before_its_end(bench: Bench) -> None:
+    token, task = bench.start("chatter")
+    assert isinstance(await task, Succeeded)
+    said = bench.said(token)
+    for line in (
+        ("stdout", "printed"),
+        ("stderr", "to stderr"),
+        ("stdout", "from C"),
+        ("stderr", "raw bytes \\xff"),
+        ("warning", "probe: logged"),
+    ):
+        assert line in said
+    assert any(stream == "stdout" and text.startswith("no line end") for stream, text in said)
+    assert any(stream == "warning" and "UserWarning: mind the gap" in text for stream, text in said)
+    assert [(point.series, point.step) for point in bench.points[token]] == [("loss", 0), ("loss", 1)]
+
+
+async def test_a_warning_is_given_again_to_the_next_task_of_the_process(bench: Bench) -> None:
+    for _ in range(3):
+        token, task = bench.start("chatter")
+        await task
+        assert any("mind the gap" in text for _, text in bench.said(token))
+
+
+async def test_an_exception_is_told_with_its_traceback_and_the_slot_lives(bench: Bench) -> None:
+    token, task = bench.start("fail")
+    done = await task
+    assert done == Failed(Cause.EXCEPTION, "ValueError", "ValueError: this cannot be\nsecond line")
+    assert any("worker_probes.py" in text for _, text in bench.said(token))
+    again = await bench.run("echo")
+    assert isinstance(again, Succeeded)
+
+
+async def test_bad_input_keeps_its_reason(bench: Bench) -> None:
+    assert await bench.run("bad_input") == Failed(Cause.BAD_INPUT, "CSV_MALFORMED", "line 3 is broken")
+
+
+async def test_an_unknown_operator_fails_the_task_alone(bench: Bench) -> None:
+    done = await bench.run("nothing_like_it")
+    assert isinstance(done, Failed)
+    assert done.reason == "UNKNOWN_OPERATOR"
+
+
+async def test_a_summary_that_is_not_plain_fails_the_task_alone(bench: Bench) -> None:
+    done = await bench.run("odd_summary")
+    assert isinstance(done, Failed)
+    assert done.cause is Cause.EXCEPTION
+
+
+async def test_a_segfault_is_a_signal_and_its_last_words_are_heard(bench: Bench) -> None:
+    token, task = bench.start("segfault")
+    done = await task
+    assert isinstance(done, Died)
+    assert (done.cause, done.reason) == (Cause.SIGNAL, "SIGSEGV")
+    assert ("stdout", "last words") in bench.said(token)
+    assert any("Segmentation fault" in text for _, text in bench.said(token))
+
+
+async def test_a_task_that_leaves_is_told_with_its_exit_code(bench: Bench) -> None:
+    done = await bench.run("leave")
+    assert isinstance(done, Died)
+    assert (done.cause, done.reason) == (Cause.SIGNAL, "EXITED")
+    assert "exit code 3" in done.message
+
+
+async def test_sys_exit_in_a_task_is_an_exception(bench: Bench) -> None:
+    done = await bench.run("system_exit")
+    assert isinstance(done, Failed)
+    assert done.reason == "SystemExit"
+
+
+async def test_a_task_that_closes_its_slots_socket_ends(bench: Bench) -> None:
+    assert isinstance(await bench.run("close_everything"), Died)
+
+
+async def test_the_memory_limit_is_out_of_memory_and_not_a_death(bench: Bench) -> None:
+    done = await bench.run("greedy")
+    assert isinstance(done, Failed)
+    assert (done.cause, done.reason) == (Cause.OUT_OF_MEMORY, "MEMORY_LIMIT")
+
+
+async def test_the_memory_limit_counts_what_the_task_allocates_alone(bench: Bench) -> None:
+    assert isinstance(await bench.run("roomy", bytes=MEMORY // 2), Succeeded)
+    done = await bench.run("roomy", bytes=MEMORY * 2)
+    assert isinstance(done, Failed)
+
+
+async def test_a_sleeping_task_is_stopped(bench: Bench) -> None:
+    token, task = bench.start("sleep")
+    await bench.begun(token)
+    assert bench.slots.stop(token)
+    assert isinstance(await task, Died)
+
+
+async def test_an_endless_loop_that_ignores_sigterm_is_killed(bench: Bench) -> None:
+    token, task = bench.start("stubborn")
+    await bench.begun(token)
+    bench.slots.stop(token)
+    done = await task
+    assert isinstance(done, Died)
+    assert done.reason == "SIGKILL"
+
+
+async def test_what_a_task_started_ends_with_it(bench: Bench) -> None:
+    token, task = bench.start("with_child")
+    await bench.begun(token)
+    child = int(bench.points[token][0].value)
+    bench.slots.stop(token)
+    await task
+    await gone(child)
+
+
+async def test_a_killed_slot_is_a_signal_and_the_next_task_runs(bench: Bench) -> None:
+    token, task = bench.start("sleep")
+    await bench.begun(token)
+    os.kill(bench.pids[token], signal.SIGKILL)
+    done = await task
+    assert isinstance(done, Died)
+    assert (done.cause, done.reason) == (Cause.SIGNAL, "SIGKILL")
+    assert isinstance(await bench.run("echo"), Succeeded)
+
+
+async def test_slots_do_not_share_random_numbers(bench: Bench) -> None:
+    first, second = await asyncio.gather(bench.run("draw"), bench.run("draw"))
+    assert isinstance(first, Succeeded)
+    assert isinstance(second, Succeeded)
+    assert first.summary["python"] != second.summary["python"]
+    assert first.summary["numpy"] != second.summary["numpy"]
+
+
+async def test_each_slot_sees_its_own_gpus_and_one_thread_by_default(bench: Bench) -> None:
+    names = {"CUDA_VISIBLE_DEVICES": None, "OMP_NUM_THREADS": None}
+    seen = await asyncio.gather(*(bench.run("environment", **names) for _ in range(2)))
+    summaries = [done.summary for done in seen if isinstance(done, Succeeded)]
+    assert {summary["CUDA_VISIBLE_DEVICES"] for summary in summaries} == {"0", "1"}
+    assert {summary["OMP_NUM_THREADS"] for summary in summaries} == {"1"}
+
+
+async def test_a_held_task_waits_and_loses_nothing(bench: Bench) -> None:
+    token, task = bench.start("flood", points=50_000)
+    await bench.begun(token)
+    bench.slots.pause(token)
+    before = len(bench.points[token])
+    assert isinstance(await bench.run("echo"), Succeeded)  # the other slot goes on
+    assert len(bench.points[token]) == before
+    assert not task.done()
+    bench.slots.resume(token)
+    assert isinstance(await task, Succeeded)
+    assert [point.step for point in bench.points[token]] == list(range(50_000))
+
+
+async def test_a_task_waits_for_a_slot_and_a_cancelled_wait_costs_none(bench: Bench) -> None:
+    busy = [bench.start("sleep") for _ in range(2)]
+    for token, _ in busy:
+        await bench.begun(token)
+    _, waiting = bench.start("echo")
+    _, given_up = bench.start("echo")
+    await asyncio.sleep(0)
+    given_up.cancel()
+    for token, _ in busy:
+        bench.slots.stop(token)
+    assert isinstance(await waiting, Succeeded)
+    assert isinstance(await bench.run("echo"), Succeeded)
+    for _, task in busy:
+        assert isinstance(await task, Died)
+
+
+async def test_a_dead_zygote_is_replaced(bench: Bench) -> None:
+    token, task = bench.start("sleep")
+    await bench.begun(token)
+    zygote, pid = bench.slots.pids()[0], bench.pids[token]
+    os.kill(zygote, signal.SIGKILL)
+    done = await task
+    assert isinstance(done, Died)
+    assert done.reason == "ZYGOTE_LOST"
+    await gone(pid)
+    assert isinstance(await bench.run("echo"), Succeeded)
+    assert bench.slots.pids()[0] != zygote
+
+
+async def test_a_slot_retires_after_its_tasks_and_closing_leaves_no_process(tmp_path: Path, probes: None) -> None:
+    slots = Slots(Limits(slots=1, max_tasks=2), launch_zygote())
+    bench = Bench(slots, tmp_path)
+    pids = []
+    for _ in range(5):
+        done = await bench.run("echo")
+        assert isinstance(done, Succeeded)
+        pids.append(done.summary["pid"])
+    assert len(set(pids)) == 3
+    assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [2, 2, 1]
+    left = slots.pids()
+    await slots.close()
+    for pid in left:
+        await gone(pid)
