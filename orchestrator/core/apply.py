@@ -30,12 +30,14 @@ def reusable(job: Job, stage: Stage) -> bool:
 
 
 def _term_began(state: State, record: r.TermBegan, mono: float) -> None:
-    state.term, state.counter, state.ticked = record.term, 0, None
+    state.term, state.counter, state.ticked = record.term, 0, mono
     for worker in state.workers.values():
         if worker.state not in GONE:
-            worker.state = transitions.check(transitions.WORKER, worker.state, WorkerState.SUSPECT, worker.info.id)
-            worker.session, worker.reason = 0, "the orchestrator was started again"
-            worker.heard, worker.deadline = mono, mono + state.settings.restart_grace
+            _suspect(worker, state.settings.restart_grace, "the orchestrator was started again", mono)
+            worker.heard = mono
+    for job in map(state.jobs.__getitem__, state.active):
+        if job.spec.deadline is not None:  # it runs from the submission, also while no orchestrator did
+            job.deadline = mono + job.accepted_at + job.spec.deadline - record.at
 
 
 def _job_accepted(state: State, record: r.JobAccepted, mono: float) -> None:
@@ -100,6 +102,13 @@ def _stage_checked(state: State, record: r.StageChecked, mono: float) -> None:
             _succeed(stage, known.index)
             stage.results[known.index] = known.result
             job.reused += 1
+    _pass_known(stage)
+
+
+def _pass_known(stage: OpenStage) -> None:
+    """Moves the frontier past tasks whose results were known, so that nobody scans them again."""
+    while stage.frontier < stage.checked and stage.status[stage.frontier] != Status.PENDING:
+        stage.frontier += 1
 
 
 def _set(stage: OpenStage, index: int, status: Status) -> None:
@@ -114,10 +123,10 @@ def _succeed(stage: OpenStage, index: int) -> None:
 
 
 def _attempt_assigned(state: State, record: r.AttemptAssigned, mono: float) -> None:
+    state.counter = max(state.counter, record.token & ((1 << COUNTER_BITS) - 1))
     job = state.jobs.get(record.job)
     if job is None or job.open is None:
         return
-    state.counter = max(state.counter, record.token & ((1 << COUNTER_BITS) - 1))
     state.attempts[record.token] = Attempt(
         record.token, record.job, record.stage, record.index, record.worker, record.at, mono
     )
@@ -127,6 +136,7 @@ def _attempt_assigned(state: State, record: r.AttemptAssigned, mono: float) -> N
     if stage.status[record.index] == Status.PENDING:  # else it is a twin
         _take(stage, record.index)
         _set(stage, record.index, Status.RUNNING)
+        _pass_known(stage)
     stage.live.setdefault(record.index, []).append(record.token)
     job.running += 1
     job.by_worker[record.worker] = job.by_worker.get(record.worker, 0) + 1
@@ -284,12 +294,15 @@ def _dataset_deleted(state: State, record: r.DatasetDeleted, mono: float) -> Non
 
 
 def _worker_joined(state: State, record: r.WorkerJoined, mono: float) -> None:
+    if all(worker.state in GONE for worker in state.workers.values()):
+        state.ticked = mono  # nothing ticked while there was nobody; that was no stall
     known = state.workers.pop(record.info.id, None)
     same_life = known is not None and known.info.incarnation == record.info.incarnation
     draining = same_life and known is not None and known.draining
+    joined = WorkerState.DRAINING if draining else WorkerState.READY
     worker = Worker(
         info=record.info,
-        state=WorkerState.DRAINING if draining else WorkerState.READY,
+        state=transitions.check(transitions.WORKER, known.state, joined, record.info.id) if known else joined,
         session=record.session,
         joined_at=known.joined_at if same_life and known else record.at,
         heard=mono,
@@ -323,9 +336,13 @@ def _worker_gone(state: State, record: r.WorkerGone, mono: float) -> None:
 
 
 def _worker_suspected(state: State, record: r.WorkerSuspected, mono: float) -> None:
-    worker = state.workers[record.worker]
-    worker.state = transitions.check(transitions.WORKER, worker.state, WorkerState.SUSPECT, record.worker)
-    worker.session, worker.deadline, worker.reason = 0, mono + record.grace, record.reason
+    _suspect(state.workers[record.worker], record.grace, record.reason, mono)
+
+
+def _suspect(worker: Worker, grace: float, reason: str, mono: float) -> None:
+    worker.state = transitions.check(transitions.WORKER, worker.state, WorkerState.SUSPECT, worker.info.id)
+    worker.session, worker.reason = 0, reason
+    worker.grace, worker.deadline = grace, mono + grace
 
 
 def _worker_heard(state: State, record: r.WorkerHeard, mono: float) -> None:
@@ -339,7 +356,9 @@ def _worker_heard(state: State, record: r.WorkerHeard, mono: float) -> None:
 
 def _attempt_began(state: State, record: r.AttemptBegan, mono: float) -> None:
     if attempt := state.attempts.get(record.token):
-        attempt.started, attempt.pid = True, record.pid
+        if not attempt.started:
+            attempt.since = mono
+        attempt.started, attempt.pid = True, record.pid or attempt.pid
 
 
 def _attempt_recalled(state: State, record: r.AttemptRecalled, mono: float) -> None:
@@ -364,9 +383,10 @@ def _ticked(state: State, record: r.Ticked, mono: float) -> None:
     state.ticked = mono
     if record.stalled:
         for worker in state.workers.values():
-            worker.heard += record.stalled
+            # Never more than a whole lease or grace from now: some were heard, or began to wait, during the stall.
+            worker.heard = min(worker.heard + record.stalled, mono)
             if worker.deadline is not None:
-                worker.deadline += record.stalled
+                worker.deadline = min(worker.deadline + record.stalled, mono + worker.grace)
 
 
 _APPLY: dict[type[r.Record], Callable[[State, Any, float], None]] = {

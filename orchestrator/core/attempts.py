@@ -12,7 +12,7 @@ from orchestrator.core.events import Advance, Began, FailJob, Finished, Released
 from orchestrator.core.jobs import end
 from orchestrator.core.state import Attempt, Job, Now, OpenStage, State, Worker
 from tensorfleet.keys import task_key
-from tensorfleet.model import Cause, Failure, JobState
+from tensorfleet.model import Cause, Failure, JobState, RetryPolicy
 
 CODES = {Cause.BAD_INPUT: 3, Cause.TIMEOUT: 4, Cause.OUT_OF_MEMORY: 8, Cause.LOST_WORKER: 14, Cause.MISMATCH: 15}
 UNKNOWN = 2
@@ -120,7 +120,8 @@ def failed(
     """Ends an attempt without a result; its task is tried again as far as its budgets go, else its job fails."""
     job, stage = place_of(state, attempt)
     started = attempt.started or (event is not None and event.started)
-    retry_after = _retry_after(state, job, stage, attempt, cause, started)
+    charged = started or cause not in DEATHS  # its inputs may be what it cannot have: that must end, too
+    retry_after = _retry_after(state, job, stage, attempt, cause, charged)
     twin = len(stage.live[attempt.index]) > 1
     record = r.AttemptFailed(
         attempt.job,
@@ -133,7 +134,7 @@ def failed(
         message,
         event.log_tail if event else (),
         event.duration if event else now.mono - attempt.since,
-        started,
+        charged,
         retry_after,
         now.wall,
     )
@@ -142,7 +143,7 @@ def failed(
     failure = Failure(
         cause=cause,
         reason=reason or cause.name,
-        message=_explain(state, stage, attempt, cause, message, started),
+        message=_explain(state, stage, attempt, cause, message, charged),
         code=CODES.get(cause, UNKNOWN),
         stage=attempt.stage,
         index=attempt.index,
@@ -168,30 +169,30 @@ def fail_job(state: State, event: FailJob, now: Now) -> Decision:
 
 
 def _retry_after(
-    state: State, job: Job, stage: OpenStage, attempt: Attempt, cause: Cause, started: bool
+    state: State, job: Job, stage: OpenStage, attempt: Attempt, cause: Cause, charge: bool
 ) -> float | None:
     """Seconds until the task's next attempt; None where it has none left."""
     policy = job.spec.retry
     if cause == Cause.BAD_INPUT:
         return None
-    if cause == Cause.LOST_WORKER and not started:
-        return 0.0
-    deaths = stage.deaths.get(attempt.index, 0) + (cause in DEATHS)
-    charged = stage.charged.get(attempt.index, 0) + (cause not in DEATHS)
-    if deaths >= state.settings.deaths or charged >= policy.max_attempts:
+    deaths = stage.deaths.get(attempt.index, 0) + (charge and cause in DEATHS)
+    charged = stage.charged.get(attempt.index, 0) + (charge and cause not in DEATHS)
+    if charge and (deaths >= state.settings.deaths or charged >= policy.max_attempts):
         return None
-    if cause == Cause.LOST_WORKER:
-        return 0.0
-    waited: float = min(policy.backoff * 2 ** (deaths + charged - 1), policy.max_backoff)
-    return waited
+    return 0.0 if cause == Cause.LOST_WORKER else backoff(policy, deaths + charged)
 
 
-def _explain(state: State, stage: OpenStage, attempt: Attempt, cause: Cause, message: str, started: bool) -> str:
+def backoff(policy: RetryPolicy, failures: int) -> float:
+    """Seconds to wait after that many failures: doubled each time, up to the policy's most."""
+    return min(policy.backoff * 2.0 ** min(max(failures, 1) - 1, 64), policy.max_backoff)
+
+
+def _explain(state: State, stage: OpenStage, attempt: Attempt, cause: Cause, message: str, charge: bool) -> str:
     if cause == Cause.BAD_INPUT:
         return message
     what = f"task {attempt.index} of stage {attempt.stage}"
     if cause in DEATHS:
-        deaths = stage.deaths.get(attempt.index, 0) + started
+        deaths = stage.deaths.get(attempt.index, 0) + charge
         return f"{what} is quarantined: {deaths} of its attempts died ({cause}); last: {message}"
-    charged = stage.charged.get(attempt.index, 0) + started
+    charged = stage.charged.get(attempt.index, 0) + charge
     return f"{what} failed {charged} times ({cause}); last: {message}"

@@ -77,7 +77,7 @@ class SessionLost(SessionEvent, frozen=True):
 
 
 class Leaving(SessionEvent, frozen=True):
-    """The worker leaves and drops what it holds."""
+    """The worker takes no more work, and leaves when what it holds has ended."""
 
     reason: str
 

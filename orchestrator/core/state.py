@@ -129,6 +129,8 @@ class Job:
 
 @dataclass(slots=True)
 class Attempt:
+    """since: when it began, or was assigned where that is not known; monotonic."""
+
     token: int
     job: str
     stage: str
@@ -144,7 +146,8 @@ class Attempt:
 
 @dataclass(slots=True)
 class Worker:
-    """deadline: when a suspect is given up, monotonic. held: tokens in the order they were assigned."""
+    """deadline: when a suspect is given up, monotonic; grace: the seconds it was given then. held: tokens in the order
+    they were assigned."""
 
     info: WorkerInfo
     state: WorkerState
@@ -153,6 +156,7 @@ class Worker:
     heard: float
     heard_at: float
     deadline: float | None = None
+    grace: float = 0.0
     reason: str = ""
     load: float = 0.0
     memory: int = 0

@@ -28,9 +28,9 @@ TASK: dict[TaskState, tuple[TaskState, ...]] = {
 WORKER: dict[WorkerState, tuple[WorkerState, ...]] = {
     WorkerState.READY: (WorkerState.SUSPECT, WorkerState.DRAINING, WorkerState.LOST, WorkerState.LEFT),
     WorkerState.SUSPECT: (WorkerState.READY, WorkerState.DRAINING, WorkerState.LOST, WorkerState.LEFT),
-    WorkerState.DRAINING: (WorkerState.SUSPECT, WorkerState.LOST, WorkerState.LEFT),
-    WorkerState.LOST: (WorkerState.READY,),  # it comes back with a new session
-    WorkerState.LEFT: (WorkerState.READY,),
+    WorkerState.DRAINING: (WorkerState.READY, WorkerState.SUSPECT, WorkerState.LOST, WorkerState.LEFT),  # started anew
+    WorkerState.LOST: (WorkerState.READY, WorkerState.DRAINING),  # it comes back with a new session
+    WorkerState.LEFT: (WorkerState.READY, WorkerState.DRAINING),
 }
 
 

@@ -2,8 +2,8 @@
 
 from orchestrator.core import records as r
 from orchestrator.core.apply import GONE
-from orchestrator.core.attempts import failed, release, speaker
-from orchestrator.core.commands import Drain, Goodbye, Welcome
+from orchestrator.core.attempts import failed, held, release, speaker
+from orchestrator.core.commands import Command, Drain, Goodbye, Welcome
 from orchestrator.core.decision import Decision, join, nothing, refuse, reply
 from orchestrator.core.events import DrainWorker, Heartbeat, Leaving, OpenSession, SessionLost
 from orchestrator.core.state import Now, State, Worker
@@ -36,8 +36,10 @@ def open_session(state: State, event: OpenSession, now: Now) -> Decision:
     begun = tuple(r.AttemptBegan(token, 0) for token in keep if event.held[token])
     joined = r.WorkerJoined(event.info, event.session, now.wall)
     heard = r.WorkerHeard(worker_id, None, 0, event.cached, now.wall)
-    welcome = Welcome(worker_id, event.session, PROTOCOL, keep, stop)
-    return join([superseded, lost, Decision((joined, heard, *begun), (welcome,))])
+    said: list[Command] = [Welcome(worker_id, event.session, PROTOCOL, keep, stop)]
+    if known is not None and same_life and known.draining:  # it may have been away when it was asked
+        said.append(Drain(worker_id, event.session, "asked to drain"))
+    return join([superseded, lost, Decision((joined, heard, *begun), tuple(said))])
 
 
 def _supersede(known: Worker | None, event: OpenSession) -> Decision:
@@ -51,6 +53,9 @@ def _supersede(known: Worker | None, event: OpenSession) -> Decision:
 def lost(state: State, event: SessionLost, now: Now) -> Decision:
     if speaker(state, event) is None:
         return nothing("a superseded session")
+    worker = state.workers[event.worker]
+    if worker.draining and not worker.held:
+        return give_up(state, worker, WorkerState.LEFT, "it was drained and left", now)
     grace = state.settings.grace
     return Decision((r.WorkerSuspected(event.worker, grace, f"its stream broke; {grace:g} s to come back"),))
 
@@ -59,8 +64,8 @@ def heartbeat(state: State, event: Heartbeat, now: Now) -> Decision:
     if speaker(state, event) is None:
         return nothing("a superseded session")
     heard = r.WorkerHeard(event.worker, event.load, event.memory, event.cached, now.wall)
-    known = ((token, state.attempts[token]) for token in event.running if token in state.attempts)
-    begun = [r.AttemptBegan(token, event.running[token]) for token, attempt in known if not attempt.pid]
+    known = ((pid, held(state, event, token)) for token, pid in event.running.items())
+    begun = [r.AttemptBegan(attempt.token, pid) for pid, attempt in known if attempt is not None and not attempt.pid]
     return Decision((heard, *begun))
 
 
@@ -68,17 +73,17 @@ def leaving(state: State, event: Leaving, now: Now) -> Decision:
     worker = speaker(state, event)
     if worker is None:
         return nothing("a superseded session")
-    return join([give_up(state, worker, WorkerState.LEFT, event.reason or "it left", now)])
+    if not worker.held:
+        return give_up(state, worker, WorkerState.LEFT, event.reason or "it left", now)
+    # It ends what it holds, and its stream with it.
+    return Decision(() if worker.draining else (r.WorkerDraining(event.worker, now.wall),))
 
 
 def give_up(state: State, worker: Worker, outcome: WorkerState, reason: str, now: Now) -> Decision:
     """Ends a worker's part in the fleet; its tasks go elsewhere."""
     attempts = [state.attempts[token] for token in worker.held]
-    if outcome == WorkerState.LEFT:
-        back = [release(attempt, now) for attempt in attempts]
-    else:
-        text = f"worker {worker.info.id} was lost: {reason}"
-        back = [failed(state, attempt, Cause.LOST_WORKER, "LOST_WORKER", text, now) for attempt in attempts]
+    text = f"worker {worker.info.id} was lost: {reason}"
+    back = [failed(state, attempt, Cause.LOST_WORKER, "LOST_WORKER", text, now) for attempt in attempts]
     return join([*back, Decision((r.WorkerGone(worker.info.id, outcome, reason, now.wall),))])
 
 
