@@ -25,8 +25,9 @@ Array = np.ndarray[Any, Any]
 
 def encode(table: pa.Table) -> Iterator[tuple[Ref, int, memoryview]]:
     """Each block's reference, its rows and its bytes, in row order."""
-    order = sorted(range(table.num_columns), key=lambda index: table.schema.field(index).type == STORED[TEXT])
-    schema = _aligned(pa.schema([table.schema.field(index).with_nullable(True) for index in order]))
+    fields = list(table.schema)  # Arrow makes the schema anew each time it is asked for
+    order = sorted(range(len(fields)), key=lambda index: fields[index].type == STORED[TEXT])
+    schema = _aligned(pa.schema([fields[index].with_nullable(True) for index in order]))
     for start in range(0, table.num_rows, BLOCK_ROWS):
         rows = table.slice(start, BLOCK_ROWS)
         columns = [_canonical(_whole(rows.column(index))) for index in order]

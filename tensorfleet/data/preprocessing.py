@@ -36,7 +36,8 @@ def fitted(rows: pd.DataFrame, types: Sequence[str], *, scale: bool) -> ColumnTr
     transformer.fit(_stand_in(rows, numbers, text))
     if scale and numbers:
         branch = transformer.named_transformers_["numbers"]
-        branch["scale"].fit(branch[:-1].transform(rows.iloc[:, numbers]))
+        # Sums depend on the layout: rows in a row, as the arrays are that people give to scikit-learn.
+        branch["scale"].fit(np.ascontiguousarray(branch[:-1].transform(rows.iloc[:, numbers])))
     return transformer
 
 

@@ -21,7 +21,7 @@ def profile(table: pa.Table) -> list[dict[str, Any]]:
 
     distinct counts up to 1,000. values: the 20 most frequent as {"value", "count"}. infinite: only where there are any.
     """
-    return [_column(name, table.column(name)) for name in table.column_names]
+    return [_column(name, column) for name, column in zip(table.column_names, table.columns, strict=True)]
 
 
 def _column(name: str, column: pa.ChunkedArray) -> dict[str, Any]:

@@ -50,9 +50,9 @@ def frame(
 def of_table(table: "pa.Table", features: Sequence[str], types: Sequence[str] = ()) -> "pd.DataFrame":
     """The raw rows of a typed table. BadInput where features are missing, or hold text where a number was learned."""
     _check_columns(table.column_names, features)
-    values = {}
+    columns, values = dict(zip(table.column_names, table.columns, strict=True)), {}
     for feature, wanted in zip(features, types or [""] * len(features), strict=True):
-        column = table.column(feature)
+        column = columns[feature]
         kind = typed.column_type(column.type)
         if typed.TEXT in (kind, wanted) and wanted not in ("", kind):
             values[feature] = _values(column.to_pylist(), wanted, feature)
@@ -70,7 +70,8 @@ def _framed(values: Mapping[str, Any], rows: int) -> "pd.DataFrame":
 
 
 def _check_columns(names: Sequence[str], features: Sequence[str]) -> None:
-    missing = [feature for feature in features if feature not in set(names)]
+    known = set(names)
+    missing = [feature for feature in features if feature not in known]
     if not missing:
         return
     listed = ", ".join(map(repr, missing[:10])) + (f" and {len(missing) - 10} more" if len(missing) > 10 else "")

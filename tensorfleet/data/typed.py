@@ -36,15 +36,16 @@ def typed(table: pa.Table, name: str) -> pa.Table:
 
     name: the file's, for errors: DUPLICATE_COLUMNS, NO_COLUMNS, NO_ROWS, UNSUPPORTED_COLUMN, VALUE_TOO_LARGE.
     """
-    kept = [index for index, column in enumerate(table.column_names) if not _INDEX.fullmatch(column)]
-    names = [table.column_names[index] or f"column_{index + 1}" for index in kept]
+    read = table.column_names
+    kept = [index for index, column in enumerate(read) if not _INDEX.fullmatch(column)]
+    names = [read[index] or f"column_{index + 1}" for index in kept]
     check_names(names, name)
     if not table.num_rows:
         raise BadInput(f"{name}: it has columns, and no rows", reason="NO_ROWS")
-    columns = [
-        _stored(table.column(index), f"{name}: column {column!r}") for index, column in zip(kept, names, strict=True)
-    ]
-    return pa.table(columns, names=names)
+    columns = table.columns
+    labelled = zip(kept, names, strict=True)
+    stored = [_stored(columns[index], f"{name}: column {column!r}") for index, column in labelled]
+    return pa.table(stored, names=names)
 
 
 def check_names(names: Sequence[str], name: str) -> None:
