@@ -6,7 +6,7 @@ runs; what it decides goes into the next one. One commit is in flight.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import msgspec
@@ -22,7 +22,7 @@ from orchestrator.core.leases import next_tick
 from orchestrator.core.snapshot import capture, restore
 from orchestrator.core.state import Now, Settings, State
 from orchestrator.documents import Drawing, draw
-from orchestrator.watch import EventFeed
+from orchestrator.watch import Cursor, EventFeed
 from tensorfleet.errors import Deposed, ResourceExhausted, TensorFleetError, Unavailable
 from tensorfleet.model import TaskResult
 from tensorfleet.stores.contract import MAX_RECORDS, DocumentStore, Entry
@@ -61,7 +61,7 @@ class Engine:
 
     def __init__(self, documents: DocumentStore, writer: str, settings: Settings) -> None:
         self.state = State(settings=settings)
-        self.feed_of_events = EventFeed(documents)
+        self._feed_of_events = EventFeed(documents)
         self.to_worker: Callable[[ToWorker], None] = lambda command: None
         self.failed: asyncio.Future[None] | None = None
         self._documents = documents
@@ -116,6 +116,10 @@ class Engine:
         if entry.number > projected:
             await self._documents.project(entry.number, drawing.writes(entry.number, time.time()))
         self._number = entry.number
+
+    def watch(self, job: str, after: Cursor) -> AsyncIterator[tuple[Cursor, float, dict[str, Any]]]:
+        """A job's durable events after a cursor, to its end."""
+        return self._feed_of_events.watch(job, after)
 
     def feed(self, *events: Event) -> None:
         """Takes events in; they are decided together, before the loop's next turn of I/O."""
@@ -229,7 +233,7 @@ class Engine:
                 self._keep(self._look_up(command))
             elif isinstance(command, ToWorker):
                 self.to_worker(command)
-        self.feed_of_events.announce(group.drawing.events)
+        self._feed_of_events.announce(group.drawing.events)
 
     def _keep(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -95,8 +95,8 @@ class WorkerSessions(worker_pb2_grpc.WorkerServiceServicer):
         if session is not None:
             session.put(command)
 
-    async def Session(  # noqa: N802
-        self, request_iterator: AsyncIterator[pb.WorkerMessage], context: grpc.aio.ServicerContext[Any, Any]
+    async def Session(
+        self, request_iterator: AsyncIterator[pb.WorkerMessage], context: "grpc.aio.ServicerContext[Any, Any]"
     ) -> AsyncIterator[pb.OrchestratorMessage]:
         hello = await self._hello(request_iterator)
         session = _Session(next(self._numbers))

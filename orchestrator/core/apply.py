@@ -227,8 +227,10 @@ def _attempt_released(state: State, record: r.AttemptReleased, mono: float) -> N
     found = _drop_attempt(state, record.token)
     if found is None:
         return
-    _, stage, _ = found
-    if stage.status[record.index] == Status.RUNNING and not stage.live.get(record.index):
+    job, stage, _ = found
+    if stage.status[record.index] == Status.SUCCEEDED:
+        job.beaten[record.token] = (record.stage, record.index)
+    elif not stage.live.get(record.index):
         _set(stage, record.index, Status.PENDING)
         heapq.heappush(stage.returned, record.index)
 
@@ -254,6 +256,7 @@ def _job_ended(state: State, record: r.JobEnded, mono: float) -> None:
             _drop_attempt(state, token)
     job.state = transitions.check(transitions.JOB, job.state, record.state, job.id)
     job.open, job.done = None, []
+    job.beaten.clear()
     job.ended_at, job.result, job.failure = record.at, record.result, record.failure
     state.active.pop(job.id, None)
     state.jobs[job.id] = state.jobs.pop(job.id)  # to the end: the oldest are forgotten first

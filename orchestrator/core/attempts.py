@@ -12,7 +12,7 @@ from orchestrator.core.events import Advance, Began, FailJob, Finished, Released
 from orchestrator.core.jobs import end
 from orchestrator.core.state import Attempt, Job, Now, OpenStage, State, Worker
 from tensorfleet.keys import task_key
-from tensorfleet.model import Cause, Failure, JobState, RetryPolicy
+from tensorfleet.model import Cause, Failure, JobState, RetryPolicy, TaskResult
 
 CODES = {Cause.BAD_INPUT: 3, Cause.TIMEOUT: 4, Cause.OUT_OF_MEMORY: 8, Cause.LOST_WORKER: 14, Cause.MISMATCH: 15}
 UNKNOWN = 2
@@ -78,13 +78,40 @@ def finished(state: State, event: Finished, now: Now) -> Decision:
     ack = Decision(commands=(AckFinished(event.worker, event.session, event.token),))
     attempt = held(state, event, event.token)
     if attempt is None:
-        return join([ack, nothing("the attempt's token was refused: its task was given away or its job has ended")])
+        return join([ack, _refused(state, event)])
     if event.cause is None and event.last_report == attempt.last_report:
         return join([ack, _succeeded(state, attempt, event, now)])
     if event.cause is None:
         message = f"its last report is {event.last_report}, yet the last that came is {attempt.last_report}"
         return join([ack, failed(state, attempt, Cause.EXCEPTION, "REPORTS_LOST", message, now, event=event)])
     return join([ack, failed(state, attempt, event.cause, event.reason, event.message, now, event=event)])
+
+
+def _refused(state: State, event: Finished) -> Decision:
+    """Changes nothing, but for a twin that came second: what it made must be what the first made."""
+    job = next((state.jobs[job] for job in state.active if event.token in state.jobs[job].beaten), None)
+    if job is None or event.cause is not None:
+        return nothing("the attempt's token was refused: its task was given away or its job has ended")
+    name, index = job.beaten[event.token]
+    kept, other = _digests(_result(job, name, index)), _digests(event.result)
+    if kept == other:
+        return nothing("the attempt's twin was first, and made the same")
+    text = f"two attempts of task {index} of stage {name} made different outputs: {kept} was kept, {other} came second"
+    failure = Failure(
+        cause=Cause.MISMATCH, reason="MISMATCH", message=text, code=CODES[Cause.MISMATCH], stage=name, index=index
+    )
+    return Decision(then=(FailJob(job.id, failure),))
+
+
+def _result(job: Job, name: str, index: int) -> TaskResult | None:
+    """A task's kept result, in the open stage or in one that is done."""
+    if job.open is not None and job.open.stage.name == name:
+        return job.open.results[index]
+    return next((stage.results[index] for stage in job.done if stage.name == name), None)
+
+
+def _digests(result: TaskResult | None) -> str:
+    return " ".join(ref.digest for ref in result.outputs) if result and result.outputs else "no output"
 
 
 def _succeeded(state: State, attempt: Attempt, event: Finished, now: Now) -> Decision:
@@ -155,7 +182,8 @@ def fail_job(state: State, event: FailJob, now: Now) -> Decision:
     job = state.jobs.get(event.job)
     if job is None or event.job not in state.active or job.open is None:
         return NOTHING
-    history = tuple(job.open.history.get(event.failure.index, ()))
+    of_stage = job.open.stage.name == event.failure.stage
+    history = tuple(job.open.history.get(event.failure.index, ())) if of_stage else ()
     failure = Failure(
         cause=event.failure.cause,
         reason=event.failure.reason,

@@ -71,6 +71,8 @@ def _task(stage: OpenStage, index: int, status: Status, waiting: set[int]) -> It
     held = index in stage.returned or index in waiting
     if status == Status.PENDING and not (held or index >= stage.frontier):
         yield "is pending and nowhere: it is lost"
+    if held and index >= stage.frontier:
+        yield "waits twice: as one given back, and as one never assigned"
     if status != Status.PENDING and held:
         yield f"is {status.name} and waits"
     if status == Status.RUNNING and not stage.live.get(index):

@@ -6,7 +6,7 @@ from orchestrator.core.commands import Cancel, LookUp, Reply, ToWorker
 from orchestrator.core.decision import NOTHING, Decision, join, nothing, refuse, reply
 from orchestrator.core.events import Advance, CancelJob, KnownResults, PastDeadline, RetryJob, Submission, SubmitJobs
 from orchestrator.core.placement import numerics_for
-from orchestrator.core.state import Job, Now, OpenStage, State, Status
+from orchestrator.core.state import Job, Now, OpenStage, State
 from tensorfleet.errors import FailedPrecondition
 from tensorfleet.keys import task_key
 from tensorfleet.model import Cause, Failure, JobResult, JobSpec, JobState
@@ -61,9 +61,14 @@ def advance(state: State, event: Advance, now: Now) -> Decision:
         return nothing(f"job {event.job} has ended")
     if job.fingerprint is None:
         return _choose_numerics(state, job, now)
-    if job.open is None or job.open.done == job.open.stage.count:
-        return _next_stage(state, job, now)
-    return _ask_known(state, job, job.open)
+    try:
+        if job.open is None or job.open.done == job.open.stage.count:
+            return _next_stage(state, job, now)
+        return _ask_known(state, job, job.open)
+    except Exception as error:  # a plan is a plugin's code: its bug ends its job, not the orchestrator
+        message = f"the plan failed: {error!r}"
+        failure = Failure(cause=Cause.EXCEPTION, reason="PLAN_FAILED", message=message, code=INTERNAL)
+        return end(state, job, JobState.FAILED, failure, now)
 
 
 def _choose_numerics(state: State, job: Job, now: Now) -> Decision:
@@ -77,15 +82,12 @@ def _next_stage(state: State, job: Job, now: Now) -> Decision:
     done = list(job.done)
     if job.open is not None:
         done.append(StageResults(job.open.stage.name, [result for result in job.open.results if result]))
-    try:
-        following = job.plan.next_stage(job.spec, job.resolved, done)
-        total = job.plan.total_tasks(job.spec, job.resolved)
-    except Exception as error:  # a plan is a plugin's code: its bug ends its job, not the orchestrator
-        message = f"the plan failed: {error!r}"
-        failure = Failure(cause=Cause.EXCEPTION, reason="PLAN_FAILED", message=message, code=INTERNAL)
-        return end(state, job, JobState.FAILED, failure, now)
+    following = job.plan.next_stage(job.spec, job.resolved, done)
+    total = job.plan.total_tasks(job.spec, job.resolved)
     if isinstance(following, Done):
         return _succeed(state, job, following.result, now)
+    if following.count:
+        task_key(following.task(0), job.fingerprint or "")  # tasks that cannot be made are found out before they count
     known = sum(len(stage.results) for stage in done) + following.count
     opened = r.StageOpened(job.id, following.name, following.count, max(total, known), now.wall)
     return Decision((opened,), then=(Advance(job.id),))
@@ -109,14 +111,19 @@ def known_results(state: State, event: KnownResults, now: Now) -> Decision:
     job = state.jobs.get(event.job)
     if job is None or job.open is None or job.open.stage.name != event.stage:
         return nothing(f"the stage {event.stage} of job {event.job} is over")
+    checked = job.open.checked
+    if event.upto <= checked:
+        return nothing(f"results below {checked} of stage {event.stage} of job {event.job} were looked up before")
+    if event.keys.get(checked) != task_key(job.open.stage.task(checked), job.fingerprint or ""):
+        return nothing(f"job {event.job} was retried since: these are keys of its earlier run")
     known = tuple(
         r.KnownTask(index, event.keys[index], event.results[index])
         for index in sorted(event.results)
-        if job.open.status[index] == Status.PENDING
+        if index >= checked
     )
-    checked = r.StageChecked(job.id, event.stage, event.upto, known, now.wall)
+    looked = r.StageChecked(job.id, event.stage, event.upto, known, now.wall)
     started = (r.JobStarted(job.id, now.wall),) if known and job.state == JobState.QUEUED else ()
-    return Decision((*started, checked), then=(Advance(job.id),))
+    return Decision((*started, looked), then=(Advance(job.id),))
 
 
 def end(

@@ -6,7 +6,7 @@ time are also sent ahead of a free slot, as far as the worker's credit goes.
 """
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from orchestrator.core import records as r
@@ -18,7 +18,7 @@ from tensorfleet.model import JobState, Ref, WorkerState
 
 
 @dataclass(slots=True)
-class _Room:
+class Room:
     """What a worker can still take in this round."""
 
     worker: Worker
@@ -28,7 +28,7 @@ class _Room:
     gpus: int
 
     @classmethod
-    def of(cls, state: State, worker: Worker) -> "_Room":
+    def of(cls, state: State, worker: Worker) -> "Room":
         specs = [state.jobs[state.attempts[token].job].spec.resources for token in worker.held]
         have = worker.info.resources
         return cls(
@@ -39,12 +39,25 @@ class _Room:
             have.gpus - sum(spec.gpus for spec in specs),
         )
 
+    def fits(self, job: Job, among: Collection[str], *, ahead: bool = False) -> bool:
+        """Whether a task of the job can go here now; `ahead` of a free slot, too. among: the workers that the job is on."""
+        needs = job.spec.resources
+        full = 0 < job.spec.workers <= len(among) and self.worker.info.id not in among
+        room = self.slots > 0 or (ahead and self.credit > 0)
+        return (
+            room
+            and not full
+            and self.memory >= needs.memory
+            and self.gpus >= needs.gpus
+            and lacks(job, self.worker) is None
+        )
+
 
 @dataclass(slots=True)
 class _Round:
     """One round of placement, as it would stand if what it decided so far were applied."""
 
-    rooms: list[_Room]
+    rooms: list[Room]
     shares: dict[str, int]
     prefetch_below: float
     workers_of: dict[str, set[str]] = field(default_factory=dict)
@@ -90,7 +103,7 @@ def place(state: State, event: Place, now: Now) -> Decision:
         if state.jobs[job].fingerprint is None and numerics_for(state, state.jobs[job]) is not None
     ]
     turn = _Round(
-        rooms=[_Room.of(state, worker) for worker in state.workers.values() if worker.state == WorkerState.READY],
+        rooms=[Room.of(state, worker) for worker in state.workers.values() if worker.state == WorkerState.READY],
         shares=_shares(state),
         prefetch_below=state.settings.prefetch_below,
     )
@@ -141,20 +154,11 @@ def _hand_out(state: State, turn: _Round, now: Now) -> bool:
     return starved or bool(queue)
 
 
-def _choose(turn: _Round, job: Job, stage: OpenStage, index: int) -> _Room | None:
+def _choose(turn: _Round, job: Job, stage: OpenStage, index: int) -> Room | None:
     mean = stage.mean_seconds
     ahead = mean is not None and mean < turn.prefetch_below
     workers = turn.workers_of.setdefault(job.id, set(job.by_worker))
-    full = 0 < job.spec.workers <= len(workers)
-    fitting = [
-        room
-        for room in turn.rooms
-        if (room.slots > 0 or (ahead and room.credit > 0))
-        and room.memory >= job.spec.resources.memory
-        and room.gpus >= job.spec.resources.gpus
-        and (not full or room.worker.info.id in workers)
-        and lacks(job, room.worker) is None
-    ]
+    fitting = [room for room in turn.rooms if room.fits(job, workers, ahead=ahead)]
     if not fitting:
         return None
     if len(fitting) == 1:
@@ -167,7 +171,7 @@ def _cached(worker: Worker, inputs: tuple[Ref, ...]) -> int:
     return sum(ref.size for ref in inputs if ref.digest in worker.cached)
 
 
-def _assign(state: State, turn: _Round, room: _Room, job: Job, stage: OpenStage, index: int, now: Now) -> None:
+def _assign(state: State, turn: _Round, room: Room, job: Job, stage: OpenStage, index: int, now: Now) -> None:
     token = state.token(len(turn.commands))
     record, command = assignment(token, room.worker, job, stage, index, now)
     if job.state == JobState.QUEUED and job.id not in turn.touched:
@@ -207,7 +211,7 @@ def _recall_for_idle(state: State, turn: _Round) -> None:
         if attempt is None:
             continue
         job = state.jobs[attempt.job]
-        if any(lacks(job, room.worker) is None and room.worker is not worker for room in idle):
+        if any(room.fits(job, job.by_worker) and room.worker is not worker for room in idle):
             turn.records.append(r.AttemptRecalled(attempt.token))
             turn.commands.append(Recall(worker.info.id, worker.session, attempt.token))
             return
@@ -225,8 +229,11 @@ def _ahead(state: State, worker: Worker) -> Attempt | None:
 def why_pending(state: State, job: Job) -> str:
     """Why a live job has nothing running, or not more; in one line, by the same tests that place it."""
     ready = [worker for worker in state.workers.values() if worker.state == WorkerState.READY]
+    away = sum(worker.state == WorkerState.SUSPECT for worker in state.workers.values())
+    if not ready and away:
+        return f"{away} workers are away and have a moment to come back; no other takes work"
     if not ready:
-        return "no worker has joined; `tensorfleet worker join ADDRESS` adds one"
+        return "no worker takes work; `tensorfleet worker join ADDRESS` adds one"
     able = [worker for worker in ready if lacks(job, worker) is None]
     if not able:
         return f"none of {len(ready)} workers can run it: {lacks(job, ready[0])}"

@@ -4,13 +4,17 @@ The rule: `restore(capture(state))` decides as `state` would. Only what can't be
 the plan, sessions from the workers when they return.
 """
 
+import heapq
+from collections.abc import Iterator
+
 import msgspec
 from msgspec import Struct
 
 from orchestrator.core import records as r
 from orchestrator.core.apply import GONE, apply
-from orchestrator.core.state import Job, Settings, State, Status
-from tensorfleet.model import AttemptRecord, JobSpec, JobState, Resolved, TaskResult
+from orchestrator.core.attempts import backoff
+from orchestrator.core.state import Job, OpenStage, Settings, State, Status, Worker
+from tensorfleet.model import AttemptRecord, JobSpec, JobState, Resolved, TaskResult, WorkerState
 from tensorfleet.plan import StageResults
 
 VERSION = 1
@@ -20,6 +24,7 @@ class StageImage(Struct, frozen=True, kw_only=True):
     name: str
     total_tasks: int
     checked: int
+    frontier: int
     results: dict[int, TaskResult]
     seconds: float
     timed: int
@@ -53,12 +58,15 @@ class JobImage(Struct, frozen=True, kw_only=True):
     reused: int
     open: StageImage | None
     attempts: list[AttemptImage]
+    beaten: dict[int, tuple[str, int]]
 
 
 class WorkerImage(Struct, frozen=True):
     info: r.WorkerInfo
     joined_at: float
     draining: bool
+    gone: WorkerState | None
+    reason: str
 
 
 class Image(Struct, frozen=True, kw_only=True):
@@ -80,11 +88,7 @@ def capture(state: State) -> bytes:
         term=state.term,
         counter=state.counter,
         jobs=[_job_image(state, state.jobs[job]) for job in state.active],
-        workers=[
-            WorkerImage(worker.info, worker.joined_at, worker.draining)
-            for worker in state.workers.values()
-            if worker.state not in GONE
-        ],
+        workers=[_worker_image(worker) for worker in state.workers.values()],
         requests=state.requests,
         models={name: list(versions) for name, versions in state.models.items()},
         aliases=state.aliases,
@@ -101,14 +105,28 @@ def restore(data: bytes, settings: Settings, mono: float) -> State:
     state = State(settings=settings, term=image.term, requests=image.requests, datasets=image.datasets)
     state.aliases = image.aliases
     state.models = {name: dict.fromkeys(versions) for name, versions in image.models.items()}
-    for worker in image.workers:
-        apply(state, r.WorkerJoined(worker.info, 0, worker.joined_at), mono)
-        if worker.draining:
-            apply(state, r.WorkerDraining(worker.info.id, worker.joined_at), mono)
+    for known in image.workers:
+        _restore_worker(state, known, mono)
     for job in image.jobs:
         _restore_job(state, job, mono)
+    for worker in state.workers.values():
+        worker.held = dict.fromkeys(sorted(worker.held))  # tokens grow in the order they were assigned
     state.counter = image.counter
     return state
+
+
+def _worker_image(worker: Worker) -> WorkerImage:
+    gone = worker.state if worker.state in GONE else None
+    # Why a worker is suspect, and that it is, is no more than a wait of this term.
+    return WorkerImage(worker.info, worker.joined_at, worker.draining, gone, worker.reason if gone else "")
+
+
+def _restore_worker(state: State, image: WorkerImage, mono: float) -> None:
+    apply(state, r.WorkerJoined(image.info, 0, image.joined_at), mono)
+    if image.draining:
+        apply(state, r.WorkerDraining(image.info.id, image.joined_at), mono)
+    if image.gone is not None:
+        apply(state, r.WorkerGone(image.info.id, image.gone, image.reason, image.joined_at), mono)
 
 
 def _job_image(state: State, job: Job) -> JobImage:
@@ -126,13 +144,18 @@ def _job_image(state: State, job: Job) -> JobImage:
         run=job.run,
         reused=job.reused,
         open=_stage_image(job),
+        beaten=job.beaten,
         attempts=[
             AttemptImage(token, index, attempt.worker, attempt.assigned_at, attempt.last_report)
-            for index, tokens in (job.open.live.items() if job.open else ())
-            for token in tokens
+            for token, index in sorted(_live(job))
             if (attempt := state.attempts[token])
         ],
     )
+
+
+def _live(job: Job) -> Iterator[tuple[int, int]]:
+    if job.open is not None:
+        yield from ((token, index) for index, tokens in job.open.live.items() for token in tokens)
 
 
 def _stage_image(job: Job) -> StageImage | None:
@@ -143,6 +166,7 @@ def _stage_image(job: Job) -> StageImage | None:
         name=stage.stage.name,
         total_tasks=job.total_tasks,
         checked=stage.checked,
+        frontier=stage.frontier,
         results={index: result for index, result in enumerate(stage.results) if result is not None},
         seconds=stage.seconds,
         timed=stage.timed,
@@ -150,7 +174,7 @@ def _stage_image(job: Job) -> StageImage | None:
         charged=stage.charged,
         deaths=stage.deaths,
         reported=stage.reported,
-        waiting=[index for _, index in stage.waiting],
+        waiting=sorted(index for _, index in stage.waiting),
     )
 
 
@@ -162,13 +186,14 @@ def _restore_job(state: State, image: JobImage, mono: float) -> None:
     if image.open is not None:
         _restore_stage(state, job, image, image.open, mono)
     job.state, job.run, job.reused = image.state, image.run, image.reused
+    job.beaten = image.beaten
 
 
 def _restore_stage(state: State, job: Job, image: JobImage, opened: StageImage, mono: float) -> None:
     apply(state, r.StageOpened(job.id, opened.name, 0, opened.total_tasks, image.accepted_at), mono)
     known = tuple(r.KnownTask(index, "", opened.results[index]) for index in sorted(opened.results))
     apply(state, r.StageChecked(job.id, opened.name, opened.checked, known, image.accepted_at), mono)
-    for attempt in sorted(image.attempts, key=lambda attempt: attempt.index):
+    for attempt in image.attempts:
         assigned = r.AttemptAssigned(
             job.id, opened.name, attempt.index, attempt.token, attempt.worker, attempt.assigned_at
         )
@@ -176,8 +201,18 @@ def _restore_stage(state: State, job: Job, image: JobImage, opened: StageImage, 
         state.attempts[attempt.token].last_report = attempt.last_report
     stage = job.open
     assert stage is not None
-    # What is pending below the frontier is found again by scanning from the start.
-    stage.frontier = next((i for i, status in enumerate(stage.status) if status == Status.PENDING), len(stage.status))
     stage.seconds, stage.timed = opened.seconds, opened.timed
     stage.history, stage.charged, stage.deaths = opened.history, opened.charged, opened.deaths
-    stage.reported = opened.reported
+    stage.reported, stage.frontier = opened.reported, opened.frontier
+    # When a backoff ends was told by a clock that is gone: it is waited out anew.
+    stage.waiting = [(mono + _backoff(job, stage, index), index) for index in opened.waiting]
+    heapq.heapify(stage.waiting)
+    stage.returned = [
+        index
+        for index in range(stage.frontier)
+        if stage.status[index] == Status.PENDING and index not in opened.waiting
+    ]
+
+
+def _backoff(job: Job, stage: OpenStage, index: int) -> float:
+    return backoff(job.spec.retry, stage.charged.get(index, 0) + stage.deaths.get(index, 0))

@@ -102,6 +102,8 @@ class OpenStage:
 
 @dataclass(slots=True)
 class Job:
+    """beaten: tokens of twins that were second, with their task; one may yet have finished, and must agree."""
+
     id: str
     request_id: str
     order: int
@@ -121,6 +123,7 @@ class Job:
     reused: int = 0
     running: int = 0
     by_worker: dict[str, int] = field(default_factory=dict)
+    beaten: dict[int, tuple[str, int]] = field(default_factory=dict)
     ended_at: float | None = None
     model: ModelRegistered | None = None
     result: JobResult | None = None

@@ -3,12 +3,12 @@
 The first to commit wins. Tasks are pure, so whichever it is, the result is the same.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from orchestrator.core.decision import Decision, join
 from orchestrator.core.events import HelpStragglers
-from orchestrator.core.placement import assignment, lacks
-from orchestrator.core.state import Attempt, Job, Now, OpenStage, State, Worker
+from orchestrator.core.placement import Room, assignment
+from orchestrator.core.state import Attempt, Job, Now, OpenStage, State
 from tensorfleet.model import WorkerState
 
 COHORT = 4
@@ -43,22 +43,21 @@ def next_look(state: State) -> float | None:
         attempt.since + limit
         for job, stage, limit in _watched(state)
         for attempt in _alone(state, stage)
-        if any(_helps(job, attempt, worker) for worker in idle)
+        if any(_helps(room, job, attempt, job.by_worker) for room in idle)
     ]
     return min(times, default=None)
 
 
-def _idle(state: State) -> list[Worker]:
+def _idle(state: State) -> list[Room]:
     return [
-        worker
+        Room.of(state, worker)
         for worker in state.workers.values()
         if worker.state == WorkerState.READY and len(worker.held) < worker.info.slots
     ]
 
 
-def _helps(job: Job, attempt: Attempt, worker: Worker) -> bool:
-    room = job.spec.workers == 0 or len(job.by_worker) < job.spec.workers or worker.info.id in job.by_worker
-    return worker.info.id != attempt.worker and room and lacks(job, worker) is None
+def _helps(room: Room, job: Job, attempt: Attempt, among: Collection[str]) -> bool:
+    return room.worker.info.id != attempt.worker and room.fits(job, among)
 
 
 def help_out(state: State, event: HelpStragglers, now: Now) -> Decision:
@@ -66,12 +65,14 @@ def help_out(state: State, event: HelpStragglers, now: Now) -> Decision:
     idle = _idle(state)
     decisions: list[Decision] = []
     for job, stage, limit in _watched(state):
+        among = set(job.by_worker)
         for attempt in _alone(state, stage):
-            helper = next((worker for worker in idle if _helps(job, attempt, worker)), None)
+            helper = next((room for room in idle if _helps(room, job, attempt, among)), None)
             if helper is None or attempt.since + limit > now.mono:
                 continue
             idle.remove(helper)
+            among.add(helper.worker.info.id)
             token = state.token(len(decisions))
-            record, command = assignment(token, helper, job, stage, attempt.index, now)
+            record, command = assignment(token, helper.worker, job, stage, attempt.index, now)
             decisions.append(Decision((record,), (command,)))
     return join(decisions)

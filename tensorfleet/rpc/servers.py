@@ -1,5 +1,8 @@
 """Servers: options, and the one interceptor that turns errors of the catalogue into statuses."""
 
+from __future__ import annotations
+
+import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -20,14 +23,14 @@ def make_server() -> grpc.aio.Server:
     return grpc.aio.server(interceptors=[Translate()], options=(*OPTIONS, ("grpc.so_reuseport", 0)))
 
 
-class Translate(grpc.aio.ServerInterceptor[Any, Any]):
+class Translate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     """Turns what a servicer raises into a google.rpc.Status; what is not of the catalogue is logged and INTERNAL."""
 
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any]:
+    ) -> Any:
         handler: Any = await continuation(handler_call_details)
         if handler is None:
             return handler
@@ -39,7 +42,9 @@ class Translate(grpc.aio.ServerInterceptor[Any, Any]):
             (True, True): grpc.stream_stream_rpc_method_handler,
         }[handler.request_streaming, handler.response_streaming]
         inner = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
-        wrapped = _streaming(inner, method) if handler.response_streaming else _single(inner, method)
+        # gRPC's own streaming services write by themselves, and are awaited like single calls.
+        yields = inspect.isasyncgenfunction(inner)
+        wrapped = _streaming(inner, method) if yields else _single(inner, method)
         made: grpc.RpcMethodHandler[Any, Any] = make(wrapped, handler.request_deserializer, handler.response_serializer)
         return made
 
@@ -57,12 +62,8 @@ def _single(inner: Any, method: str) -> Any:
 def _streaming(inner: Any, method: str) -> Any:
     async def call(request: Any, context: Any) -> AsyncIterator[Any]:
         try:
-            answer = inner(request, context)
-            if hasattr(answer, "__aiter__"):
-                async for item in answer:
-                    yield item
-            else:  # it writes by itself, as gRPC's own services do
-                await answer
+            async for item in inner(request, context):
+                yield item
         except Exception as error:
             await _abort(error, context, method)
 

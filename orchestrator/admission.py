@@ -1,0 +1,133 @@
+"""What happens to a spec before it becomes an event: checked field by field, and its names looked up.
+
+The rule: every bad field is named at once, and nothing has happened yet.
+"""
+
+import secrets
+import time
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from orchestrator.core.events import Submission
+from orchestrator.core.placement import lacks
+from orchestrator.core.state import Job, State
+from orchestrator.documents import DatasetDocument, ModelDocument
+from tensorfleet import catalog
+from tensorfleet.data import sources
+from tensorfleet.errors import InvalidRequest, NotFound
+from tensorfleet.kinds import plan_for
+from tensorfleet.model import FieldViolation, JobKind, JobSpec, Ref, Resolved, WorkerState
+from tensorfleet.stores.contract import DocumentStore
+
+PROCESS_EXPORT = "export"
+
+
+def new_job_id() -> str:
+    """An id that sorts by time: the milliseconds since 1970 and five random digits, in hexadecimal."""
+    return f"job-{time.time_ns() // 1_000_000:x}-{secrets.randbits(20):05x}"
+
+
+async def admit(
+    spec: JobSpec, request_id: str, documents: DocumentStore, state: State, upload: Ref | None = None
+) -> Submission:
+    """A submission whose names are resolved. InvalidRequest names every bad field."""
+    if spec.kind is JobKind.PROCESS and upload is None and spec.dataset.startswith("upload:"):
+        raise InvalidRequest([FieldViolation("spec.dataset", "upload: is for DatasetService/UploadDataset")])
+    spec, violations = catalog.validate(spec)
+    admission = _Admission(documents, violations)
+    spec, resolved = await admission.resolve(spec, upload)
+    if not admission.violations:
+        admission.violations.extend(_infeasible(spec, resolved, state))
+    if admission.violations:
+        raise InvalidRequest(admission.violations)
+    return Submission(new_job_id(), request_id, spec, resolved)
+
+
+class _Admission:
+    """Resolves the names of one spec, gathering what is wrong."""
+
+    def __init__(self, documents: DocumentStore, violations: list[FieldViolation]) -> None:
+        self.violations = violations
+        self._documents = documents
+
+    async def resolve(self, spec: JobSpec, upload: Ref | None) -> tuple[JobSpec, Resolved]:
+        if spec.kind is JobKind.TRAIN:
+            return await self._train(spec)
+        model: tuple[Ref, ...] = ()
+        if spec.kind is JobKind.PREDICT or spec.algorithm == PROCESS_EXPORT:
+            model = await self._model(spec.model)
+        if spec.kind is JobKind.PREDICT and upload is None:
+            _, refs = await self._dataset("spec.dataset", spec.dataset)
+            return spec, Resolved(model=model, dataset=refs)
+        return spec, Resolved(model=model, upload=upload)
+
+    async def _train(self, spec: JobSpec) -> tuple[JobSpec, Resolved]:
+        added, refs = await self._dataset("spec.dataset", spec.dataset)
+        validation: tuple[Ref, ...] = ()
+        if spec.validation_dataset:
+            _, validation = await self._dataset("spec.validation_dataset", spec.validation_dataset)
+        if added is not None and not spec.target:
+            spec = replace(spec, target=added.content.target)
+        if not any(violation.field in ("spec.algorithm", "spec.dataset") for violation in self.violations):
+            self.violations.extend(_columns(spec, added))
+        return spec, Resolved(dataset=refs, validation=validation)
+
+    async def _dataset(self, field: str, name: str) -> tuple[DatasetDocument | None, tuple[Ref, ...]]:
+        """An added dataset, or nothing for a source that the job reads itself."""
+        if not name or any(violation.field == field for violation in self.violations):
+            return None, ()
+        found = (await self._documents.get("datasets", [name])).get(name)
+        if found is not None:
+            document = msgspec.convert(found, DatasetDocument)
+            return document, document.content.refs
+        wrong = sources.check(name)
+        if wrong is None and name.startswith("upload:"):
+            wrong = "an upload has a name once it was added; give that"
+        if wrong is not None:
+            self.violations.append(FieldViolation(field, wrong))
+        return None, ()
+
+    async def _model(self, reference: str) -> tuple[Ref, ...]:
+        if not reference:
+            return ()
+        try:
+            return (await find_model(self._documents, reference)).content.parts
+        except NotFound as error:
+            self.violations.append(FieldViolation("spec.model", error.message))
+            return ()
+
+
+def _columns(spec: JobSpec, added: DatasetDocument | None) -> list[FieldViolation]:
+    if added is not None:
+        return catalog.check_columns(spec, added.content.columns, added.content.rows, added.content.target)
+    columns = sources.columns(spec.dataset)
+    rows = sources.rows(spec.dataset)
+    return catalog.check_columns(spec, columns, rows or 2) if columns is not None else []
+
+
+def _infeasible(spec: JobSpec, resolved: Resolved, state: State) -> list[FieldViolation]:
+    """Why no worker that is here could ever run the job; nothing while there are no workers at all."""
+    here = [worker for worker in state.workers.values() if worker.state == WorkerState.READY]
+    job = Job("", "", 0, spec, resolved, plan_for(spec), 0.0, None)
+    reasons = [lacks(job, worker) for worker in here]
+    if not here or any(reason is None for reason in reasons):
+        return []
+    return [FieldViolation("spec.resources", f"none of the {len(here)} workers can run this: one {reasons[0]}")]
+
+
+async def find_model(documents: DocumentStore, reference: str) -> ModelDocument:
+    """The model of NAME (its newest version), NAME@VERSION or NAME@ALIAS. NotFound."""
+    name, _, which = reference.partition("@")
+    document: dict[str, Any] | None
+    if not which:
+        newest = await documents.find("models", {"name": name}, order=("-created_at", "-version"), limit=1)
+        document = newest[0] if newest else None
+    else:
+        alias = (await documents.get("aliases", [reference])).get(reference)
+        key = f"{name}@{alias['version']}" if alias else reference
+        document = (await documents.get("models", [key])).get(key)
+    if document is None:
+        raise NotFound(f"there is no model {reference!r}; `tensorfleet models list` shows them")
+    return msgspec.convert(document, ModelDocument)

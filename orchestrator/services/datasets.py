@@ -1,0 +1,138 @@
+"""DatasetService: adding, looking at and forgetting datasets."""
+
+from collections.abc import AsyncIterator
+from pathlib import PurePath
+from typing import Any, TypeAlias
+
+import grpc
+import msgspec
+
+from orchestrator import views
+from orchestrator.core.events import DeleteDataset
+from orchestrator.documents import DatasetDocument
+from orchestrator.services import paging
+from orchestrator.submitting import Submitting, submitter
+from tensorfleet.api.v1 import datasets_pb2 as pb
+from tensorfleet.api.v1 import datasets_pb2_grpc
+from tensorfleet.data import checks, sources
+from tensorfleet.data.builtin import BUILTIN
+from tensorfleet.errors import BadInput, InvalidRequest, NotFound
+from tensorfleet.model import FieldViolation, JobKind, JobSpec, Ref
+from tensorfleet.models.naming import SAFE
+from tensorfleet.stores.contract import DocumentStore, ObjectStore
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+
+class Datasets(datasets_pb2_grpc.DatasetServiceServicer):
+    def __init__(self, submitting: Submitting, documents: DocumentStore, objects: ObjectStore) -> None:
+        self._submitting = submitting
+        self._documents = documents
+        self._objects = objects
+
+    async def UploadDataset(
+        self, request_iterator: AsyncIterator[pb.UploadDatasetRequest], context: Context
+    ) -> pb.UploadDatasetResponse:
+        header = await _header(request_iterator)
+        upload = None if header.source else await self._objects.put(_chunks(request_iterator))
+        spec = JobSpec(
+            kind=JobKind.PROCESS,
+            dataset=header.source or f"upload:{PurePath(header.file_name).name}",
+            target=header.target,
+            dataset_name=header.name or _name(header, upload),
+            replace_dataset=header.replace,
+            submitter=submitter(context),
+        )
+        if upload is not None and upload.size == 0:
+            raise BadInput(f"{header.file_name} is empty: it has no header and no rows", reason="FILE_EMPTY")
+        await self._submitting.run(spec, upload)
+        return pb.UploadDatasetResponse(dataset=views.dataset(await self._dataset(spec.dataset_name)))
+
+    async def _dataset(self, name: str) -> DatasetDocument:
+        found = (await self._documents.get("datasets", [name])).get(name)
+        if found is None:
+            raise NotFound(f"there is no dataset {name!r}; `tensorfleet datasets list` shows them")
+        return msgspec.convert(found, DatasetDocument)
+
+    async def ListDatasets(self, request: pb.ListDatasetsRequest, context: Context) -> pb.ListDatasetsResponse:
+        skip, size = paging.page(request.page_size, request.page_token)
+        found = await self._documents.find("datasets", order=("name",), skip=skip, limit=size)
+        total = await self._documents.count("datasets")
+        shown = [views.dataset(msgspec.convert(document, DatasetDocument)) for document in found]
+        token = paging.next_token(skip, len(shown), total)
+        if request.include_builtin and not token:
+            shown += [_builtin(name) for name in BUILTIN]
+        return pb.ListDatasetsResponse(datasets=shown, next_page_token=token, total_size=total)
+
+    async def GetDataset(self, request: pb.GetDatasetRequest, context: Context) -> pb.GetDatasetResponse:
+        if request.name in BUILTIN:
+            return pb.GetDatasetResponse(dataset=_builtin(request.name))
+        return pb.GetDatasetResponse(dataset=views.dataset(await self._dataset(request.name)))
+
+    async def ValidateDataset(self, request: pb.ValidateDatasetRequest, context: Context) -> pb.ValidateDatasetResponse:
+        columns, rows, target = await self._profile(request.name)
+        wanted = request.target or target
+        found = checks.findings(columns, rows, target=wanted)
+        errors = [finding for finding in found if finding.severity == "error"]
+        named = [str(column["name"]) for column in columns]
+        missing = any(finding.reason == "TARGET_MISSING_COLUMN" for finding in errors)
+        return pb.ValidateDatasetResponse(
+            valid=not errors,
+            findings=[
+                pb.Finding(
+                    severity=pb.FindingSeverity.Value(f"FINDING_SEVERITY_{finding.severity.upper()}"),
+                    reason=finding.reason,
+                    message=finding.message,
+                    column=finding.column,
+                )
+                for finding in found
+            ],
+            target=wanted if missing else sources.find_target(named, wanted),
+        )
+
+    async def _profile(self, name: str) -> tuple[list[dict[str, Any]], int, str]:
+        if name in BUILTIN:
+            return sources.columns(name) or [], sources.rows(name) or 0, sources.TARGET
+        content = (await self._dataset(name)).content
+        return content.columns, content.rows, content.target
+
+    async def DeleteDataset(self, request: pb.DeleteDatasetRequest, context: Context) -> pb.DeleteDatasetResponse:
+        await self._submitting.engine.ask(lambda ticket: DeleteDataset(ticket, request.name))
+        return pb.DeleteDatasetResponse()
+
+
+async def _header(messages: AsyncIterator[pb.UploadDatasetRequest]) -> pb.DatasetHeader:
+    first = await anext(messages, None)
+    if first is None or first.WhichOneof("part") != "header":
+        raise InvalidRequest([FieldViolation("header", "the first message describes the dataset")])
+    header = first.header
+    if bool(header.file_name) == bool(header.source):
+        raise InvalidRequest([FieldViolation("header.file_name", "give a file's name, or else a source")])
+    if header.file_name and sources.file_format(header.file_name) is None:
+        raise InvalidRequest([FieldViolation("header.file_name", sources.unknown_format(header.file_name))])
+    if header.name and not SAFE.fullmatch(header.name):
+        raise InvalidRequest([FieldViolation("header.name", "letters, digits, `.`, `_` and `-` make a name")])
+    if header.name in BUILTIN:
+        raise InvalidRequest([FieldViolation("header.name", f"{header.name} comes with the package; choose another")])
+    return header
+
+
+async def _chunks(messages: AsyncIterator[pb.UploadDatasetRequest]) -> AsyncIterator[bytes]:
+    async for message in messages:
+        if message.WhichOneof("part") != "chunk":
+            raise InvalidRequest([FieldViolation("chunk", "after the header come bytes")])
+        yield message.chunk
+
+
+def _name(header: pb.DatasetHeader, upload: Ref | None) -> str:
+    stem = PurePath(header.file_name or header.source).name.partition(".")[0]
+    found = SAFE.search(stem)
+    stem = found.group() if found else "dataset"
+    return f"{stem}-{upload.digest[:8]}" if upload is not None else stem
+
+
+def _builtin(name: str) -> pb.Dataset:
+    columns = [views.column(column) for column in sources.columns(name) or ()]
+    return pb.Dataset(
+        name=name, rows=sources.rows(name) or 0, columns=columns, target=sources.TARGET, source=name, builtin=True
+    )

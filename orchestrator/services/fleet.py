@@ -1,0 +1,60 @@
+"""FleetService: the workers, and the fleet at a glance."""
+
+from collections import Counter
+from typing import Any, TypeAlias
+
+import grpc
+
+from orchestrator import views
+from orchestrator.core.apply import GONE
+from orchestrator.core.events import DrainWorker
+from orchestrator.engine import Engine
+from tensorfleet import __version__
+from tensorfleet.api.v1 import fleet_pb2 as pb
+from tensorfleet.api.v1 import fleet_pb2_grpc
+from tensorfleet.model import JobState, WorkerState
+from tensorfleet.stores.contract import DocumentStore, ObjectStore
+from tensorfleet.wire import timestamp
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+
+class Fleet(fleet_pb2_grpc.FleetServiceServicer):
+    def __init__(self, engine: Engine, documents: DocumentStore, objects: ObjectStore, started_at: float) -> None:
+        self._engine = engine
+        self._documents = documents
+        self._objects = objects
+        self._started_at = started_at
+
+    async def ListWorkers(self, request: pb.ListWorkersRequest, context: Context) -> pb.ListWorkersResponse:
+        state = self._engine.state
+        shown = [
+            views.worker(state, worker)
+            for _, worker in sorted(state.workers.items())
+            if request.include_gone or worker.state not in GONE
+        ]
+        return pb.ListWorkersResponse(workers=shown)
+
+    async def DrainWorker(self, request: pb.DrainWorkerRequest, context: Context) -> pb.DrainWorkerResponse:
+        await self._engine.ask(lambda ticket: DrainWorker(ticket, request.worker_id))
+        state = self._engine.state
+        return pb.DrainWorkerResponse(worker=views.worker(state, state.workers[request.worker_id]))
+
+    async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
+        state = self._engine.state
+        ready = [worker for worker in state.workers.values() if worker.state == WorkerState.READY]
+        jobs = {kind.value: await self._documents.count("jobs", {"state": kind.value}) for kind in JobState}
+        return pb.GetStatusResponse(
+            release=__version__,
+            term=state.term,
+            started_at=timestamp(self._started_at),
+            jobs={name: count for name, count in jobs.items() if count},
+            workers=Counter(worker.state.value for worker in state.workers.values()),
+            slots=sum(worker.info.slots for worker in ready),
+            busy_slots=sum(min(len(worker.held), worker.info.slots) for worker in ready),
+            document_store=self._documents.url,
+            object_store=self._objects.url,
+            journal_entry=self._engine.number,
+            models=await self._documents.count("models"),
+            datasets=await self._documents.count("datasets"),
+        )

@@ -1,0 +1,144 @@
+"""JobService: submitting, watching, steering jobs."""
+
+from collections.abc import AsyncIterator
+from typing import Any, TypeAlias
+
+import grpc
+import msgspec
+from msgspec.structs import replace
+
+from orchestrator import views
+from orchestrator.core import events
+from orchestrator.core.placement import lacks, why_pending
+from orchestrator.core.state import Job
+from orchestrator.documents import JobDocument
+from orchestrator.services import paging
+from orchestrator.submitting import Submitting, submitter
+from orchestrator.watch import Cursor
+from tensorfleet.api.v1 import jobs_pb2 as pb
+from tensorfleet.api.v1 import jobs_pb2_grpc
+from tensorfleet.errors import FailedPrecondition, InvalidRequest, NotFound
+from tensorfleet.kinds import plan_for
+from tensorfleet.model import FieldViolation, JobState, WorkerState
+from tensorfleet.stores.contract import DocumentStore
+from tensorfleet.wire import spec_from_proto
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+FILTERS = ("state", "algorithm", "dataset", "submitter", "kind", "model_name")
+BATCH = 10_000
+
+
+class Jobs(jobs_pb2_grpc.JobServiceServicer):
+    def __init__(self, submitting: Submitting, documents: DocumentStore) -> None:
+        self._submitting = submitting
+        self._engine = submitting.engine
+        self._documents = documents
+
+    async def SubmitJob(self, request: pb.SubmitJobRequest, context: Context) -> pb.SubmitJobResponse:
+        job_id = await self._submit(request.request_id, request.spec, context)
+        return pb.SubmitJobResponse(job_id=job_id, job=await self._job(job_id))
+
+    async def SubmitJobs(self, request: pb.SubmitJobsRequest, context: Context) -> pb.SubmitJobsResponse:
+        if len(request.requests) > BATCH:
+            found = f"expected at most {BATCH} requests in one call, got {len(request.requests)}"
+            raise InvalidRequest([FieldViolation("requests", found)])
+        specs = [
+            (each.request_id, replace(spec_from_proto(each.spec), submitter=submitter(context)))
+            for each in request.requests
+        ]
+        return pb.SubmitJobsResponse(job_ids=await self._submitting.submit_many(specs))
+
+    async def RunJob(self, request: pb.RunJobRequest, context: Context) -> AsyncIterator[pb.RunJobResponse]:
+        job_id = await self._submit(request.request_id, request.spec, context)
+        async for event in self._watch(job_id, Cursor()):
+            yield pb.RunJobResponse(event=event)
+
+    async def _submit(self, request_id: str, spec: pb.JobSpec, context: Context) -> str:
+        return await self._submitting.submit(replace(spec_from_proto(spec), submitter=submitter(context)), request_id)
+
+    async def GetJob(self, request: pb.GetJobRequest, context: Context) -> pb.GetJobResponse:
+        return pb.GetJobResponse(job=await self._job(request.job_id))
+
+    async def _job(self, job_id: str) -> pb.Job:
+        return views.job(await self._document(job_id))
+
+    async def _document(self, job_id: str) -> dict[str, Any]:
+        found = (await self._documents.get("jobs", [job_id])).get(job_id)
+        if found is None:
+            raise NotFound(f"there is no job {job_id!r}; `tensorfleet jobs list` shows them")
+        return found
+
+    async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
+        skip, size = paging.page(request.page_size, request.page_token, request.skip)
+        where = paging.terms(request.filter, FILTERS)
+        where = {name: value.lower() if name in ("state", "kind") else value for name, value in where.items()}
+        found = await self._documents.find("jobs", where, order=("-created_at",), skip=skip, limit=size)
+        total = await self._documents.count("jobs", where)
+        jobs = [views.job(document) for document in found]
+        token = paging.next_token(skip, len(jobs), total)
+        return pb.ListJobsResponse(jobs=jobs, next_page_token=token, total_size=total)
+
+    async def CancelJob(self, request: pb.CancelJobRequest, context: Context) -> pb.CancelJobResponse:
+        await self._document(request.job_id)
+        await self._engine.ask(lambda ticket: events.CancelJob(ticket, request.job_id, request.reason))
+        return pb.CancelJobResponse(job=await self._job(request.job_id))
+
+    async def RetryJob(self, request: pb.RetryJobRequest, context: Context) -> pb.RetryJobResponse:
+        known = msgspec.convert(await self._document(request.job_id), JobDocument)
+        if known.state not in (JobState.FAILED, JobState.CANCELLED):
+            raise FailedPrecondition(f"job {known.id} is {known.state}; only failed and cancelled jobs are retried")
+        submission = events.Submission(known.id, known.request_id, known.spec, known.resolved)
+        await self._engine.ask(lambda ticket: events.RetryJob(ticket, submission))
+        return pb.RetryJobResponse(job=await self._job(request.job_id))
+
+    async def ExplainJob(self, request: pb.ExplainJobRequest, context: Context) -> pb.ExplainJobResponse:
+        known = msgspec.convert(await self._document(request.job_id), JobDocument)
+        plan = plan_for(known.spec).describe(known.spec, known.resolved)
+        live = self._engine.state.jobs.get(known.id)
+        if live is None or live.id not in self._engine.state.active:
+            return pb.ExplainJobResponse(summary=_ending(known), plan=plan)
+        summary = why_pending(self._engine.state, live)
+        here = [worker for worker in self._engine.state.workers.values() if worker.state == WorkerState.READY]
+        lacking = {worker.info.id: lacks(live, worker) or "" for worker in here if lacks(live, worker)}
+        return pb.ExplainJobResponse(summary=summary, reasons=_reasons(live), workers=lacking, plan=plan)
+
+    async def ListTasks(self, request: pb.ListTasksRequest, context: Context) -> pb.ListTasksResponse:
+        await self._document(request.job_id)
+        skip, size = paging.page(request.page_size, request.page_token, default=100)
+        where = {"job_id": request.job_id}
+        found = await self._documents.find("tasks", where, order=("stage", "index"), skip=skip, limit=size)
+        total = await self._documents.count("tasks", where)
+        tasks = [views.task(document) for document in found]
+        token = paging.next_token(skip, len(tasks), total)
+        return pb.ListTasksResponse(tasks=tasks, next_page_token=token, total_size=total)
+
+    async def WatchJob(self, request: pb.WatchJobRequest, context: Context) -> AsyncIterator[pb.WatchJobResponse]:
+        after = Cursor.parse(request.after)
+        await self._document(request.job_id)
+        async for event in self._watch(request.job_id, after):
+            yield pb.WatchJobResponse(event=event)
+
+    async def _watch(self, job_id: str, after: Cursor) -> AsyncIterator[pb.JobEvent]:
+        async for cursor, at, plain in self._engine.watch(job_id, after):
+            ended = await self._job(job_id) if plain["type"] == "JobEnded" else None
+            for event in views.event(job_id, cursor, at, plain, ended):
+                yield event
+
+
+def _ending(known: JobDocument) -> str:
+    if known.failure is not None:
+        return f"it is {known.state}: {known.failure.message}"
+    return f"it is {known.state}: {known.run} tasks were run, {known.reused} results were known"
+
+
+def _reasons(job: Job) -> list[str]:
+    stage = job.open
+    if stage is None:
+        return [f"it is {job.state}, and no stage is open"]
+    lines = [f"stage {stage.stage.name}: {stage.done} of {stage.stage.count} tasks done, {len(stage.live)} running"]
+    if stage.waiting:
+        lines.append(f"{len(stage.waiting)} tasks wait out their backoff after a failure")
+    for index, history in sorted(stage.history.items()):
+        last = history[-1]
+        lines.append(f"task {index} failed {len(history)} times; last on {last.worker} ({last.cause}): {last.message}")
+    return lines
