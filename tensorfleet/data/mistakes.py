@@ -41,7 +41,8 @@ def in_csv(data: Data, delimiter: str, name: str, said: str) -> BadInput:
     """The error for a CSV file that Arrow refused, saying so."""
     expected, first = 0, 1
     try:
-        for line, row in _rows(data, delimiter):
+        # As lenient about quotes as Arrow, so that the row that Arrow refused is the one that is found.
+        for line, row in _rows(data, delimiter, strict=False):
             if not row:
                 continue
             if not expected:
@@ -77,9 +78,9 @@ def _count(data: Data, wanted: bytes, end: int) -> int:
     return sum(data[start : min(start + step, end)].count(wanted) for start in range(0, end, step))
 
 
-def _rows(data: Data, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def _rows(data: Data, delimiter: str, strict: bool = True) -> Iterator[tuple[int, list[str]]]:
     """Each row with the line that it begins on."""
-    reader = csv.reader(_lines(data), delimiter=delimiter, strict=True)
+    reader = csv.reader(_lines(data), delimiter=delimiter, strict=strict)
     csv.field_size_limit(2**31 - 1)
     while True:
         begin = reader.line_num + 1
@@ -107,9 +108,11 @@ def _lines(data: Data) -> Iterator[str]:
 
 def _json_mistake(text: str, line: int, seen: dict[str, tuple[str, int]]) -> str:
     try:
-        row = json.loads(text)
+        row = json.loads(text, object_pairs_hook=_once)
     except json.JSONDecodeError as error:
         return f"{error.msg} at column {error.colno}; each line must be one JSON object"
+    except _Twice as error:
+        return f"column {error.args[0]!r} occurs twice"
     if not isinstance(row, dict):
         return f'expected an object such as {{"a": 1}}, and found {_json_kind(row)}'
     for column, value in row.items():
@@ -124,6 +127,19 @@ def _json_kind(value: Any) -> str:
     if value is None:
         return "null"
     return _KINDS.get(type(value), "a list" if isinstance(value, list) else "an object")
+
+
+class _Twice(Exception):  # noqa: N818
+    """A name that an object has twice."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in row:
+            raise _Twice(name)
+        row[name] = value
+    return row
 
 
 def _malformed(form: str, message: str) -> BadInput:

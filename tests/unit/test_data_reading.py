@@ -88,6 +88,7 @@ def test_a_type_guessed_too_early_is_guessed_again(tmp_path: Path, monkeypatch: 
         ("\n\na,b\n\n1,2\n\n3,4,5\n", "x.csv, line 7: expected 2 values, as line 3 has, and found 3"),
         ('a,b\n1,"two\nlines"\n3\n', "x.csv, line 4: expected 2 values, as line 1 has, and found 1"),
         ("a,b\r\n1,2\r\n3\r\n", "x.csv, line 3: expected 2 values, as line 1 has, and found 1"),
+        ('a,b\n"1",2\n"3"x,4\n5\n', "x.csv, line 4: expected 2 values, as line 1 has, and found 1"),
         ('a,b\n1,2\n3,"4\n5,6\n', "x.csv, line 3: a quoted value begins here and never ends"),
     ],
 )
@@ -113,6 +114,7 @@ def test_a_broken_line_far_into_a_csv_is_told(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ('{"a": 1}\n{"a": \n', "x.jsonl, line 2: Expecting value at column"),
+        ('{"a": 1}\n{"b": 1, "b": 2}\n', "x.jsonl, line 2: column 'b' occurs twice"),
         ('{"a": 1}\n\n[1]\n', "x.jsonl, line 3: expected an object such as"),
         ('{"a": 1}\n{"a": "x"}\n', "x.jsonl, line 2: column 'a' holds text, and on line 1 a number"),
         ('{"a": 1}\n{"a": null}\n{"a": true}\n', "x.jsonl, line 3: column 'a' holds a flag, and on line 1 a number"),
