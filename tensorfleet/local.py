@@ -9,10 +9,10 @@ vanishes; what a fleet started it keeps running, and ends when it stops.
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from msgspec import Struct
 
@@ -73,6 +73,7 @@ class AsyncLocalFleet:
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self._serving = asyncio.Event()
         self._served, self._bind = False, ""
+        self._broke = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         return await self.start()
@@ -97,7 +98,7 @@ class AsyncLocalFleet:
         """Returns once the orchestrator serves; workers may still be on their way. Unavailable where it does not
         start."""
         self.home.mkdir(parents=True, exist_ok=True)
-        self._keepers["orchestrator"] = asyncio.create_task(self._keep_orchestrator())
+        self._begin("orchestrator", self._keep_orchestrator())
         try:
             await self._until_serving()
         except BaseException:
@@ -152,6 +153,15 @@ class AsyncLocalFleet:
         for keeper in self._keepers.values():
             if keeper.done() and not keeper.cancelled() and (error := keeper.exception()):
                 raise error
+
+    async def broken(self) -> None:
+        """Waits until the fleet gives up on one of its programs, and raises why: Unavailable."""
+        await self._broke.wait()
+        self.raise_failure()
+
+    def _begin(self, name: str, keeper: Coroutine[Any, Any, None]) -> None:
+        self._keepers[name] = task = asyncio.create_task(keeper)
+        task.add_done_callback(lambda task: None if task.cancelled() or not task.exception() else self._broke.set())
 
     async def _until_serving(self) -> None:
         serving = asyncio.create_task(self._serving.wait())
@@ -250,7 +260,7 @@ class AsyncLocalFleet:
             return
         for number in range(1, self._crew.workers + 1):
             name = f"worker-{number}{suffix}"
-            self._keepers[name] = asyncio.create_task(self._keep_worker(name))
+            self._begin(name, self._keep_worker(name))
 
     async def _keep_worker(self, name: str) -> None:
         deaths = 0

@@ -78,7 +78,7 @@ class AsyncModel:
 
     async def download(self, path: str | Path) -> Path:
         """Writes the pickle of `load()`'s Pipeline, whole or not at all; returns the path."""
-        return await asyncio.to_thread(_pickled, await self.load(), Path(path))
+        return await asyncio.to_thread(write_pickle, await self.load(), Path(path))
 
     async def predict(self, X: Any) -> Any:
         """Predicts here, with scikit-learn. X: raw rows, a DataFrame or an array in the order of the features."""
@@ -206,7 +206,8 @@ def _assembled(info: ModelInfo, content: Mapping[str, bytes]) -> "Pipeline":
     return whole
 
 
-def _pickled(pipeline: "Pipeline", path: Path) -> Path:
+def write_pickle(pipeline: "Pipeline", path: Path) -> Path:
+    """Writes a Pipeline as a pickle, whole or not at all; returns the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
         try:

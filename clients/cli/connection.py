@@ -1,0 +1,112 @@
+"""Which fleet a command talks to, and how a command runs.
+
+The rule: what a command started it ends, also after Ctrl-C; the second Ctrl-C is quick.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from clients.cli import output
+from clients.cli.options import Options
+from tensorfleet.config import settings
+from tensorfleet.errors import Unavailable
+
+if TYPE_CHECKING:
+    from tensorfleet.client import AsyncClient
+    from tensorfleet.local import AsyncLocalFleet
+
+PATIENCE = 10.0
+"""Seconds that a server may be away before a command gives up."""
+
+_local: "list[AsyncLocalFleet]" = []
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Runs a command. The first SIGINT, SIGTERM or SIGHUP cancels it, so that it cleans up; the second ends everything
+    at once."""
+
+    async def guarded() -> None:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, interrupt, task)
+        await main
+
+    interrupt = _Interrupt()
+    asyncio.run(guarded())
+
+
+class _Interrupt:
+    def __init__(self) -> None:
+        self._calls = 0
+
+    def __call__(self, task: "asyncio.Task[None]") -> None:
+        self._calls += 1
+        if self._calls == 1:
+            task.cancel()
+            return
+        for fleet in _local:
+            fleet.kill()
+        os._exit(output.INTERRUPTED)
+
+
+@asynccontextmanager
+async def connected(
+    at: Options, *, workers: int = 0, slots: int = 1, tell: Callable[[str], None] = output.warn
+) -> "AsyncIterator[AsyncClient]":
+    """A client of the fleet that the options name.
+
+    With no server, of the fleet on this machine over the home: the one that is there, else one of our own, with so
+    many workers, that ends with the command.
+    """
+    server = at.server or (settings().server if at.home is None else "")
+    if server:
+        from tensorfleet.client import AsyncClient
+
+        async with AsyncClient(server, timeout=PATIENCE) as client:
+            yield client
+        return
+    async with _local_client(at, workers, slots, tell) as client:
+        yield client
+
+
+@asynccontextmanager
+async def _local_client(
+    at: Options, workers: int, slots: int, tell: Callable[[str], None]
+) -> "AsyncIterator[AsyncClient]":
+    from tensorfleet.local import AsyncLocalFleet
+
+    fleet = AsyncLocalFleet(at.home, workers=workers, slots=slots, tell=tell)
+    async with kept(fleet):
+        from tensorfleet.client import AsyncClient
+
+        async with AsyncClient(fleet.address, timeout=PATIENCE) as client:
+            try:
+                yield client
+            except Unavailable:
+                fleet.raise_failure()  # why it is away says more than that it is
+                raise
+
+
+@asynccontextmanager
+async def kept(fleet: "AsyncLocalFleet") -> AsyncIterator[None]:
+    """Runs a local fleet meanwhile; the second Ctrl-C knows of it."""
+    _local.append(fleet)
+    loading = asyncio.create_task(asyncio.to_thread(import_module, "tensorfleet.client"))  # while the fleet comes up
+    try:
+        async with fleet:
+            await loading
+            yield
+    finally:
+        _local.remove(fleet)
+
+
+def place(at: Options) -> str:
+    """Where things are kept, for people."""
+    server = at.server or (settings().server if at.home is None else "")
+    return server or str(at.home or settings().home)

@@ -1,0 +1,159 @@
+"""`tensorfleet datasets`: add, look at, check and forget datasets."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clients.cli import output
+from clients.cli.options import Options, command
+
+if TYPE_CHECKING:
+    from tensorfleet.sdk.values import Column, DatasetInfo
+
+datasets = typer.Typer(no_args_is_help=True, help="Add, look at, check and forget datasets.")
+Name = Annotated[str, typer.Argument(metavar="DATASET", help="The dataset's name.")]
+
+
+@command(datasets)
+def add(
+    source: Annotated[
+        str, typer.Argument(help="A .csv, .tsv, .parquet or .jsonl file, or a `file://` that workers can read.")
+    ],
+    at: Options,
+    name: Annotated[
+        str,
+        typer.Option(help="Its name. Default: the file's name and first digits of its digest.", show_default=False),
+    ] = "",
+    target: Annotated[
+        str, typer.Option(metavar="COLUMN", help="The column to predict when a job names none.", show_default=False)
+    ] = "",
+    replace: Annotated[bool, typer.Option("--replace", help="Replace a dataset of that name.")] = False,
+) -> None:
+    """Add a dataset; adding what is there already changes nothing."""
+    from clients.cli.connection import connected, run
+
+    async def main() -> None:
+        from tensorfleet.sdk.plain import path_of
+
+        path_of(source)  # a file that is not there is told before anything is started
+        async with connected(at, workers=1) as client:
+            _show(await client.datasets.add(source, name=name, target=target, replace=replace), at)
+
+    run(main())
+
+
+@command(datasets, "list")
+def list_(
+    at: Options,
+    builtin: Annotated[
+        bool, typer.Option("--builtin/--no-builtin", help="Also those that come with the package.")
+    ] = True,
+) -> None:
+    """List datasets by name."""
+    from clients.cli.connection import connected, run
+
+    async def main() -> None:
+        async with connected(at) as client:
+            found = await client.datasets.list(builtin=builtin)
+        if at.json:
+            output.show_json(found)
+            return
+        rows = [
+            [
+                each.name,
+                each.rows or "",
+                len(each.columns) or "",
+                each.target,
+                output.size(each.size) if each.size else "",
+                "[dim]built in[/]" if each.builtin else each.digest[:12],
+            ]
+            for each in found
+        ]
+        output.show_table(["name", ">rows", ">columns", "target", ">size", "digest"], rows, empty="No datasets yet.")
+
+    run(main())
+
+
+@command(datasets)
+def get(name: Name, at: Options) -> None:
+    """Show a dataset and its columns."""
+    from clients.cli.connection import connected, run
+
+    async def main() -> None:
+        async with connected(at) as client:
+            _show(await client.datasets.get(name), at)
+
+    run(main())
+
+
+def _show(dataset: "DatasetInfo", at: Options) -> None:
+    if at.json:
+        output.show_json(dataset)
+        return
+    output.show_facts(
+        {
+            "Dataset": dataset.name,
+            "Rows": dataset.rows,
+            "Target": dataset.target,
+            "Size": output.size(dataset.size) if dataset.size else None,
+            "Source": dataset.source,
+            "Digest": dataset.digest,
+            "Added": output.iso(dataset.created_at),
+        }
+    )
+    if dataset.columns:
+        output.console().print()
+        columns = ["column", "type", ">missing", ">distinct", ">least", ">mean", ">most"]
+        output.show_table(columns, [_column(column) for column in dataset.columns], empty="")
+
+
+def _column(column: "Column") -> list[object]:
+    shown = (column.minimum, column.mean, column.maximum)
+    figures = ["" if value is None else output.number(value) for value in shown]
+    return [column.name, column.type, column.missing or "", column.distinct or "", *figures]
+
+
+@command(datasets)
+def validate(
+    name: Name,
+    at: Options,
+    target: Annotated[
+        str, typer.Option(metavar="COLUMN", help="The column to predict; found as for a job.", show_default=False)
+    ] = "",
+) -> None:
+    """Say what would keep a dataset from being trained on. Exit code 2 where something would."""
+    from clients.cli.connection import connected, run
+
+    async def main() -> None:
+        async with connected(at) as client:
+            found = await client.datasets.validate(name, target=target)
+        if at.json:
+            output.show_json(found)
+        else:
+            console = output.console()
+            for finding in found.findings:
+                style = "red" if finding.severity == "error" else "yellow"
+                console.print(f"[{style}]{finding.severity}[/] {finding.reason}: ", end="")
+                console.print(finding.message, markup=False)
+            usable = f"[green]✓[/] can be trained on, target {found.target}"
+            console.print(usable if found.valid else "Not usable as it is.")
+        if not found.valid:
+            raise typer.Exit(output.USAGE)
+
+    run(main())
+
+
+@command(datasets)
+def delete(name: Name, at: Options) -> None:
+    """Forget a dataset; models trained on it stay."""
+    from clients.cli.connection import connected, run
+
+    async def main() -> None:
+        async with connected(at) as client:
+            await client.datasets.delete(name)
+        if at.json:
+            output.show_json({"deleted": name})
+        else:
+            output.console().print(f"Forgot {name}")
+
+    run(main())

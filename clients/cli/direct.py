@@ -1,0 +1,140 @@
+"""`tensorfleet train --direct`: the same plan in this process alone, with no fleet.
+
+The rule: the model has the SHA-256 that a fleet's would have. It is in no registry; `--out` writes it as a pickle.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clients.cli import output
+from clients.cli.live import Lines, Silence, View, Watcher
+from clients.cli.options import Options
+from clients.cli.train import show_metrics
+from tensorfleet.config import settings
+from tensorfleet.errors import InvalidRequest
+from tensorfleet.model import JobSpec, JobState, Point
+from tensorfleet.sdk.events import StageOpened, StateChanged, TaskReported, TaskSucceeded
+
+if TYPE_CHECKING:
+    from tensorfleet.direct import DirectResult
+
+
+def train_here(spec: JobSpec, at: Options, out: Path | None) -> None:
+    """Trains, shows how it went, and writes the model where asked to. InvalidRequest names every bad field."""
+    from tensorfleet import catalog, direct
+    from tensorfleet.kinds import plan_for
+    from tensorfleet.model import Resolved
+
+    spec, violations = catalog.validate(spec)
+    if violations:
+        raise InvalidRequest(violations)
+    began = time.monotonic()
+    with _watcher(f"{spec.dataset} · {spec.algorithm}", json=at.json) as watcher:
+        told = _Told(watcher, plan_for(spec).total_tasks(spec, Resolved()))
+        objects = (at.home or settings().home) / "objects"
+        result = direct.run(spec, objects=objects, report=told.report, finished=told.finished)
+    _show(spec, result, time.monotonic() - began, at)
+    if out is not None:
+        _write(result, out)
+        output.warn(f"Written to {out}")
+
+
+class _Told:
+    """What happens here, told as the events that a fleet's job would have."""
+
+    def __init__(self, watcher: Watcher, total: int) -> None:
+        self._watcher, self._total = watcher, total
+        self._stages: set[str] = set()
+        watcher.see(StateChanged(cursor="", job_id="", time=0.0, state=JobState.RUNNING, reason=""))
+
+    def report(self, stage: str, index: int, point: Point) -> None:
+        self._open(stage)
+        self._watcher.see(
+            TaskReported(
+                cursor="", job_id="", time=0.0, stage=stage, index=index, token=0, number=0, points=(point,), lines=()
+            )
+        )
+
+    def finished(self, stage: str, index: int, result: object) -> None:
+        self._open(stage)
+        self._watcher.see(
+            TaskSucceeded(
+                cursor="",
+                job_id="",
+                time=0.0,
+                stage=stage,
+                index=index,
+                token=0,
+                reused=False,
+                duration=0.0,
+                last_report=0,
+            )
+        )
+
+    def _open(self, stage: str) -> None:
+        if stage not in self._stages:
+            self._stages.add(stage)
+            count = max(1, self._total - 3) if stage == "fit" else 1
+            self._watcher.see(
+                StageOpened(cursor="", job_id="", time=0.0, stage=stage, tasks=count, total_tasks=self._total)
+            )
+
+
+@contextmanager
+def _watcher(title: str, *, json: bool) -> Iterator[Watcher]:
+    console = output.console(stderr=json)
+    if not console.is_terminal:
+        yield Silence() if json else Lines(title)
+        return
+    from rich.live import Live
+
+    view = View(title)
+    with Live(view, console=console, refresh_per_second=10, transient=True):
+        yield view
+
+
+def _show(spec: JobSpec, result: "DirectResult", seconds: float, at: Options) -> None:
+    from tensorfleet.models.naming import display_name
+
+    done, model = result.result, result.result.model
+    assert model is not None  # a train plan ends with one
+    shown = display_name(spec.algorithm, done.metrics, time.time())
+    if at.json:
+        told: dict[str, Any] = {
+            "job_id": None,
+            "state": JobState.SUCCEEDED.value,
+            "metrics": done.metrics,
+            "missing_metrics": done.missing_metrics,
+            "metrics_on_training_rows": model.metrics_on_training_rows,
+            "model": {
+                "name": spec.model_name,
+                "version": None,
+                "display_name": shown,
+                "algorithm": spec.algorithm,
+                "sha256": model.sha256,
+            },
+            "tasks": {"total": result.tasks, "run": result.tasks, "reused": 0},
+            "seconds": seconds,
+        }
+        output.show_json(told)
+        return
+    output.console().print(f"[green]✓[/] trained here in {output.span(seconds)} [dim]({result.tasks} tasks)[/]")
+    show_metrics(done.metrics, done.missing_metrics, on_training_rows=model.metrics_on_training_rows)
+    output.show_facts({"Model": f"{spec.model_name}  [dim]{shown}, in no registry[/]", "SHA-256": model.sha256})
+
+
+def _write(result: "DirectResult", out: Path) -> None:
+    from tensorfleet import bundle, direct
+    from tensorfleet.models import manifest, pipeline
+    from tensorfleet.sdk.models import write_pickle
+
+    model = result.result.model
+    assert model is not None
+
+    def read(digest: str) -> Any:
+        return bundle.load(direct.object_path(result.objects, digest))
+
+    write_pickle(pipeline.assemble(manifest.read(read(model.sha256)), read), out)

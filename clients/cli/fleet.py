@@ -1,0 +1,179 @@
+"""`tensorfleet up`, `orchestrator`, `worker join` and `status`: fleets and their programs.
+
+The rule: `up` keeps what it started alive and ends all of it; the single programs replace this process, so that signals
+and process ids are theirs.
+"""
+
+import asyncio
+import os
+import socket
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from clients.cli import output
+from clients.cli.options import Options, command
+from clients.cli.training import label as labelled
+
+DEFAULT_LISTEN = "127.0.0.1:9090"
+PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+worker = typer.Typer(no_args_is_help=True, help="Add this machine to a fleet.")
+Insecure = Annotated[
+    bool, typer.Option("--insecure", help="Needed to listen beyond this machine without TLS and tokens.")
+]
+Slots = Annotated[int, typer.Option(min=1, help="Tasks at a time, each in a process of its own.")]
+Labels = Annotated[list[str], typer.Option("--label", metavar="LABEL=VALUE", help="A label; may be repeated.")]
+
+
+def add(app: typer.Typer) -> None:
+    command(app, panel="Fleets")(up)
+    command(app, panel="Fleets")(status)
+    command(app, panel="Fleets", settings=PASS_ON)(orchestrator)
+
+
+def up(
+    at: Options,
+    workers: Annotated[int, typer.Option(min=0, help="Workers to start.")] = 2,
+    slots: Slots = 1,
+    listen: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help=f"Where to serve. Default: {DEFAULT_LISTEN}.", show_default=False),
+    ] = None,
+    insecure: Insecure = False,
+    label: Labels = [],  # noqa: B006 -- read only
+) -> None:
+    """Start a fleet on this machine and keep it running until Ctrl-C."""
+    from clients.cli.connection import run
+
+    labels = dict(labelled(text) for text in label)
+    run(_up(at, workers, slots, _listen(listen), insecure, labels))
+
+
+async def _up(at: Options, workers: int, slots: int, listen: str, insecure: bool, labels: dict[str, str]) -> None:
+    from clients.cli.connection import kept
+    from tensorfleet.local import AsyncLocalFleet
+
+    fleet = AsyncLocalFleet(
+        at.home, workers=workers, slots=slots, labels=labels, listen=listen, insecure=insecure, tell=output.warn
+    )
+    try:
+        async with kept(fleet):
+            _greet(fleet.address, str(fleet.home), workers if fleet.owned else None, slots, at)
+            await fleet.broken()
+    except asyncio.CancelledError:
+        return  # Ctrl-C and SIGTERM are how a standing fleet ends
+
+
+def _listen(asked: str | None) -> str:
+    if asked is not None:
+        from tensorfleet.config import address_problem
+        from tensorfleet.errors import InvalidRequest
+        from tensorfleet.model import FieldViolation
+
+        if not asked.endswith(":0") and (problem := address_problem(asked)):
+            raise InvalidRequest([FieldViolation("--listen", problem)])
+        return asked
+    host, _, port = DEFAULT_LISTEN.partition(":")
+    try:
+        socket.create_server((host, int(port))).close()
+    except OSError:
+        output.warn(f"Port {port} is taken; a free one is used.")
+        return f"{host}:0"
+    return DEFAULT_LISTEN
+
+
+def _greet(address: str, home: str, workers: int | None, slots: int, at: Options) -> None:
+    if at.json:
+        output.show_json({"address": address, "home": home, "pid": os.getpid(), "workers": workers})
+        sys.stdout.flush()
+        return
+    who = "joined the orchestrator that owns this home" if workers is None else f"{workers} workers x {slots} slots"
+    console = output.console()
+    console.print(f"[green]●[/] The fleet serves at [bold]{address}[/]  [dim]{who}[/]")
+    output.show_facts(
+        {
+            "Home": home,
+            "Train": f"tensorfleet train digits --server {address}",
+            "Python": f'Client("{address}").train("iris", algorithm="random_forest")',
+            "Stop": "Ctrl-C",
+        }
+    )
+    sys.stdout.flush()
+
+
+def orchestrator(
+    ctx: typer.Context,
+    at: Options,
+    listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where to serve.")] = DEFAULT_LISTEN,
+    insecure: Insecure = False,
+) -> None:
+    """Run an orchestrator alone; workers join it. More flags are the program's own."""
+    from tensorfleet.config import settings
+
+    home = at.home or settings().home
+    _become("orchestrator", ["--home", str(home), "--listen", listen, *(["--insecure"] if insecure else []), *ctx.args])
+
+
+@command(worker, settings=PASS_ON)
+def join(
+    ctx: typer.Context,
+    address: Annotated[str, typer.Argument(metavar="HOST:PORT", help="The orchestrator; several, joined by commas.")],
+    at: Options,
+    slots: Annotated[
+        int | None, typer.Option(min=1, help="Tasks at a time. Default: one a processor.", show_default=False)
+    ] = None,
+    label: Labels = [],  # noqa: B006 -- read only
+    id: Annotated[str, typer.Option(help="The worker's name, kept over its lives.", show_default=False)] = "",
+) -> None:
+    """Join a fleet and work for it until Ctrl-C. More flags are the program's own."""
+    from tensorfleet.config import address_problem
+    from tensorfleet.errors import InvalidRequest
+    from tensorfleet.model import FieldViolation
+
+    if problem := address_problem(address):
+        raise InvalidRequest([FieldViolation("HOST:PORT", problem)])
+    flags = [f"--label={name}={value}" for name, value in (labelled(text) for text in label)]
+    flags += ["--slots", str(slots)] if slots else []
+    flags += ["--id", id] if id else []
+    flags += ["--home", str(at.home / "worker")] if at.home else []
+    _become("worker", ["--server", address, *flags, *ctx.args])
+
+
+def _become(program: str, arguments: list[str]) -> NoReturn:
+    from tensorfleet.sdk.processes import command as how
+    from tensorfleet.sdk.processes import environment
+
+    os.execve(sys.executable, [*how(program), *arguments], environment())
+
+
+def status(at: Options) -> None:
+    """Show the fleet at a glance."""
+    from clients.cli.connection import connected, run
+
+    async def main() -> None:
+        async with connected(at) as client:
+            found, address = await client.status(), client.address
+        if at.json:
+            output.show_json({"address": address, **output.plain(found)})
+            return
+        output.show_facts(
+            {
+                "Address": address,
+                "Release": f"{found.release}, term {found.term}, since {output.iso(found.started_at)}",
+                "Jobs": _counts(found.jobs),
+                "Workers": _counts(found.workers),
+                "Slots": f"{found.busy_slots} of {found.slots} busy",
+                "Models": str(found.models),
+                "Datasets": str(found.datasets),
+                "Documents": found.document_store,
+                "Objects": found.object_store,
+                "Journal": f"entry {found.journal_entry}",
+            }
+        )
+
+    run(main())
+
+
+def _counts(by_state: dict[str, int]) -> str:
+    return ", ".join(f"{count} {output.state(name)}" for name, count in by_state.items() if count) or "none"

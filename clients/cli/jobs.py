@@ -1,0 +1,267 @@
+"""`tensorfleet jobs`: submit, look at and steer jobs."""
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clients.cli import output
+from clients.cli.options import Options, command
+from clients.cli.train import Dataset, crew, show, submitted
+from clients.cli.training import Training
+
+if TYPE_CHECKING:
+    from tensorfleet.sdk.values import JobInfo, TaskInfo
+
+jobs = typer.Typer(no_args_is_help=True, help="Submit, look at and steer jobs.")
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]
+
+
+@command(jobs)
+def submit(dataset: Dataset, training: Training, at: Options) -> None:
+    """Submit a training and return at once; it is durable then.
+
+    With no fleet running it waits in the home until one is started: `tensorfleet up`.
+    """
+    from clients.cli.connection import connected, run
+
+    async def main() -> None:
+        arguments = training.arguments()
+        async with connected(at, workers=crew(0)[0] if _needs_worker(dataset, training) else 0) as client:
+            job = await submitted(client, dataset, arguments)
+            if at.json:
+                output.show_json({"job_id": job.id, "state": job.state.value})
+                return
+            output.console().print(job.id)
+            output.warn(f"Accepted. Watch it with `tensorfleet jobs watch {job.id}`.")
+
+    run(main())
+
+
+def _needs_worker(dataset: str, training: Training) -> bool:
+    from tensorfleet.sdk.plain import path_of
+
+    return any(name and path_of(name) for name in (dataset, training.validation))
+
+
+@command(jobs, "list")
+def list_(
+    at: Options,
+    filter: Annotated[
+        str,
+        typer.Option(help="Terms joined by AND, such as `state=succeeded AND algorithm=ridge`.", show_default=False),
+    ] = "",
+    limit: Annotated[int, typer.Option(min=1, help="Most jobs.")] = 50,
+    skip: Annotated[int, typer.Option(min=0, help="Jobs to skip.")] = 0,
+) -> None:
+    """List jobs, newest first."""
+    from clients.cli.connection import connected, run
+
+    async def main() -> None:
+        async with connected(at) as client:
+            found = [job.info for job in await client.jobs.list(filter=filter, limit=limit, skip=skip)]
+        if at.json:
+            output.show_json(found)
+            return
+        now = time.time()
+        columns = ["id", "state", "kind", "algorithm", "dataset", ">tasks", "result", "created"]
+        output.show_table(columns, [_row(job, now) for job in found], empty="No jobs yet.")
+
+    run(main())
+
+
+def _row(job: "JobInfo", now: float) -> list[object]:
+    tasks = f"{job.tasks.run + job.tasks.reused}/{job.tasks.total}"
+    spec = job.spec
+    return [
+        job.id,
+        output.state(job.state),
+        spec.kind.value,
+        spec.algorithm,
+        spec.dataset,
+        tasks,
+        _result(job),
+        output.ago(job.created_at, now),
+    ]
+
+
+def _result(job: "JobInfo") -> str:
+    if job.model is not None:
+        return job.model.display_name
+    if job.failure is not None:
+        return job.failure.reason
+    return job.dataset
+
+
+@command(jobs)
+def get(job: JobId, at: Options) -> None:
+    """Show one job."""
+    from clients.cli.connection import connected, run
+
+    async def main() -> None:
+        async with connected(at) as client:
+            info = (await client.job(job)).info
+        if at.json:
+            output.show_json({**output.plain(info), "job_id": info.id, "seconds": info.seconds})
+            return
+        _show(info)
+
+    run(main())
+
+
+def _show(info: "JobInfo") -> None:
+    counts = info.tasks
+    output.show_facts(
+        {
+            "Job": info.id,
+            "State": output.state(info.state) + (f"  [dim]{info.pending_reason}[/]" if info.pending_reason else ""),
+            "Kind": info.spec.kind.value,
+            "Algorithm": info.spec.algorithm,
+            "Dataset": info.dataset or info.spec.dataset,
+            "Tasks": f"{counts.total}: {counts.run} run, {counts.reused} reused, {counts.running} running",
+            "Parameters": ", ".join(f"{name}={value}" for name, value in info.spec.hyperparameters.items()),
+            "Created": output.iso(info.created_at),
+            "Ended": output.iso(info.ended_at),
+            "Took": output.span(info.seconds) if info.seconds is not None else None,
+            "Submitter": info.spec.submitter,
+            "Model": info.model.reference if info.model else None,
+            "SHA-256": info.model.sha256 if info.model else None,
+            "Failure": f"{info.failure.message} ({info.failure.reason})" if info.failure else None,
+        }
+    )
+    if info.metrics:
+        from clients.cli.train import on_training_rows, show_metrics
+
+        show_metrics(info.metrics, info.missing_metrics, on_training_rows=on_training_rows(info.spec))
+
+
+@command(jobs)
+def watch(
+    job: JobId,
+    at: Options,
+    after: Annotated[str, typer.Option(metavar="CURSOR", help="Go on after this event.", show_default=False)] = "",
+) -> None:
+    """Watch a job to its end. Ctrl-C stops watching, not the job."""
+    from clients.cli.connection import connected, place, run
+    from clients.cli.live import follow
+
+    async def main() -> None:
+        workers, slots = crew(0)
+        async with connected(at, workers=workers, slots=slots) as client:
+            watched = await client.job(job)
+            title = f"{watched.info.spec.dataset} · {watched.info.spec.algorithm or watched.info.spec.kind}"
+            await follow(client, watched, title, json=at.json, after=after or None)
+            show(watched.info, at, place(at))
+            watched.require_success()
+
+    run(main())
+
+
+@command(jobs)
+def cancel(
+    job: JobId,
+    at: Options,
+    reason: Annotated[str, typer.Option(help="Why, for whoever reads it later.")] = "cancelled at the command line",
+) -> None:
+    """Stop a job; one that has ended stays as it is."""
+    from clients.cli.connection import connected, run
+
+    async def main() -> None:
+        async with connected(at) as client:
+            _say_state((await client.jobs.cancel(job, reason)).info, at)
+
+    run(main())
+
+
+@command(jobs)
+def retry(job: JobId, at: Options) -> None:
+    """Put a failed or cancelled job back in the queue; what its tasks finished is kept."""
+    from clients.cli.connection import connected, run
+
+    async def main() -> None:
+        async with connected(at) as client:
+            _say_state((await client.jobs.retry(job)).info, at)
+
+    run(main())
+
+
+def _say_state(info: "JobInfo", at: Options) -> None:
+    if at.json:
+        output.show_json({"job_id": info.id, "state": info.state.value})
+    else:
+        output.console().print(f"{info.id} {output.state(info.state)}")
+
+
+@command(jobs)
+def explain(job: JobId, at: Options) -> None:
+    """Say why a job is where it is: what it waits for, and what each worker lacks for it."""
+    from clients.cli.connection import connected, run
+
+    async def main() -> None:
+        async with connected(at) as client:
+            why = await client.jobs.explain(job)
+        if at.json:
+            output.show_json(why)
+            return
+        console = output.console()
+        console.print(why.summary)
+        for line in why.reasons:
+            console.print(f"  · {line}", markup=False)
+        for name, lack in why.workers.items():
+            console.print(f"  {name}: {lack}", markup=False)
+        if why.plan:
+            console.print("[bold]Plan[/]")
+        for line in why.plan:
+            console.print(f"  {line}", markup=False)
+
+    run(main())
+
+
+@command(jobs)
+def tasks(job: JobId, at: Options, limit: Annotated[int, typer.Option(min=1, help="Most tasks.")] = 1000) -> None:
+    """List a job's tasks with their attempts."""
+    from clients.cli.connection import connected, run
+
+    async def main() -> None:
+        async with connected(at) as client:
+            found = await client.jobs.tasks(job, limit=limit)
+        if at.json:
+            output.show_json(found)
+            return
+        columns = ["task", "state", "operator", "worker", ">took", ">attempts", "last said"]
+        output.show_table(columns, [_task_row(task) for task in found], empty="No tasks yet.")
+
+    run(main())
+
+
+def _task_row(task: "TaskInfo") -> list[object]:
+    last = task.attempts[-1] if task.attempts else None
+    name = "reused" if task.reused else task.state.value
+    return [
+        f"{task.stage}/{task.index}",
+        "[dim]reused[/]" if task.reused else output.state(name),
+        task.operator,
+        last.worker if last else "",
+        output.span(task.duration) if task.duration is not None else "",
+        len(task.attempts) or "",
+        last.message.partition("\n")[0] if last else "",
+    ]
+
+
+@command(jobs)
+def logs(job: JobId, at: Options) -> None:
+    """Show what a job's tasks logged and printed; of a running job, until it ends."""
+    from clients.cli.connection import connected, run
+
+    async def main() -> None:
+        lines = []
+        async with connected(at) as client:
+            async for line in client.jobs.logs(job):
+                if at.json:
+                    lines.append(line)
+                else:
+                    typer.echo(f"{output.iso(line.time)} {line.stage}/{line.index} {line.stream}: {line.text}")
+        if at.json:
+            output.show_json(lines)
+
+    run(main())

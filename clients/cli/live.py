@@ -1,0 +1,180 @@
+"""The live view of a job: on a terminal a picture that moves, elsewhere a few plain lines.
+
+The rule: with `--output json` nothing is written to stdout here; progress then goes to stderr, if that is a terminal.
+"""
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, Protocol
+
+from clients.cli import output
+from clients.cli.progress import Progress, sparkline
+from tensorfleet.errors import TensorFleetError
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+
+    from tensorfleet.client import AsyncClient, AsyncJob
+    from tensorfleet.sdk.events import Event
+    from tensorfleet.sdk.values import WorkerInfo
+
+LOOKS = 0.5
+"""Seconds between two looks at the workers."""
+SERIES = 4
+
+
+class Watcher(Protocol):
+    """Shows a job's events as they come."""
+
+    def see(self, event: "Event") -> None: ...
+
+
+async def follow(client: "AsyncClient", job: "AsyncJob", title: str, *, json: bool, after: str | None = None) -> None:
+    """Watches a job to its end, showing what happens."""
+    async with _watcher(client, title, json=json) as watcher:
+        async for event in job.watch(after):
+            watcher.see(event)
+
+
+@asynccontextmanager
+async def _watcher(client: "AsyncClient", title: str, *, json: bool) -> AsyncIterator[Watcher]:
+    console = output.console(stderr=json)
+    if not console.is_terminal:
+        yield Silence() if json else Lines(title)
+        return
+    from rich.live import Live
+
+    view = View(title)
+    look = asyncio.create_task(_look(client, view))
+    try:
+        with Live(view, console=console, refresh_per_second=10, transient=True):
+            yield view
+    finally:
+        look.cancel()
+    for line in view.progress.failures:
+        console.print(f"[yellow]![/] {line}", highlight=False)
+
+
+async def _look(client: "AsyncClient", view: "View") -> None:
+    while True:
+        with suppress(TensorFleetError):  # the watch tells when the fleet is away for too long
+            view.workers = list(await client.workers.list())
+        await asyncio.sleep(LOOKS)
+
+
+class Silence:
+    """For programs: they read the result."""
+
+    def see(self, event: "Event") -> None:
+        return
+
+
+class Lines:
+    """For logs and pipes: a line when a stage opens, at each quarter of it, and for what fails."""
+
+    def __init__(self, title: str) -> None:
+        self._progress, self._failures = Progress(), 0
+        self._told: set[tuple[str, int]] = set()
+        _say(title)
+
+    def see(self, event: "Event") -> None:
+        progress = self._progress
+        progress.learn(event)
+        for line in progress.failures[self._failures :]:
+            _say(f"  ! {line}")
+        self._failures = len(progress.failures)
+        for name, stage in progress.stages.items():
+            quarter = 4 * stage.done // max(1, stage.tasks)
+            if quarter and (name, quarter) not in self._told:
+                self._told.add((name, quarter))
+                _say(f"  {name}: {stage.done} of {stage.tasks} tasks{self._figures()}")
+
+    def _figures(self) -> str:
+        return "".join(f", {name} {output.number(values[-1])}" for name, values in self._progress.latest()[:SERIES])
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+class View:
+    """For people at a terminal."""
+
+    def __init__(self, title: str) -> None:
+        self.progress = Progress()
+        self.workers: list[WorkerInfo] = []
+        self._title, self._began = title, time.monotonic()
+
+    def see(self, event: "Event") -> None:
+        self.progress.learn(event)
+
+    def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "RenderResult":
+        from rich.padding import Padding
+
+        yield self._head()
+        yield self._bar()
+        if self.progress.series:
+            yield Padding(self._figures(), (1, 0, 0, 0))
+        if self.workers or self.progress.running:
+            yield Padding(self._fleet(), (1, 0, 0, 0))
+
+    def _head(self) -> Any:
+        from rich.table import Table
+
+        head = Table.grid(expand=True)
+        head.add_column()
+        head.add_column(justify="right")
+        head.add_row(
+            f"[bold]{self._title}[/]",
+            f"{output.state(self.progress.state)} [dim]{output.span(time.monotonic() - self._began)}[/]",
+        )
+        return head
+
+    def _bar(self) -> Any:
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+
+        progress = self.progress
+        bar = Table.grid(padding=(0, 2))
+        counts = f"{progress.done} of {progress.total} tasks" if progress.total else "waiting for the plan"
+        reused = f"[dim]{progress.reused} reused[/]" if progress.reused else ""
+        pulse = not progress.total
+        bar.add_row(
+            ProgressBar(total=progress.total or None, completed=progress.done, width=40, pulse=pulse),
+            counts,
+            f"[cyan]{progress.stage}[/]",
+            reused,
+        )
+        return bar
+
+    def _figures(self) -> Any:
+        from rich.table import Table
+
+        grid = Table.grid(padding=(0, 2))
+        for name, values in self.progress.latest()[:SERIES]:
+            grid.add_row(name, output.number(values[-1]), f"[cyan]{sparkline(values)}[/]")
+        return grid
+
+    def _fleet(self) -> Any:
+        from rich.table import Table
+
+        grid = Table.grid(padding=(0, 2))
+        doing = self._doing()
+        for name in sorted(doing):
+            tasks = doing[name]
+            mark = "[green]●[/]" if tasks else "[dim]○[/]"
+            grid.add_row(f"{mark} {name}", ", ".join(tasks[:4]) + (" …" if len(tasks) > 4 else "") or "[dim]idle[/]")
+        return grid
+
+    def _doing(self) -> dict[str, list[str]]:
+        doing: dict[str, list[str]] = {worker.id: [] for worker in self.workers}
+        for worker in self.workers:
+            if worker.state != "ready":
+                doing[worker.id].append(output.state(worker.state))
+        for (stage, index), name in sorted(self.progress.running.items()):
+            doing.setdefault(name, []).append(f"{stage} {index + 1}")
+        return doing

@@ -1,0 +1,190 @@
+"""`tensorfleet models`: the registry, and getting models out of it."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clients.cli import output
+from clients.cli.options import Options, command
+
+if TYPE_CHECKING:
+    from tensorfleet.sdk.values import ModelInfo
+
+models = typer.Typer(no_args_is_help=True, help="Look at, download, alias and delete models.")
+Reference = Annotated[
+    str, typer.Argument(metavar="MODEL", help="NAME (its newest version), NAME@VERSION or NAME@ALIAS.")
+]
+
+
+@command(models, "list")
+def list_(
+    at: Options,
+    filter: Annotated[
+        str, typer.Option(help="Terms joined by AND: `name=…`, `algorithm=…`, `dataset=…`.", show_default=False)
+    ] = "",
+    limit: Annotated[int, typer.Option(min=1, help="Most versions.")] = 50,
+) -> None:
+    """List model versions, newest first."""
+    from clients.cli.connection import connected, run
+
+    async def main() -> None:
+        async with connected(at) as client:
+            found = [model.info for model in await client.models.list(filter=filter, limit=limit)]
+        if at.json:
+            output.show_json(found)
+            return
+        now = time.time()
+        rows = [
+            [
+                model.name,
+                model.version,
+                model.display_name,
+                ", ".join(model.aliases),
+                output.size(model.size),
+                model.sha256[:12],
+                output.ago(model.created_at, now),
+            ]
+            for model in found
+        ]
+        columns = ["name", "version", "display name", "aliases", ">size", "sha-256", "registered"]
+        output.show_table(columns, rows, empty="No models yet.")
+
+    run(main())
+
+
+@command(models)
+def get(model: Reference, at: Options) -> None:
+    """Show a model version, and how to load it."""
+    from clients.cli.connection import connected, run
+
+    async def main() -> None:
+        async with connected(at) as client:
+            info = (await client.models.get(model)).info
+        if at.json:
+            output.show_json(info)
+        else:
+            _show(info)
+
+    run(main())
+
+
+def _show(model: "ModelInfo") -> None:
+    from clients.cli.train import show_metrics
+
+    output.show_facts(
+        {
+            "Model": f"{model.reference}  [dim]{model.display_name}[/]",
+            "Algorithm": model.algorithm,
+            "Aliases": ", ".join(model.aliases),
+            "SHA-256": model.sha256,
+            "Dataset": model.dataset,
+            "Target": model.target,
+            "Classes": ", ".join(model.classes),
+            "Features": ", ".join(model.features),
+            "Parameters": ", ".join(f"{name}={value}" for name, value in model.hyperparameters.items()),
+            "Size": output.size(model.size),
+            "Registered": output.iso(model.created_at),
+            "Job": model.job_id,
+            "Made with": ", ".join(f"{name} {version}" for name, version in model.environment.items()),
+        }
+    )
+    show_metrics(model.metrics, model.missing_metrics, on_training_rows=model.metrics_on_training_rows)
+    output.console().print("[bold]Load it[/]")
+    how = model.how_to_load or f"tensorfleet models download {model.reference} --out model.pkl"
+    output.console().print(how, markup=False, soft_wrap=True)
+
+
+@command(models)
+def download(
+    model: Reference,
+    at: Options,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where to write it.")] = Path("model.pkl"),
+) -> None:
+    """Write a model as a pickle of a scikit-learn Pipeline. It is put together here, from parts checked by digest."""
+    from clients.cli.connection import connected, run
+
+    async def main() -> None:
+        async with connected(at) as client:
+            found = await client.models.get(model)
+            path = await found.download(out)
+        if at.json:
+            output.show_json({"model": found.info.reference, "sha256": found.sha256, "path": str(path)})
+            return
+        output.console().print(f"{found.info.reference} is in {path}. Load it with:")
+        output.console().print(f"  pickle.load(open({str(path)!r}, 'rb'))", markup=False)
+
+    run(main())
+
+
+@command(models)
+def alias(
+    model: Annotated[str, typer.Argument(metavar="NAME[@VERSION]", help="The version; NAME alone is its newest.")],
+    name: Annotated[str, typer.Argument(metavar="ALIAS", help="Such as `production`.")],
+    at: Options,
+    remove: Annotated[bool, typer.Option("--remove", help="Take the alias away.")] = False,
+) -> None:
+    """Move an alias to a version, at once."""
+    from clients.cli.connection import connected, run
+
+    async def main() -> None:
+        async with connected(at) as client:
+            if remove:
+                await client.models.alias(model.partition("@")[0], name, "")
+                moved = None
+            else:
+                found = await client.models.get(model)
+                moved = await client.models.alias(found.name, name, found.version)
+        if at.json:
+            output.show_json({"alias": name, "model": moved.info.reference if moved else None})
+        else:
+            output.console().print(f"{name} is {moved.info.reference}" if moved else f"{name} is no more")
+
+    run(main())
+
+
+@command(models)
+def delete(
+    model: Annotated[
+        str, typer.Argument(metavar="NAME[@VERSION]", help="A version; NAME alone is every version of it.")
+    ],
+    at: Options,
+) -> None:
+    """Delete a version, or with NAME alone every version of it."""
+    from clients.cli.connection import connected, run
+
+    async def main() -> None:
+        async with connected(at) as client:
+            count = await client.models.delete(model)
+        if at.json:
+            output.show_json({"deleted": count})
+        else:
+            output.console().print(f"Deleted {count} version{'' if count == 1 else 's'}")
+
+    run(main())
+
+
+@command(models)
+def stats(at: Options) -> None:
+    """Counts and bests over the registry."""
+    from clients.cli.connection import connected, run
+
+    async def main() -> None:
+        async with connected(at) as client:
+            found = await client.models.statistics()
+        if at.json:
+            output.show_json(found)
+            return
+        output.show_facts(
+            {
+                "Versions": str(found.models),
+                "Names": str(found.names),
+                "By algorithm": ", ".join(f"{name} {count}" for name, count in found.by_algorithm.items()),
+                "Mean accuracy": None if found.mean_accuracy is None else output.number(found.mean_accuracy),
+                "Best": f"{found.best.reference}  [dim]{found.best.display_name}[/]" if found.best else None,
+                "Size": output.size(found.size),
+            }
+        )
+
+    run(main())

@@ -1,0 +1,171 @@
+"""`tensorfleet train`: trains a model and shows how; on the fleet that is named, else on one of its own.
+
+The rule: what is interrupted is cancelled, and no process is left behind.
+"""
+
+import asyncio
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from clients.cli import output
+from clients.cli.options import Options, command
+from clients.cli.training import Training
+from tensorfleet.model import JobSpec
+
+if TYPE_CHECKING:
+    from tensorfleet.client import AsyncClient, AsyncJob
+    from tensorfleet.sdk.values import JobInfo
+
+MOST_SLOTS = 8
+Dataset = Annotated[str, typer.Argument(help="A built-in name (iris, digits, …), a file, or an added dataset's name.")]
+
+
+def add(app: typer.Typer) -> None:
+    command(app)(train)
+
+
+def train(
+    dataset: Dataset,
+    training: Training,
+    at: Options,
+    direct: Annotated[
+        bool, typer.Option("--direct", help="Train in this process alone, with no fleet: the same model.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also write the model there, as a pickle of a scikit-learn Pipeline."),
+    ] = None,
+) -> None:
+    """Train a model, and show how it goes.
+
+    The fleet never changes the answer: with one worker or fifty, the model has the same SHA-256.
+    """
+    if direct:
+        from clients.cli.direct import train_here
+
+        train_here(training.spec(dataset), at, out)
+        return
+    from clients.cli.connection import run
+
+    run(_train(dataset, training, at, out))
+
+
+async def _train(dataset: str, training: Training, at: Options, out: Path | None) -> None:
+    from clients.cli.connection import connected, place
+    from clients.cli.live import follow
+
+    arguments = training.arguments()  # what cannot be read is told before anything is started
+    workers, slots = crew(training.workers)
+    async with connected(at, workers=workers, slots=slots) as client:
+        job = await submitted(client, dataset, arguments)
+        try:
+            await follow(client, job, f"{dataset} · {training.algorithm}", json=at.json)
+        except asyncio.CancelledError:
+            await cancelled(job)
+            raise
+        show(job.info, at, place(at))
+        job.require_success()
+        if out is not None and job.model is not None:
+            await client.models.download(job.model.reference, out)
+            output.warn(f"Written to {out}")
+
+
+def crew(workers: int) -> tuple[int, int]:
+    """Workers to start on this machine and their slots: as many as asked for, else one with a slot a processor."""
+    return (workers, 1) if workers else (1, min(MOST_SLOTS, len(os.sched_getaffinity(0))))
+
+
+async def submitted(client: "AsyncClient", dataset: str, arguments: dict[str, Any]) -> "AsyncJob":
+    """The submitted job. When this is interrupted, a job that was accepted meanwhile is cancelled."""
+    submission = asyncio.create_task(client.train(dataset, **arguments))
+    try:
+        return await asyncio.shield(submission)
+    except asyncio.CancelledError:
+        with suppress(Exception):
+            await cancelled(await asyncio.wait_for(submission, 2.0))
+        raise
+
+
+async def cancelled(job: "AsyncJob") -> None:
+    """Cancels a job as well as can be: whoever interrupts does not want to wait."""
+    with suppress(Exception):
+        await asyncio.wait_for(job.cancel("interrupted at the command line"), 2.0)
+
+
+def show(info: "JobInfo", at: Options, where: str) -> None:
+    """How a training ended."""
+    if at.json:
+        output.show_json(summary(info))
+        return
+    if info.state != "succeeded":
+        return
+    tasks = f"{info.tasks.total} tasks, {info.tasks.run} run, {info.tasks.reused} reused"
+    output.console().print(f"[green]✓[/] trained in {output.span(info.seconds)} [dim]({tasks})[/]")
+    show_metrics(info.metrics, info.missing_metrics, on_training_rows=on_training_rows(info.spec))
+    if info.model is not None:
+        output.show_facts(
+            {
+                "Model": f"{info.model.reference}  [dim]{info.model.display_name}[/]",
+                "SHA-256": info.model.sha256,
+                "Kept in": where,
+                "Load it": f"tensorfleet models download {info.model.reference} --out model.pkl",
+            }
+        )
+
+
+def summary(info: "JobInfo") -> dict[str, Any]:
+    """What scripts may rely on."""
+    model = info.model
+    told: dict[str, Any] = {
+        "job_id": info.id,
+        "state": info.state.value,
+        "metrics": info.metrics,
+        "missing_metrics": info.missing_metrics,
+        "metrics_on_training_rows": on_training_rows(info.spec),
+        "model": {
+            "name": model.name,
+            "version": model.version,
+            "display_name": model.display_name,
+            "algorithm": model.algorithm,
+            "sha256": model.sha256,
+        }
+        if model
+        else None,
+        "tasks": {"total": info.tasks.total, "run": info.tasks.run, "reused": info.tasks.reused},
+        "seconds": info.seconds,
+    }
+    return told if info.failure is None else {**told, "failure": info.failure}
+
+
+def on_training_rows(spec: JobSpec) -> bool:
+    """Whether the metrics are of the training rows, since no rows are kept for validation."""
+    return spec.validation_split == 0 and not spec.validation_dataset
+
+
+def show_metrics(metrics: dict[str, float], missing: dict[str, str], *, on_training_rows: bool) -> None:
+    """Metrics as a table: of the validation rows, and of the training rows where both are known."""
+    names = sorted({name.removeprefix("train_") for name in metrics}, key=_place)
+    shown = ["", "train_"] if not on_training_rows else [""]
+    heads = ["metric", ">validation", ">training"] if not on_training_rows else ["metric", ">training rows"]
+    rows = [[name.replace("_", " "), *(_figure(metrics.get(prefix + name)) for prefix in shown)] for name in names]
+    console = output.console()
+    console.print()
+    output.show_table(heads, rows, empty="No metrics could be computed.")
+    for name, reason in missing.items():
+        console.print(f"[dim]{name} is missing: {reason}[/]")
+    console.print()
+
+
+ORDER = ("accuracy", "precision", "recall", "f1", "roc_auc", "log_loss", "r2", "mae", "rmse")
+
+
+def _place(name: str) -> tuple[int, str]:
+    return (ORDER.index(name) if name in ORDER else len(ORDER), name)
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else output.number(value)

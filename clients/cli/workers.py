@@ -1,0 +1,76 @@
+"""`tensorfleet workers`: who works, on what, and letting them go."""
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from clients.cli import output
+from clients.cli.options import Options, command
+
+if TYPE_CHECKING:
+    from tensorfleet.sdk.values import WorkerInfo
+
+workers = typer.Typer(no_args_is_help=True, help="See who works on what, and let workers go.")
+
+
+@command(workers, "list")
+def list_(
+    at: Options,
+    gone: Annotated[bool, typer.Option("--all", help="Also those that left or were lost.")] = False,
+) -> None:
+    """List workers with what they run."""
+    from clients.cli.connection import connected, run
+
+    async def main() -> None:
+        async with connected(at) as client:
+            found = await client.workers.list(gone=gone)
+        if at.json:
+            output.show_json([described(worker) for worker in found])
+            return
+        now = time.time()
+        columns = ["id", "state", "host", ">pid", ">slots", "labels", "running", ">load", ">memory", "heard"]
+        output.show_table(columns, [_row(worker, now) for worker in found], empty="No workers.")
+
+    run(main())
+
+
+def described(worker: "WorkerInfo") -> dict[str, Any]:
+    """A worker as scripts may rely on it."""
+    told: dict[str, Any] = output.plain(worker)
+    return told
+
+
+def _row(worker: "WorkerInfo", now: float) -> list[object]:
+    running = [attempt.task for attempt in worker.running if attempt.pid]
+    held = len(worker.running) - len(running)
+    return [
+        worker.id,
+        output.state(worker.state),
+        worker.host,
+        worker.pid,
+        worker.slots,
+        ", ".join(f"{name}={value}" for name, value in worker.labels.items()),
+        ", ".join(running[:4])
+        + (f" +{len(running) - 4}" if len(running) > 4 else "")
+        + (f" ({held} held)" if held else ""),
+        f"{worker.load:.1f}",
+        output.size(worker.memory),
+        output.ago(worker.heard_at, now),
+    ]
+
+
+@command(workers)
+def drain(worker: Annotated[str, typer.Argument(help="The worker's id.")], at: Options) -> None:
+    """Let a worker finish what it holds and leave."""
+    from clients.cli.connection import connected, run
+
+    async def main() -> None:
+        async with connected(at) as client:
+            drained = await client.workers.drain(worker)
+        if at.json:
+            output.show_json(described(drained))
+        else:
+            output.console().print(f"{drained.id} {output.state(drained.state)}")
+
+    run(main())
