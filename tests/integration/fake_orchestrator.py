@@ -18,7 +18,7 @@ from tensorfleet.rpc.channels import OPTIONS
 TERM = 7
 
 
-class Session:
+class Stream:
     """One stream of a worker, from the orchestrator's side."""
 
     def __init__(self, number: int, hello: worker_pb2.Hello) -> None:
@@ -40,7 +40,7 @@ class FakeOrchestrator(worker_pb2_grpc.WorkerServiceServicer, artifacts_pb2_grpc
 
     def __init__(self, object_store: str = "") -> None:
         self.object_store = object_store
-        self.sessions: list[Session] = []
+        self.sessions: list[Stream] = []
         self.blobs: dict[str, bytes] = {}
         self.gets: list[str] = []
         self.puts: list[str] = []
@@ -86,7 +86,7 @@ class FakeOrchestrator(worker_pb2_grpc.WorkerServiceServicer, artifacts_pb2_grpc
             await self._news.wait()
         return found
 
-    async def session(self, number: int = 1) -> Session:
+    async def session(self, number: int = 1) -> Stream:
         await self.until(lambda: len(self.sessions) >= number)
         return self.sessions[number - 1]
 
@@ -140,11 +140,11 @@ class FakeOrchestrator(worker_pb2_grpc.WorkerServiceServicer, artifacts_pb2_grpc
 
     # --- the services
 
-    async def Session(  # type: ignore[override]  # noqa: N802
+    async def Session(
         self, request_iterator: AsyncIterator[worker_pb2.WorkerMessage], context: Any
     ) -> AsyncIterator[worker_pb2.OrchestratorMessage]:
         first = await anext(request_iterator)
-        session = Session(len(self.sessions) + 1, first.hello)
+        session = Stream(len(self.sessions) + 1, first.hello)
         self.sessions.append(session)
         yield self.welcome(first.hello)
         self._news.set()
@@ -157,7 +157,7 @@ class FakeOrchestrator(worker_pb2_grpc.WorkerServiceServicer, artifacts_pb2_grpc
             session.over.set()
             self._news.set()
 
-    async def _listen(self, session: Session, messages: AsyncIterator[worker_pb2.WorkerMessage]) -> None:
+    async def _listen(self, session: Stream, messages: AsyncIterator[worker_pb2.WorkerMessage]) -> None:
         async for message in messages:
             session.heard.append(message)
             self._news.set()
@@ -165,13 +165,13 @@ class FakeOrchestrator(worker_pb2_grpc.WorkerServiceServicer, artifacts_pb2_grpc
                 self._ack(session, message)
         session.hang_up()
 
-    def _ack(self, session: Session, message: worker_pb2.WorkerMessage) -> None:
+    def _ack(self, session: Stream, message: worker_pb2.WorkerMessage) -> None:
         finished = [result.token for result in message.finished.results]
         reports = [worker_pb2.ReportAck(token=item.token, number=item.number) for item in message.reports.reports]
         if finished or reports:
             session.say(ack=worker_pb2.Ack(finished=finished, reports=reports))
 
-    async def GetArtifact(  # type: ignore[override]  # noqa: N802
+    async def GetArtifact(
         self, request: artifacts_pb2.GetArtifactRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[artifacts_pb2.GetArtifactResponse]:
         self.gets.append(request.digest)
@@ -181,7 +181,7 @@ class FakeOrchestrator(worker_pb2_grpc.WorkerServiceServicer, artifacts_pb2_grpc
         for start in range(0, len(data), 1 << 20):
             yield artifacts_pb2.GetArtifactResponse(chunk=data[start : start + (1 << 20)])
 
-    async def PutArtifact(  # type: ignore[override]  # noqa: N802
+    async def PutArtifact(
         self, request_iterator: AsyncIterator[artifacts_pb2.PutArtifactRequest], context: Any
     ) -> artifacts_pb2.PutArtifactResponse:
         data, digest = b"", ""

@@ -219,8 +219,9 @@ async def test_slots_do_not_share_random_numbers(bench: Bench) -> None:
 
 
 async def test_each_slot_sees_its_own_gpus_and_one_thread_by_default(bench: Bench) -> None:
-    names = {"CUDA_VISIBLE_DEVICES": None, "OMP_NUM_THREADS": None}
-    seen = await asyncio.gather(*(bench.run("environment", **names) for _ in range(2)))
+    seen = await asyncio.gather(
+        *(bench.run("environment", CUDA_VISIBLE_DEVICES=None, OMP_NUM_THREADS=None) for _ in range(2))
+    )
     summaries = [done.summary for done in seen if isinstance(done, Succeeded)]
     assert {summary["CUDA_VISIBLE_DEVICES"] for summary in summaries} == {"0", "1"}
     assert {summary["OMP_NUM_THREADS"] for summary in summaries} == {"1"}

@@ -1,0 +1,211 @@
+"""The cache over a remote of a few lines: one fetch a digest, nothing unverified, old blobs make room."""
+
+import asyncio
+import hashlib
+import json
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tensorfleet.errors import CorruptArtifact, NotFound, Unavailable
+from tensorfleet.model import Ref
+from tensorfleet.stores import open_objects
+from worker.cache import INLINE, TRIES, Cache, store_is_here, sweep
+from worker.messages import OrderInput
+
+
+def ref_of(data: bytes) -> Ref:
+    return Ref(hashlib.sha256(data).hexdigest(), len(data))
+
+
+class Remote:
+    def __init__(self) -> None:
+        self.blobs: dict[str, bytes] = {}
+        self.gets = 0
+        self.puts = 0
+        self.failures = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    def add(self, data: bytes) -> OrderInput:
+        ref = ref_of(data)
+        self.blobs[ref.digest] = data
+        return OrderInput(ref)
+
+    async def get(self, digest: str) -> AsyncIterator[bytes]:
+        self.gets += 1
+        await self.gate.wait()
+        self._stumble()
+        if digest not in self.blobs:
+            raise NotFound(digest)
+        yield self.blobs[digest][:10]
+        yield self.blobs[digest][10:]
+
+    async def put(self, chunks: AsyncIterator[bytes], digest: str) -> Ref:
+        self.puts += 1
+        self._stumble()
+        data = b"".join([chunk async for chunk in chunks])
+        self.blobs[digest] = data
+        return ref_of(data)
+
+    def _stumble(self) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise Unavailable("not now")
+
+
+@pytest.fixture
+def remote() -> Remote:
+    return Remote()
+
+
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.cache.random.uniform", lambda _low, _high: 0.0)
+
+
+def cache_of(tmp_path: Path, remote: Remote, capacity: int = 1 << 30) -> Cache:
+    cache = Cache(tmp_path / "cache", capacity)
+    cache.connect(remote, None)
+    return cache
+
+
+async def test_an_input_is_fetched_once_and_is_there_in_the_next_life(tmp_path: Path, remote: Remote) -> None:
+    wanted = remote.add(b"x" * 100)
+    for life in range(2):
+        cache = cache_of(tmp_path, remote)
+        path = await cache.fetch(wanted, tmp_path / f"input-{life}")
+        assert path.read_bytes() == b"x" * 100
+    assert remote.gets == 1
+
+
+async def test_fetches_of_one_digest_at_once_share_one(tmp_path: Path, remote: Remote) -> None:
+    cache, wanted = cache_of(tmp_path, remote), remote.add(b"x" * 100)
+    remote.gate.clear()
+    fetches = [asyncio.create_task(cache.fetch(wanted, tmp_path / str(number))) for number in range(5)]
+    await asyncio.sleep(0)
+    fetches[0].cancel()  # whoever asked first may leave; the others still get it
+    remote.gate.set()
+    for path in await asyncio.gather(*fetches[1:]):
+        assert path.read_bytes() == b"x" * 100
+    assert remote.gets == 1
+
+
+async def test_an_inline_input_needs_no_fetch(tmp_path: Path, remote: Remote) -> None:
+    wanted = OrderInput(ref_of(b"small"), b"small")
+    path = await cache_of(tmp_path, remote).fetch(wanted, tmp_path / "input")
+    assert (path.read_bytes(), remote.gets) == (b"small", 0)
+
+
+async def test_an_empty_input_is_an_empty_file(tmp_path: Path, remote: Remote) -> None:
+    path = await cache_of(tmp_path, remote).fetch(OrderInput(ref_of(b"")), tmp_path / "input")
+    assert path.read_bytes() == b""
+
+
+async def test_wrong_bytes_are_refused_and_leave_nothing(tmp_path: Path, remote: Remote, no_waiting: None) -> None:
+    cache, wanted = cache_of(tmp_path, remote), remote.add(b"right")
+    remote.blobs[wanted.ref.digest] = b"wrong"
+    with pytest.raises(CorruptArtifact):
+        await cache.fetch(wanted, tmp_path / "input")
+    assert remote.gets == TRIES
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    remote.blobs[wanted.ref.digest] = b"right"
+    assert (await cache.fetch(wanted, tmp_path / "input")).read_bytes() == b"right"
+
+
+async def test_a_cached_file_of_another_size_is_fetched_again(tmp_path: Path, remote: Remote) -> None:
+    cache, wanted = cache_of(tmp_path, remote), remote.add(b"x" * 100)
+    first = await cache.fetch(wanted, tmp_path / "first")
+    os.truncate(first, 7)
+    assert (await cache.fetch(wanted, tmp_path / "second")).read_bytes() == b"x" * 100
+
+
+async def test_a_server_that_is_away_is_waited_for(tmp_path: Path, remote: Remote, no_waiting: None) -> None:
+    cache, wanted = cache_of(tmp_path, remote), remote.add(b"x" * 100)
+    remote.failures = 3
+    assert (await cache.fetch(wanted, tmp_path / "input")).read_bytes() == b"x" * 100
+    output = tmp_path / "output"
+    output.write_bytes(b"y" * (INLINE + 1))
+    remote.failures = 3
+    assert (await cache.put(output, ref_of(output.read_bytes()))).inline == b""
+    assert remote.puts == 4
+
+
+async def test_a_missing_blob_is_an_error_at_once(tmp_path: Path, remote: Remote) -> None:
+    with pytest.raises(NotFound):
+        await cache_of(tmp_path, remote).fetch(OrderInput(Ref("0" * 64, 1)), tmp_path / "input")
+    assert remote.gets == 1
+
+
+async def test_the_least_recently_used_makes_room_and_what_is_in_use_stays_readable(
+    tmp_path: Path, remote: Remote
+) -> None:
+    cache = cache_of(tmp_path, remote, capacity=250)
+    old, used, new = (remote.add(letter * 100) for letter in (b"a", b"b", b"c"))
+    held = await cache.fetch(used, tmp_path / "used")
+    await cache.fetch(old, tmp_path / "old")
+    await cache.fetch(used, tmp_path / "used-again")
+    await cache.fetch(new, tmp_path / "new")
+    assert (tmp_path / "old").read_bytes() == b"a" * 100
+    assert held.read_bytes() == b"b" * 100
+    (tmp_path / "old").unlink()
+    assert remote.gets == 3
+    await cache.fetch(used, tmp_path / "used-once-more")
+    assert remote.gets == 3
+    await cache.fetch(old, tmp_path / "old")
+    assert remote.gets == 4
+
+
+async def test_small_outputs_ride_along_and_large_ones_are_put_and_kept(tmp_path: Path, remote: Remote) -> None:
+    cache = cache_of(tmp_path, remote)
+    small, large = b"s" * INLINE, b"l" * (1 << 20)
+    (tmp_path / "small").write_bytes(small)
+    (tmp_path / "large").write_bytes(large)
+    assert (await cache.put(tmp_path / "small", ref_of(small))).inline == small
+    blob = await cache.put(tmp_path / "large", ref_of(large))
+    assert (blob.ref, blob.inline) == (ref_of(large), b"")
+    assert cache.news() == [blob.ref.digest]
+    assert cache.news() == []
+    await cache.fetch(OrderInput(blob.ref), tmp_path / "input")
+    assert (remote.puts, remote.gets) == (1, 0)
+    assert cache.digests() == [blob.ref.digest]
+
+
+async def test_a_store_on_this_machine_is_used_in_place(tmp_path: Path, remote: Remote) -> None:
+    store = await open_objects(tmp_path / "home")
+    ref = (await store.put_many([[b"x" * 100_000]]))[0]
+    cache = Cache(tmp_path / "cache")
+    cache.connect(remote, store)
+    assert await cache.fetch(OrderInput(ref), tmp_path / "input") == store.path(ref.digest)
+    (tmp_path / "output").write_bytes(b"y" * 100_000)
+    blob = await cache.put(tmp_path / "output", ref_of(b"y" * 100_000))
+    assert await store.size(blob.ref.digest) == 100_000
+    assert (remote.gets, remote.puts) == (0, 0)
+    await store.close()
+
+
+def test_a_store_is_here_only_where_its_own_orchestrator_lives(tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/objects"
+    assert not store_is_here(url, 3)
+    (tmp_path / "objects" / "cas" / "sha256").mkdir(parents=True)
+    assert not store_is_here(url, 3)
+    owner = tmp_path / "orchestrator.json"
+    owner.write_text(json.dumps({"pid": os.getpid(), "term": 3}))
+    assert store_is_here(url, 3)
+    assert not store_is_here(url, 4)
+    owner.write_text(json.dumps({"pid": 2**22 + 1, "term": 3}))
+    assert not store_is_here(url, 3)
+    owner.write_text("not json")
+    assert not store_is_here(url, 3)
+    assert not store_is_here("s3://bucket/objects", 3)
+    assert not store_is_here("", 3)
+
+
+def test_scratch_of_workers_that_are_gone_is_swept(tmp_path: Path) -> None:
+    for name in (str(os.getpid()), str(2**22 + 1)):
+        (tmp_path / name / "12").mkdir(parents=True)
+    sweep(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [str(os.getpid())]
+    sweep(tmp_path / "nowhere")
