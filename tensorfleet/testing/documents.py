@@ -235,6 +235,24 @@ async def test_an_older_entry_never_takes_a_document_back(documents: DocumentSto
         assert await documents.get("jobs", ["a", "gone", "kept"]) == expected
 
 
+async def test_an_entry_may_be_projected_anew(documents: DocumentStore) -> None:
+    """A later release may draw other documents from the same entry."""
+    await documents.commit(entry(1), [Write("jobs", "a", {"turn": 1}), Write("jobs", "b", None)])
+    await documents.project(1, [Write("jobs", "a", {"turn": "one"}), Write("jobs", "b", {"turn": "one"})])
+    assert await documents.get("jobs", "ab") == {"a": {"turn": "one"}, "b": {"turn": "one"}}
+    await documents.project(1, [Write("jobs", "a", None)])
+    assert await documents.get("jobs", "ab") == {"b": {"turn": "one"}}
+
+
+async def test_the_last_of_two_deletions_counts(documents: DocumentStore) -> None:
+    await documents.commit(entry(1), [Write("jobs", "a", None)])
+    await documents.commit(entry(2), [Write("jobs", "a", {"turn": 2})])
+    await documents.commit(entry(3), [Write("jobs", "a", None)])
+    for number, document in ((1, None), (2, {"turn": 2})):
+        await documents.project(number, [Write("jobs", "a", document)])
+        assert await read(documents, "a") is None
+
+
 async def test_what_a_snapshot_holds_is_not_projected_again(documents: DocumentStore) -> None:
     await put(documents, "jobs", gone={"turn": 1})
     await documents.commit(entry(2), [Write("jobs", "gone", None)])

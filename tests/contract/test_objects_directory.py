@@ -4,15 +4,18 @@ import asyncio
 import errno
 import os
 import sys
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import pytest
 
-from tensorfleet.errors import Unavailable
+from tensorfleet.errors import NotFound, Unavailable
 from tensorfleet.stores.contract import ObjectStore
 from tensorfleet.stores.directory import FORGOTTEN_SECONDS, DirectoryObjects
+from tensorfleet.stores.threads import in_thread
 from tensorfleet.testing.objects import *  # noqa: F403
 from tensorfleet.testing.objects import Overwrite, fetch, put, refs, stream
 
@@ -165,6 +168,48 @@ async def test_a_killed_put_leaves_no_blob_and_is_cleared_in_time(store: Directo
     os.utime(left, (old, old))
     await store.open()
     assert unfinished(root) == []
+
+
+async def test_a_digest_leads_nowhere_else(store: DirectoryObjects, root: Path) -> None:
+    secret = root.parent / "secret"
+    secret.write_bytes(b"mine")
+    digest = "../../secret"  # which is there, seen from the second level of the blobs
+    assert (root / "cas" / "sha256" / digest[:2] / digest).exists()
+    with pytest.raises(NotFound):
+        await fetch(store, digest)
+    assert store.path(digest) is None
+    assert await store.size(digest) is None
+    await store.delete(digest)
+    assert secret.read_bytes() == b"mine"
+
+
+async def test_arrays_without_elements_have_no_bytes(store: DirectoryObjects) -> None:
+    data = b"rows"
+    [ref] = await store.put_many([[np.empty((0, 3)).data, data]])
+    assert ref.size == len(data)
+
+
+async def test_cancelled_disk_work_is_waited_for() -> None:
+    begun, release, finished = threading.Event(), threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        release.wait()
+        finished.set()
+
+    working = asyncio.create_task(in_thread(work))
+    await asyncio.to_thread(begun.wait)
+    try:
+        for _ in range(3):  # however often it is asked to stop
+            working.cancel()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        assert not working.done()
+    finally:
+        release.set()
+    with pytest.raises(asyncio.CancelledError):
+        await working
+    assert finished.is_set()
 
 
 async def test_strangers_among_the_blobs_are_not_blobs(store: DirectoryObjects, root: Path) -> None:
