@@ -182,8 +182,6 @@ def event_of(record: r.Record) -> dict[str, Any]:
             plain[name] = msgspec.to_builtins(getattr(record, name))
     if isinstance(record, r.Reported):
         plain["points"] = [[point.series, point.step, json_number(point.value)] for point in record.points]
-    if isinstance(record, r.StageChecked):
-        plain["known"] = [known.index for known in record.known]
     if isinstance(record, r.TaskSucceeded | r.JobEnded):
         del plain["result"]
     return plain
@@ -197,7 +195,6 @@ _SHOWN = (
     r.JobAccepted,
     r.JobStarted,
     r.StageOpened,
-    r.StageChecked,
     r.AttemptAssigned,
     r.TaskSucceeded,
     r.AttemptFailed,
@@ -207,7 +204,11 @@ _SHOWN = (
 
 
 def _draw_one(drawing: Drawing, state: State, record: r.Record) -> None:
-    if isinstance(record, _SHOWN):
+    if isinstance(record, r.StageChecked):  # each known task is an event with a cursor of its own
+        known = [{"type": "TaskKnown", "stage": record.stage, "index": known.index} for known in record.known]
+        if known:
+            drawing.events.setdefault(record.job, []).extend(known)
+    elif isinstance(record, _SHOWN):
         drawing.events.setdefault(record.job, []).append(event_of(record))
     if isinstance(record, r.StageChecked):
         _draw_known(drawing, state, record)

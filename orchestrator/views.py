@@ -88,60 +88,48 @@ def task(document: dict[str, Any]) -> jobs_pb2.Task:
 
 def event(
     job_id: str, cursor: Cursor, at: float, plain: dict[str, Any], ended: jobs_pb2.Job | None
-) -> list[jobs_pb2.JobEvent]:
-    """An event that watchers are shown; the known results of a lookup are one each, all under one cursor."""
-    made = _EVENTS[plain["type"]](plain)
-    if plain["type"] == "JobEnded" and ended is not None:
-        made = [{"ended": ended}]
-    stamp = timestamp(at)
-    return [jobs_pb2.JobEvent(cursor=str(cursor), job_id=job_id, time=stamp, **fields) for fields in made]
+) -> jobs_pb2.JobEvent:
+    """An event as watchers are shown it. ended: the job as it then stood, for its last."""
+    fields = {"ended": ended} if ended is not None else _EVENTS[plain["type"]](plain)
+    return jobs_pb2.JobEvent(cursor=str(cursor), job_id=job_id, time=timestamp(at), **fields)
 
 
-def _state_changed(state: JobState, reason: str) -> list[dict[str, Any]]:
-    return [{"state_changed": jobs_pb2.JobStateChanged(state=job_state_to_proto(state), reason=reason)}]
+def _state_changed(state: JobState, reason: str) -> dict[str, Any]:
+    return {"state_changed": jobs_pb2.JobStateChanged(state=job_state_to_proto(state), reason=reason)}
 
 
-def _accepted(plain: dict[str, Any]) -> list[dict[str, Any]]:
+def _accepted(plain: dict[str, Any]) -> dict[str, Any]:
     return _state_changed(JobState.QUEUED, "put back in the queue" if plain["retried"] else "submitted")
 
 
-def _opened(plain: dict[str, Any]) -> list[dict[str, Any]]:
+def _opened(plain: dict[str, Any]) -> dict[str, Any]:
     opened = jobs_pb2.StageOpened(stage=plain["stage"], tasks=plain["tasks"], total_tasks=plain["total_tasks"])
-    return [{"stage_opened": opened}]
+    return {"stage_opened": opened}
 
 
-def _checked(plain: dict[str, Any]) -> list[dict[str, Any]]:
-    stage = plain["stage"]
-    return [
-        {"task_succeeded": jobs_pb2.TaskSucceeded(stage=stage, index=index, reused=True)} for index in plain["known"]
-    ]
+def _known(plain: dict[str, Any]) -> dict[str, Any]:
+    return {"task_succeeded": jobs_pb2.TaskSucceeded(stage=plain["stage"], index=plain["index"], reused=True)}
 
 
-def _assigned(plain: dict[str, Any]) -> list[dict[str, Any]]:
-    return [
-        {
-            "task_assigned": jobs_pb2.TaskAssigned(
-                stage=plain["stage"], index=plain["index"], token=plain["token"], worker_id=plain["worker"]
-            )
-        }
-    ]
+def _assigned(plain: dict[str, Any]) -> dict[str, Any]:
+    assigned = jobs_pb2.TaskAssigned(
+        stage=plain["stage"], index=plain["index"], token=plain["token"], worker_id=plain["worker"]
+    )
+    return {"task_assigned": assigned}
 
 
-def _succeeded(plain: dict[str, Any]) -> list[dict[str, Any]]:
-    return [
-        {
-            "task_succeeded": jobs_pb2.TaskSucceeded(
-                stage=plain["stage"],
-                index=plain["index"],
-                token=plain["token"],
-                duration=duration(plain["duration"]),
-                last_report=plain["last_report"],
-            )
-        }
-    ]
+def _succeeded(plain: dict[str, Any]) -> dict[str, Any]:
+    succeeded = jobs_pb2.TaskSucceeded(
+        stage=plain["stage"],
+        index=plain["index"],
+        token=plain["token"],
+        duration=duration(plain["duration"]),
+        last_report=plain["last_report"],
+    )
+    return {"task_succeeded": succeeded}
 
 
-def _failed(plain: dict[str, Any]) -> list[dict[str, Any]]:
+def _failed(plain: dict[str, Any]) -> dict[str, Any]:
     attempt = AttemptRecord(
         token=plain["token"],
         worker=plain["worker"],
@@ -151,42 +139,35 @@ def _failed(plain: dict[str, Any]) -> list[dict[str, Any]]:
         message=plain["message"],
         log_tail=tuple(plain["log_tail"]),
     )
-    return [
-        {
-            "attempt_failed": jobs_pb2.AttemptFailed(
-                stage=plain["stage"],
-                index=plain["index"],
-                attempt=attempt_to_proto(attempt),
-                retried=plain["retry_after"] is not None,
-            )
-        }
-    ]
+    failed = jobs_pb2.AttemptFailed(
+        stage=plain["stage"],
+        index=plain["index"],
+        attempt=attempt_to_proto(attempt),
+        retried=plain["retry_after"] is not None,
+    )
+    return {"attempt_failed": failed}
 
 
-def _reported(plain: dict[str, Any]) -> list[dict[str, Any]]:
+def _reported(plain: dict[str, Any]) -> dict[str, Any]:
     points = [
         jobs_pb2.MetricPoint(series=series, step=step, value=float(value)) for series, step, value in plain["points"]
     ]
-    lines = [line_to_proto(LogLine(*line)) for line in plain["lines"]]
-    return [
-        {
-            "task_reported": jobs_pb2.TaskReported(
-                stage=plain["stage"],
-                index=plain["index"],
-                token=plain["token"],
-                number=plain["number"],
-                points=points,
-                lines=lines,
-            )
-        }
-    ]
+    reported = jobs_pb2.TaskReported(
+        stage=plain["stage"],
+        index=plain["index"],
+        token=plain["token"],
+        number=plain["number"],
+        points=points,
+        lines=[line_to_proto(LogLine(*line)) for line in plain["lines"]],
+    )
+    return {"task_reported": reported}
 
 
-_EVENTS: dict[str, Callable[[dict[str, Any]], list[dict[str, Any]]]] = {
+_EVENTS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "JobAccepted": _accepted,
     "JobStarted": lambda plain: _state_changed(JobState.RUNNING, "its first task was assigned or found known"),
     "StageOpened": _opened,
-    "StageChecked": _checked,
+    "TaskKnown": _known,
     "AttemptAssigned": _assigned,
     "TaskSucceeded": _succeeded,
     "AttemptFailed": _failed,

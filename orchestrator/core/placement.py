@@ -40,7 +40,7 @@ class Room:
         )
 
     def fits(self, job: Job, among: Collection[str], *, ahead: bool = False) -> bool:
-        """Whether a task of the job can go here now; `ahead` of a free slot, too. among: the workers that the job is on."""
+        """Whether a task of the job can go here now, or `ahead` of a free slot. among: the workers that it is on."""
         needs = job.spec.resources
         full = 0 < job.spec.workers <= len(among) and self.worker.info.id not in among
         room = self.slots > 0 or (ahead and self.credit > 0)

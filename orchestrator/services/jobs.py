@@ -121,8 +121,7 @@ class Jobs(jobs_pb2_grpc.JobServiceServicer):
     async def _watch(self, job_id: str, after: Cursor) -> AsyncIterator[pb.JobEvent]:
         async for cursor, at, plain in self._engine.watch(job_id, after):
             ended = await self._job(job_id) if plain["type"] == "JobEnded" else None
-            for event in views.event(job_id, cursor, at, plain, ended):
-                yield event
+            yield views.event(job_id, cursor, at, plain, ended)
 
 
 def _ending(known: JobDocument) -> str:
