@@ -49,13 +49,17 @@ class DirectoryObjects:
         self._blobs = self.root / "cas" / "sha256"
         self._unfinished = self.root / "tmp"
         self._naming = Lock()
-        self._syncing = ThreadPoolExecutor(8, thread_name_prefix="objects-sync")
+        self._syncing: ThreadPoolExecutor | None = None
 
     async def open(self) -> None:
         await in_thread(self._prepare)
+        await self.close()
+        self._syncing = ThreadPoolExecutor(8, thread_name_prefix="objects-sync")
 
     async def close(self) -> None:
-        self._syncing.shutdown(wait=False)
+        if self._syncing is not None:
+            self._syncing.shutdown(wait=False)
+        self._syncing = None
 
     async def put(self, chunks: AsyncIterator[bytes], digest: str | None = None) -> Ref:
         incoming = await in_thread(_Incoming, self._unfinished)
@@ -169,8 +173,9 @@ class DirectoryObjects:
         return refs
 
     def _at_once(self, sync: Callable[[_T], None], things: Sequence[_T]) -> None:
-        if len(things) == 1:
-            sync(things[0])
+        if len(things) == 1 or self._syncing is None:
+            for thing in things:
+                sync(thing)
         else:
             list(self._syncing.map(sync, things))
 
