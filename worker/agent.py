@@ -129,7 +129,7 @@ class Agent:
                 case Leave():
                     self._leaving = True
                     self._sessions.close()
-        self._sessions.wake()
+        self._sessions.wake(self.state.pressing)
 
     def _kill(self, token: int) -> None:
         """Before it is on a slot, and after, there is only its coroutine to end."""
@@ -157,7 +157,6 @@ class Agent:
         place = self._scratch / str(token)
         timer = self._loop.call_later(order.timeout, self._time_out, order) if order.timeout > 0 else None
         try:
-            place.mkdir()
             outcome = await self._on_slot(order, place)
             self.act(self.state.slot_freed(token))  # the next one runs while this one's outputs are put away
             ending = await self._ending(outcome, time.monotonic() - begun)
@@ -176,10 +175,12 @@ class Agent:
 
     async def _on_slot(self, order: Order, place: Path) -> Outcome:
         token = order.token
+        if order.inputs:
+            place.mkdir()
         paths = [
             await self._cache.fetch(wanted, place / f"input-{number}") for number, wanted in enumerate(order.inputs)
         ]
-        run = Run(order.operator, order.params, tuple(map(str, paths)), order.threads, str(place / "out"))
+        run = Run(order.operator, order.params, tuple(map(str, paths)), order.threads, str(place))
 
         def started(pid: int) -> None:
             self.act(self.state.slot_started(token, pid))

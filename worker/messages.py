@@ -99,7 +99,7 @@ FromZygote: TypeAlias = Preloaded | Forked | Exited
 
 
 class Run(Struct, frozen=True, tag="run"):
-    """Run one task; outputs are written below `out`."""
+    """Run one task; its outputs are written into the folder `out`, which may not be there yet."""
 
     operator: str
     params: dict[str, Value]

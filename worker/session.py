@@ -7,7 +7,7 @@ it hears. It keeps nothing of its own: whatever a broken stream lost, the state 
 import asyncio
 import random
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import cycle
 from typing import Protocol
 
@@ -30,6 +30,8 @@ FIRST_BACKOFF = 0.05
 LONGEST_BACKOFF = 2.0
 WELCOME_WITHIN = 10.0
 """Seconds a server that took the stream has to answer the hello."""
+LULL = 0.01
+"""Seconds that starts and reports wait for company; ends, which free a slot, take them along at once."""
 FAREWELL = 1.0
 """Seconds the orchestrator has to take the last words of a worker that leaves."""
 
@@ -68,16 +70,19 @@ class Sessions:
         self._who = who
         self._host = host
         self._wake = asyncio.Event()
+        self._pressing = asyncio.Event()
         self._closing = False
 
-    def wake(self) -> None:
-        """There may be something to say."""
+    def wake(self, pressing: bool) -> None:
+        """There may be something to say, and it may be pressing."""
         self._wake.set()
+        if pressing:
+            self._pressing.set()
 
     def close(self) -> None:
         """Says what is left to say, and ends."""
         self._closing = True
-        self._wake.set()
+        self.wake(pressing=True)
 
     async def run(self) -> None:
         """Holds sessions until `close`. Refused where the orchestrator sends the worker away."""
@@ -179,6 +184,7 @@ class Sessions:
         beat = loop.time()
         while True:
             self._wake.clear()
+            self._pressing.clear()
             while batch := self._host.state.collect():
                 for message in protocol.messages(welcome.session, batch):
                     await call.write(message)
@@ -188,11 +194,12 @@ class Sessions:
             if loop.time() >= beat:
                 beat = loop.time() + interval
                 await call.write(protocol.heartbeat(welcome.session, self._host.vitals()))
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout_at(beat):
                     await self._wake.wait()
-            except TimeoutError:
-                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LULL):
+                    await self._pressing.wait()
 
 
 _ENDS = (grpc.aio.AioRpcError, asyncio.InvalidStateError, Lost)

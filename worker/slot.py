@@ -23,6 +23,7 @@ from tensorfleet.model import Cause, LogLine, Point
 from worker import sandbox
 from worker.messages import Failed, Fork, Framer, FromSlot, Lines, Points, Run, Succeeded, frame, to_slot
 
+_LIBC = ctypes.CDLL(None)
 TRACEBACK_LINES = 40
 """Last lines of a traceback that are logged."""
 
@@ -187,4 +188,4 @@ def _flush() -> None:
             stream.flush()
         except (OSError, ValueError):
             continue  # the task closed it
-    ctypes.CDLL(None).fflush(None)
+    _LIBC.fflush(None)

@@ -154,6 +154,8 @@ class State:
         self.connected = False
         self.draining = False
         self.left = False
+        self.pressing = False
+        """Whether what is to be said frees a slot somewhere, so that it should not wait for company."""
         self._leaving = ""
         self._leaving_told = False
         self._released: list[int] = []
@@ -187,6 +189,7 @@ class State:
                 continue
             if self.draining:
                 self._released.append(order.token)
+                self.pressing = True
                 continue
             self.attempts[order.token] = Attempt(order)
             self.queue.append(order.token)
@@ -205,12 +208,14 @@ class State:
             if attempt is not None and attempt.phase is Phase.QUEUED:
                 self._forget(token)
                 self._released.append(token)
+                self.pressing = True
         return self._advance()
 
     def drain(self, reason: str) -> list[Action]:
         """Takes no more work; leaves when what is held has ended and is acknowledged."""
         self.draining = True
         self._leaving = reason or "drained"
+        self.pressing = True
         return self._advance()
 
     def ack(self, finished: Iterable[int], reports: Mapping[int, int]) -> list[Action]:
@@ -278,6 +283,7 @@ class State:
         self.recall(list(self.queue))
         self.draining = True
         self._leaving = reason
+        self.pressing = True
         return self._stop(list(self.attempts), Cause.LOST_WORKER, reason)
 
     # --- what is to be said
@@ -300,6 +306,7 @@ class State:
         reports: list[Report] = []
         ended: list[Ended] = []
         room = MAX_BATCH
+        self.pressing = False
         for token in list(self._dirty):
             attempt = self.attempts[token]
             if attempt.pid and not attempt.told_start:
@@ -359,6 +366,7 @@ class State:
         if ending.cause is not None:
             ending = _with_tail(ending, tuple(attempt.tail))
         attempt.phase, attempt.ending = Phase.ENDED, ending
+        self.pressing = True
         self._touch(attempt)
 
     def _drop(self, token: int) -> list[Action]:

@@ -65,7 +65,7 @@ def list_(
                 len(each.columns) or "",
                 each.target,
                 output.size(each.size) if each.size else "",
-                "[dim]built in[/]" if each.builtin else each.digest[:12],
+                output.dim("built in") if each.builtin else each.digest[:12],
             ]
             for each in found
         ]
@@ -130,13 +130,13 @@ def validate(
         if at.json:
             output.show_json(found)
         else:
-            console = output.console()
             for finding in found.findings:
                 style = "red" if finding.severity == "error" else "yellow"
-                console.print(f"[{style}]{finding.severity}[/] {finding.reason}: ", end="")
-                console.print(finding.message, markup=False)
-            usable = f"[green]✓[/] can be trained on, target {found.target}"
-            console.print(usable if found.valid else "Not usable as it is.")
+                output.say(output.styled(finding.severity, style), f" {finding.reason}: {finding.message}")
+            if found.valid:
+                output.say(output.styled("✓", "green"), f" can be trained on, target {found.target}")
+            else:
+                output.say("Not usable as it is.")
         if not found.valid:
             raise typer.Exit(output.USAGE)
 
@@ -154,6 +154,6 @@ def delete(name: Name, at: Options) -> None:
         if at.json:
             output.show_json({"deleted": name})
         else:
-            output.console().print(f"Forgot {name}")
+            output.say(f"Forgot {name}")
 
     run(main())

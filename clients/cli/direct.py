@@ -121,9 +121,12 @@ def _show(spec: JobSpec, result: "DirectResult", seconds: float, at: Options) ->
         }
         output.show_json(told)
         return
-    output.console().print(f"[green]✓[/] trained here in {output.span(seconds)} [dim]({result.tasks} tasks)[/]")
+    tasks = output.dim(f" ({result.tasks} tasks)")
+    output.say(output.styled("✓", "green"), f" trained here in {output.span(seconds)}", tasks)
     show_metrics(done.metrics, done.missing_metrics, on_training_rows=model.metrics_on_training_rows)
-    output.show_facts({"Model": f"{spec.model_name}  [dim]{shown}, in no registry[/]", "SHA-256": model.sha256})
+    output.show_facts(
+        {"Model": output.line(spec.model_name, output.dim(f"  {shown}, in no registry")), "SHA-256": model.sha256}
+    )
 
 
 def _write(result: "DirectResult", out: Path) -> None:

@@ -89,8 +89,8 @@ def _greet(address: str, home: str, workers: int | None, slots: int, at: Options
         sys.stdout.flush()
         return
     who = "joined the orchestrator that owns this home" if workers is None else f"{workers} workers x {slots} slots"
-    console = output.console()
-    console.print(f"[green]●[/] The fleet serves at [bold]{address}[/]  [dim]{who}[/]")
+    place = output.styled(address, "bold")
+    output.say(output.styled("●", "green"), " The fleet serves at ", place, output.dim(f"  {who}"))
     output.show_facts(
         {
             "Home": home,
@@ -176,4 +176,4 @@ def status(at: Options) -> None:
 
 
 def _counts(by_state: dict[str, int]) -> str:
-    return ", ".join(f"{count} {output.state(name)}" for name, count in by_state.items() if count) or "none"
+    return ", ".join(f"{count} {name}" for name, count in by_state.items() if count) or "none"

@@ -32,7 +32,7 @@ def submit(dataset: Dataset, training: Training, at: Options) -> None:
             if at.json:
                 output.show_json({"job_id": job.id, "state": job.state.value})
                 return
-            output.console().print(job.id)
+            output.say(job.id)
             output.warn(f"Accepted. Watch it with `tensorfleet jobs watch {job.id}`.")
 
     run(main())
@@ -114,7 +114,7 @@ def _show(info: "JobInfo") -> None:
     output.show_facts(
         {
             "Job": info.id,
-            "State": output.state(info.state) + (f"  [dim]{info.pending_reason}[/]" if info.pending_reason else ""),
+            "State": output.line(output.state(info.state), output.dim(f"  {info.pending_reason}")),
             "Kind": info.spec.kind.value,
             "Algorithm": info.spec.algorithm,
             "Dataset": info.dataset or info.spec.dataset,
@@ -189,7 +189,7 @@ def _say_state(info: "JobInfo", at: Options) -> None:
     if at.json:
         output.show_json({"job_id": info.id, "state": info.state.value})
     else:
-        output.console().print(f"{info.id} {output.state(info.state)}")
+        output.say(f"{info.id} ", output.state(info.state))
 
 
 @command(jobs)
@@ -203,16 +203,15 @@ def explain(job: JobId, at: Options) -> None:
         if at.json:
             output.show_json(why)
             return
-        console = output.console()
-        console.print(why.summary)
+        output.say(why.summary)
         for line in why.reasons:
-            console.print(f"  · {line}", markup=False)
+            output.say(f"  · {line}")
         for name, lack in why.workers.items():
-            console.print(f"  {name}: {lack}", markup=False)
+            output.say(f"  {name}: {lack}")
         if why.plan:
-            console.print("[bold]Plan[/]")
+            output.say(output.styled("Plan", "bold"))
         for line in why.plan:
-            console.print(f"  {line}", markup=False)
+            output.say(f"  {line}")
 
     run(main())
 
@@ -236,10 +235,9 @@ def tasks(job: JobId, at: Options, limit: Annotated[int, typer.Option(min=1, hel
 
 def _task_row(task: "TaskInfo") -> list[object]:
     last = task.attempts[-1] if task.attempts else None
-    name = "reused" if task.reused else task.state.value
     return [
         f"{task.stage}/{task.index}",
-        "[dim]reused[/]" if task.reused else output.state(name),
+        output.dim("reused") if task.reused else output.state(task.state),
         task.operator,
         last.worker if last else "",
         output.span(task.duration) if task.duration is not None else "",

@@ -55,7 +55,7 @@ async def _watcher(client: "AsyncClient", title: str, *, json: bool) -> AsyncIte
     finally:
         look.cancel()
     for line in view.progress.failures:
-        console.print(f"[yellow]![/] {line}", highlight=False)
+        console.print(output.line(output.styled("! ", "yellow"), line))
 
 
 async def _look(client: "AsyncClient", view: "View") -> None:
@@ -129,8 +129,10 @@ class View:
         head.add_column()
         head.add_column(justify="right")
         head.add_row(
-            f"[bold]{self._title}[/]",
-            f"{output.state(self.progress.state)} [dim]{output.span(time.monotonic() - self._began)}[/]",
+            output.styled(self._title, "bold"),
+            output.line(
+                output.state(self.progress.state), output.dim(f" {output.span(time.monotonic() - self._began)}")
+            ),
         )
         return head
 
@@ -141,12 +143,12 @@ class View:
         progress = self.progress
         bar = Table.grid(padding=(0, 2))
         counts = f"{progress.done} of {progress.total} tasks" if progress.total else "waiting for the plan"
-        reused = f"[dim]{progress.reused} reused[/]" if progress.reused else ""
+        reused = output.dim(f"{progress.reused} reused" if progress.reused else "")
         pulse = not progress.total
         bar.add_row(
             ProgressBar(total=progress.total or None, completed=progress.done, width=40, pulse=pulse),
             counts,
-            f"[cyan]{progress.stage}[/]",
+            output.styled(progress.stage, "cyan"),
             reused,
         )
         return bar
@@ -156,7 +158,7 @@ class View:
 
         grid = Table.grid(padding=(0, 2))
         for name, values in self.progress.latest()[:SERIES]:
-            grid.add_row(name, output.number(values[-1]), f"[cyan]{sparkline(values)}[/]")
+            grid.add_row(name, output.number(values[-1]), output.styled(sparkline(values), "cyan"))
         return grid
 
     def _fleet(self) -> Any:
@@ -166,15 +168,16 @@ class View:
         doing = self._doing()
         for name in sorted(doing):
             tasks = doing[name]
-            mark = "[green]●[/]" if tasks else "[dim]○[/]"
-            grid.add_row(f"{mark} {name}", ", ".join(tasks[:4]) + (" …" if len(tasks) > 4 else "") or "[dim]idle[/]")
+            mark = output.styled("● ", "green") if tasks else output.dim("○ ")
+            what = ", ".join(tasks[:4]) + (" …" if len(tasks) > 4 else "")
+            grid.add_row(output.line(mark, name), what or output.dim("idle"))
         return grid
 
     def _doing(self) -> dict[str, list[str]]:
         doing: dict[str, list[str]] = {worker.id: [] for worker in self.workers}
         for worker in self.workers:
             if worker.state != "ready":
-                doing[worker.id].append(output.state(worker.state))
+                doing[worker.id].append(worker.state.value)
         for (stage, index), name in sorted(self.progress.running.items()):
             doing.setdefault(name, []).append(f"{stage} {index + 1}")
         return doing

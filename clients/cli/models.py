@@ -10,6 +10,8 @@ from clients.cli import output
 from clients.cli.options import Options, command
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from tensorfleet.sdk.values import ModelInfo
 
 models = typer.Typer(no_args_is_help=True, help="Look at, download, alias and delete models.")
@@ -75,7 +77,7 @@ def _show(model: "ModelInfo") -> None:
 
     output.show_facts(
         {
-            "Model": f"{model.reference}  [dim]{model.display_name}[/]",
+            "Model": _titled(model),
             "Algorithm": model.algorithm,
             "Aliases": ", ".join(model.aliases),
             "SHA-256": model.sha256,
@@ -91,9 +93,9 @@ def _show(model: "ModelInfo") -> None:
         }
     )
     show_metrics(model.metrics, model.missing_metrics, on_training_rows=model.metrics_on_training_rows)
-    output.console().print("[bold]Load it[/]")
+    output.say(output.styled("Load it", "bold"))
     how = model.how_to_load or f"tensorfleet models download {model.reference} --out model.pkl"
-    output.console().print(how, markup=False, soft_wrap=True)
+    output.say(how)
 
 
 @command(models)
@@ -112,8 +114,8 @@ def download(
         if at.json:
             output.show_json({"model": found.info.reference, "sha256": found.sha256, "path": str(path)})
             return
-        output.console().print(f"{found.info.reference} is in {path}. Load it with:")
-        output.console().print(f"  pickle.load(open({str(path)!r}, 'rb'))", markup=False)
+        output.say(f"{found.info.reference} is in {path}. Load it with:")
+        output.say(f"  pickle.load(open({str(path)!r}, 'rb'))")
 
     run(main())
 
@@ -139,7 +141,7 @@ def alias(
         if at.json:
             output.show_json({"alias": name, "model": moved.info.reference if moved else None})
         else:
-            output.console().print(f"{name} is {moved.info.reference}" if moved else f"{name} is no more")
+            output.say(f"{name} is {moved.info.reference}" if moved else f"{name} is no more")
 
     run(main())
 
@@ -160,7 +162,7 @@ def delete(
         if at.json:
             output.show_json({"deleted": count})
         else:
-            output.console().print(f"Deleted {count} version{'' if count == 1 else 's'}")
+            output.say(f"Deleted {count} version{'' if count == 1 else 's'}")
 
     run(main())
 
@@ -182,9 +184,13 @@ def stats(at: Options) -> None:
                 "Names": str(found.names),
                 "By algorithm": ", ".join(f"{name} {count}" for name, count in found.by_algorithm.items()),
                 "Mean accuracy": None if found.mean_accuracy is None else output.number(found.mean_accuracy),
-                "Best": f"{found.best.reference}  [dim]{found.best.display_name}[/]" if found.best else None,
+                "Best": _titled(found.best) if found.best else None,
                 "Size": output.size(found.size),
             }
         )
 
     run(main())
+
+
+def _titled(model: "ModelInfo") -> "Text":
+    return output.line(model.reference, output.dim(f"  {model.display_name}"))

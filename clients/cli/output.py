@@ -18,6 +18,7 @@ from tensorfleet.errors import InvalidRequest, JobFailed, TensorFleetError, Unav
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 FAILED, USAGE, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
 
@@ -45,11 +46,7 @@ def paragraph(error: TensorFleetError) -> str:
     """An error for people: what is wrong, and what to do where that is known."""
     if isinstance(error, InvalidRequest):
         lines = [f"{_field(each.field)}: {each.description}" for each in error.violations]
-        return (
-            lines[0]
-            if len(lines) == 1
-            else "\n".join(["The request has bad fields:", *(f"  {line}" for line in lines)])
-        )
+        return lines[0] if len(lines) == 1 else "\n  ".join(["The request has bad fields:", *lines])
     if isinstance(error, JobFailed) and error.failure is not None:
         return _failure(error)
     text = error.message[:1].upper() + error.message[1:]
@@ -171,15 +168,38 @@ STATE_STYLES = {
 }
 
 
-def state(name: str) -> str:
-    """A state with its colour, as rich markup."""
-    return f"[{STATE_STYLES.get(name, 'default')}]{name}[/]"
+def styled(text: object, style: str) -> "Text":
+    """Text in a style. What users named is never read as markup: it only ever comes through here or as plain text."""
+    from rich.text import Text
+
+    return Text(str(text), style)
+
+
+def line(*parts: "str | Text") -> "Text":
+    """One line of plain and styled parts."""
+    from rich.text import Text
+
+    return Text.assemble(*parts)
+
+
+def dim(text: object) -> "Text":
+    return styled(text, "dim")
+
+
+def state(name: str) -> "Text":
+    """A state in its colour."""
+    return styled(name, STATE_STYLES.get(name, ""))
+
+
+def say(*parts: "str | Text") -> None:
+    """One line on stdout."""
+    console().print(line(*parts), soft_wrap=True)
 
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str) -> None:
     """A calm table on stdout; `empty` is said where there are no rows."""
     if not rows:
-        console().print(empty, style="dim")
+        say(dim(empty))
         return
     console().print(table(columns, rows))
 
@@ -193,21 +213,22 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Any:
     for name in columns:
         made.add_column(name.removeprefix(">"), justify="right" if name.startswith(">") else "left", overflow="fold")
     for row in rows:
-        made.add_row(*("" if cell is None else str(cell) for cell in row))
+        made.add_row(*(_cell(cell) for cell in row))
     return made
 
 
 def show_facts(facts: Mapping[str, object]) -> None:
-    """Names and values below one another; what is empty is left out."""
-    from rich.table import Table
+    """Names and values below one another, in whole lines that can be copied; what is empty is left out."""
+    told = {name: _cell(value) for name, value in facts.items() if value not in (None, "", [], {}, ())}
+    width = max(map(len, told), default=0)
+    for name, value in told.items():
+        say(styled(f"{name:{width}}  ", "bold"), value)
 
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="bold", no_wrap=True)
-    grid.add_column(overflow="fold")
-    for name, value in facts.items():
-        if value not in (None, "", [], {}, ()):
-            grid.add_row(name, str(value))
-    console().print(grid)
+
+def _cell(value: object) -> "Text":
+    from rich.text import Text
+
+    return value if isinstance(value, Text) else Text("" if value is None else str(value))
 
 
 def number(value: object) -> str:

@@ -82,7 +82,7 @@ def _show(table: Any, reference: str, at: Options, out: Path | None) -> None:
         output.show_json(_described(table, reference, out))
         return
     if out is not None:
-        output.console().print(f"{table.num_rows} predictions by {reference} are in {out}")
+        output.say(f"{table.num_rows} predictions by {reference} are in {out}")
         return
     names = [name.removeprefix("probability_") for name in table.column_names]
     rows = [
@@ -91,7 +91,7 @@ def _show(table: Any, reference: str, at: Options, out: Path | None) -> None:
     ]
     output.show_table([">row", *(f">{name}" for name in names)], rows, empty="No rows.")
     if table.num_rows > SHOWN:
-        output.console().print(f"[dim]… and {table.num_rows - SHOWN} more; --out FILE.csv writes all of them[/]")
+        output.say(output.dim(f"… and {table.num_rows - SHOWN} more; --out FILE.csv writes all of them"))
 
 
 def _described(table: Any, reference: str, out: Path | None) -> dict[str, Any]:

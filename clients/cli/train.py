@@ -104,12 +104,12 @@ def show(info: "JobInfo", at: Options, where: str) -> None:
     if info.state != "succeeded":
         return
     tasks = f"{info.tasks.total} tasks, {info.tasks.run} run, {info.tasks.reused} reused"
-    output.console().print(f"[green]✓[/] trained in {output.span(info.seconds)} [dim]({tasks})[/]")
+    output.say(output.styled("✓", "green"), f" trained in {output.span(info.seconds)} ", output.dim(f"({tasks})"))
     show_metrics(info.metrics, info.missing_metrics, on_training_rows=on_training_rows(info.spec))
     if info.model is not None:
         output.show_facts(
             {
-                "Model": f"{info.model.reference}  [dim]{info.model.display_name}[/]",
+                "Model": output.line(info.model.reference, output.dim(f"  {info.model.display_name}")),
                 "SHA-256": info.model.sha256,
                 "Kept in": where,
                 "Load it": f"tensorfleet models download {info.model.reference} --out model.pkl",
@@ -152,12 +152,11 @@ def show_metrics(metrics: dict[str, float], missing: dict[str, str], *, on_train
     shown = ["", "train_"] if not on_training_rows else [""]
     heads = ["metric", ">validation", ">training"] if not on_training_rows else ["metric", ">training rows"]
     rows = [[name.replace("_", " "), *(_figure(metrics.get(prefix + name)) for prefix in shown)] for name in names]
-    console = output.console()
-    console.print()
+    output.say()
     output.show_table(heads, rows, empty="No metrics could be computed.")
     for name, reason in missing.items():
-        console.print(f"[dim]{name} is missing: {reason}[/]")
-    console.print()
+        output.say(output.dim(f"{name} is missing: {reason}"))
+    output.say()
 
 
 ORDER = ("accuracy", "precision", "recall", "f1", "roc_auc", "log_loss", "r2", "mae", "rmse")

@@ -43,7 +43,8 @@ def described(worker: "WorkerInfo") -> dict[str, Any]:
 
 def _row(worker: "WorkerInfo", now: float) -> list[object]:
     running = [attempt.task for attempt in worker.running if attempt.pid]
-    held = len(worker.running) - len(running)
+    more = [f"+{len(running) - 4}"] if len(running) > 4 else []
+    held = [f"{len(worker.running) - len(running)} held"] if len(worker.running) > len(running) else []
     return [
         worker.id,
         output.state(worker.state),
@@ -51,9 +52,7 @@ def _row(worker: "WorkerInfo", now: float) -> list[object]:
         worker.pid,
         worker.slots,
         ", ".join(f"{name}={value}" for name, value in worker.labels.items()),
-        ", ".join(running[:4])
-        + (f" +{len(running) - 4}" if len(running) > 4 else "")
-        + (f" ({held} held)" if held else ""),
+        ", ".join([*running[:4], *more, *held]),
         f"{worker.load:.1f}",
         output.size(worker.memory),
         output.ago(worker.heard_at, now),
@@ -71,6 +70,6 @@ def drain(worker: Annotated[str, typer.Argument(help="The worker's id.")], at: O
         if at.json:
             output.show_json(described(drained))
         else:
-            output.console().print(f"{drained.id} {output.state(drained.state)}")
+            output.say(f"{drained.id} ", output.state(drained.state))
 
     run(main())

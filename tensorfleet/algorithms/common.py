@@ -16,8 +16,9 @@ from tensorfleet.algorithms.parameters import (
     one_of,
 )
 
-POSITIVE = Real(0.0, open_low=True)
-NOT_NEGATIVE = Real(0.0)
+POSITIVE = Real(0.0, open_low=True, open_high=True)
+POSITIVE_OR_INFINITE = Real(0.0, open_low=True)
+NOT_NEGATIVE = Real(0.0, open_high=True)
 OPEN_FRACTION = Real(0.0, 1.0, open_low=True, open_high=True)
 FRACTION = Real(0.0, 1.0, open_low=True)
 FLAG = Flag()

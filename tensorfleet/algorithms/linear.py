@@ -13,6 +13,7 @@ from tensorfleet.algorithms.common import (
     OFF,
     ON,
     POSITIVE,
+    POSITIVE_OR_INFINITE,
     RANDOM_STATE,
     VERBOSE,
 )
@@ -21,7 +22,7 @@ from tensorfleet.operators import Operator
 
 _LOGISTIC = {
     "penalty": Parameter(one_of(Choice(("deprecated", "l1", "l2", "elasticnet")), NULL), "deprecated"),
-    "C": Parameter(POSITIVE, 1.0),
+    "C": Parameter(POSITIVE_OR_INFINITE, 1.0),
     "l1_ratio": Parameter(one_of(Real(0.0, 1.0), NULL), 0.0),
     "dual": OFF,
     "tol": Parameter(NOT_NEGATIVE, 1e-4),

@@ -63,10 +63,15 @@ def grow(context: Context, algorithm: Algorithm, spread: Members, X: Any, y: Any
 
 
 def quietly_fitted(ensemble: Any, X: Any, y: Any) -> Any:
-    """Fits without the warnings that are about warm starts; data that scikit-learn refuses is BadInput."""
+    """Fits in threads, never in processes, and without the warnings about warm starts.
+
+    BadInput for data that scikit-learn refuses.
+    """
     import warnings
 
-    with warnings.catch_warnings():
+    from joblib import parallel_config
+
+    with warnings.catch_warnings(), parallel_config("threading"):
         warnings.filterwarnings("ignore", message="class_weight presets")
         warnings.filterwarnings("ignore", message="Warm-start fitting without increasing")
         try:

@@ -5,7 +5,7 @@ distances are left out.
 """
 
 from tensorfleet.algorithms.algorithm import Algorithm
-from tensorfleet.algorithms.common import N_JOBS, NULL, POSITIVE
+from tensorfleet.algorithms.common import N_JOBS, NULL, POSITIVE_OR_INFINITE
 from tensorfleet.algorithms.parameters import Choice, Integer, ListOf, MappingOf, Parameter, Real, one_of
 from tensorfleet.operators import Operator
 
@@ -20,7 +20,7 @@ _PARAMETERS = {
     "weights": Parameter(one_of(Choice(("uniform", "distance")), NULL), "uniform"),
     "algorithm": Parameter(Choice(("auto", "ball_tree", "kd_tree", "brute")), "auto"),
     "leaf_size": Parameter(Integer(1), 30),
-    "p": Parameter(one_of(POSITIVE, NULL), 2.0),
+    "p": Parameter(one_of(POSITIVE_OR_INFINITE, NULL), 2.0),
     "metric": Parameter(Choice(METRICS), "minkowski"),
     "metric_params": Parameter(one_of(MappingOf(one_of(Real(), ListOf(Real()))), NULL), None),
     "n_jobs": N_JOBS,

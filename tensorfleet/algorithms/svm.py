@@ -5,7 +5,7 @@ since a dataset has rows and not kernels.
 """
 
 from tensorfleet.algorithms.algorithm import Algorithm
-from tensorfleet.algorithms.common import CLASS_WEIGHT, FLAG, NOT_NEGATIVE, OFF, ON, POSITIVE, RANDOM_STATE
+from tensorfleet.algorithms.common import CLASS_WEIGHT, FLAG, NOT_NEGATIVE, OFF, ON, POSITIVE, POSITIVE_OR_INFINITE, RANDOM_STATE
 from tensorfleet.algorithms.parameters import Choice, Integer, Parameter, Real, one_of
 from tensorfleet.operators import Operator
 
@@ -15,7 +15,7 @@ _SHARED = {
     "gamma": Parameter(one_of(Choice(("scale", "auto")), NOT_NEGATIVE), "scale"),
     "coef0": Parameter(Real(open_low=True, open_high=True), 0.0),
     "tol": Parameter(POSITIVE, 0.001),
-    "C": Parameter(POSITIVE, 1.0),
+    "C": Parameter(POSITIVE_OR_INFINITE, 1.0),
     "shrinking": ON,
     "cache_size": Parameter(POSITIVE, 200.0),
     "verbose": Parameter(one_of(FLAG, Integer(0)), False),
