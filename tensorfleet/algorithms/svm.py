@@ -5,7 +5,16 @@ since a dataset has rows and not kernels.
 """
 
 from tensorfleet.algorithms.algorithm import Algorithm
-from tensorfleet.algorithms.common import CLASS_WEIGHT, FLAG, NOT_NEGATIVE, OFF, ON, POSITIVE, POSITIVE_OR_INFINITE, RANDOM_STATE
+from tensorfleet.algorithms.common import (
+    CLASS_WEIGHT,
+    FLAG,
+    NOT_NEGATIVE,
+    OFF,
+    ON,
+    POSITIVE,
+    POSITIVE_OR_INFINITE,
+    RANDOM_STATE,
+)
 from tensorfleet.algorithms.parameters import Choice, Integer, Parameter, Real, one_of
 from tensorfleet.operators import Operator
 
