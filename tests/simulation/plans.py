@@ -1,0 +1,68 @@
+"""A plan for tests of the scheduler: stages of n tasks, as the spec's hyperparameters list them, and no numerics.
+
+The rule: what a task must return follows from the task, so that a result can be told right from wrong.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from tensorfleet.keys import encode
+from tensorfleet.model import JobResult, JobSpec, ModelContent, Ref, Resolved, Task, TaskResult, Value
+from tensorfleet.plan import Done, Stage, StageResults
+
+
+class FakePlan:
+    """hyperparameters: `stages` as [[name, count], …]; `impure`, `broken` (a stage's name, or `tasks of` one); `recipe` keys the tasks."""
+
+    def next_stage(self, spec: JobSpec, resolved: Resolved, done: Sequence[StageResults]) -> Stage | Done:
+        if len(done) == len(stages(spec)):
+            return Done(JobResult(metrics={"accuracy": 1.0}, model=_model(spec, done[-1])))
+        name, count = stages(spec)[len(done)]
+        if name == spec.hyperparameters.get("broken"):
+            raise ZeroDivisionError("a plan with a bug")
+        return Stage(name, count, _maker(spec, name, done))
+
+    def total_tasks(self, spec: JobSpec, resolved: Resolved) -> int:
+        return sum(count for _, count in stages(spec))
+
+    def describe(self, spec: JobSpec, resolved: Resolved) -> list[str]:
+        return [f"{name}: {count} tasks" for name, count in stages(spec)]
+
+
+def stages(spec: JobSpec) -> list[tuple[str, int]]:
+    listed: list[list[object]] = spec.hyperparameters["stages"]  # type: ignore[assignment]
+    return [(str(name), int(str(count))) for name, count in listed]
+
+
+def _maker(spec: JobSpec, name: str, done: Sequence[StageResults]) -> Callable[[int], Task]:
+    inputs = tuple(result.outputs[0] for result in done[-1].results) if done else resolved_inputs(spec)
+    params: dict[str, Value] = {"recipe": spec.hyperparameters.get("recipe", ""), "stage": name}
+    pure = not spec.hyperparameters.get("impure", False)
+    if spec.hyperparameters.get("broken") == f"tasks of {name}":
+        params["recipe"] = object()  # type: ignore[assignment]
+    return lambda index: Task(operator="test.work@1", params={**params, "index": index}, inputs=inputs, pure=pure)
+
+
+def resolved_inputs(spec: JobSpec) -> tuple[Ref, ...]:
+    """What the first stage reads: a blob of 1,000 bytes where the spec names a dataset."""
+    return (Ref(hashlib.sha256(spec.dataset.encode()).hexdigest(), 1000),) if spec.dataset else ()
+
+
+def result_of(task: Task, salt: str = "") -> TaskResult:
+    """What a task makes, or with a salt something else."""
+    content = encode([task.operator, task.params, [ref.digest for ref in task.inputs], salt])
+    return TaskResult((Ref(hashlib.sha256(content).hexdigest(), len(content)),), {"index": task.params["index"]})
+
+
+def _model(spec: JobSpec, last: StageResults) -> ModelContent | None:
+    if not spec.model_name:
+        return None
+    part = last.results[0].outputs[0]
+    return ModelContent(sha256=part.digest, parts=(part,), features=("x",), target="y")
+
+
+def plant(patch: pytest.MonkeyPatch) -> None:
+    """Every job follows the fake plan."""
+    patch.setattr("orchestrator.core.apply.plan_for", lambda spec: FakePlan())
