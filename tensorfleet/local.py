@@ -23,7 +23,7 @@ from tensorfleet.sdk.processes import Child, ended, is_alive
 from tensorfleet.sdk.seat import Seat, reachable, read_seat, reserved, serves
 
 POLL = 0.005
-GRACE = 5.0
+GRACE, HASTE = 5.0, 1.0
 HOME_IS_TAKEN, USAGE = 4, 2
 """Exit codes of the orchestrator program."""
 LIVES = 4
@@ -81,7 +81,8 @@ class AsyncLocalFleet:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.stop()
+        # What is interrupted has no end to wait for.
+        await self.stop(HASTE if kind is asyncio.CancelledError else GRACE)
 
     @property
     def orchestrator_pid(self) -> int | None:
@@ -107,7 +108,7 @@ class AsyncLocalFleet:
         return self
 
     async def stop(self, grace: float = GRACE) -> None:
-        """Ends what this fleet started: workers, then the orchestrator; by force after `grace` seconds each."""
+        """Ends what this fleet started: workers, by force after `grace` seconds, then the orchestrator."""
         keepers = list(self._keepers.values())
         self._keepers.clear()
         for keeper in keepers:
@@ -116,7 +117,7 @@ class AsyncLocalFleet:
         try:
             await asyncio.gather(*(child.stop(grace) for child in self._workers.values()))
             if self._orchestrator is not None:
-                await self._orchestrator.stop(grace)
+                await self._orchestrator.stop(GRACE)
         finally:
             self.kill()
 
@@ -347,7 +348,7 @@ class LocalFleet:
         return self.__enter__()
 
     def stop(self, grace: float = GRACE) -> None:
-        """Ends what this fleet started: workers, then the orchestrator; by force after `grace` seconds each."""
+        """Ends what this fleet started: workers, by force after `grace` seconds, then the orchestrator."""
         if not self.bridge.closed:
             self.bridge.run(self.inner.stop(grace))
             self.bridge.close()

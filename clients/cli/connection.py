@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 PATIENCE = 10.0
 """Seconds that a server may be away before a command gives up."""
+FIRST_CONTACT = 2.0
+START_ONE = "`tensorfleet up` starts a fleet on this machine."
 
 _local: "list[AsyncLocalFleet]" = []
 
@@ -69,10 +71,22 @@ async def connected(
         from tensorfleet.client import AsyncClient
 
         async with AsyncClient(server, timeout=PATIENCE) as client:
+            await _reached(server)
             yield client
         return
     async with _local_client(at, workers, slots, tell) as client:
         yield client
+
+
+async def _reached(server: str) -> None:
+    """Unavailable, soon, where nobody serves there: a wrong address needs no patience."""
+    from tensorfleet.sdk.seat import serves
+
+    deadline = asyncio.get_running_loop().time() + FIRST_CONTACT
+    while not await serves(server):
+        if asyncio.get_running_loop().time() >= deadline:
+            raise Unavailable(f"no server answers at {server}. Is the address right? {START_ONE}")
+        await asyncio.sleep(0.05)
 
 
 @asynccontextmanager

@@ -17,9 +17,10 @@ import typer
 from tensorfleet.errors import InvalidRequest, JobFailed, TensorFleetError, Unavailable
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, JustifyMethod
     from rich.text import Text
 
+WIDE = 1000
 FAILED, USAGE, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
 
 
@@ -89,7 +90,10 @@ def warn(text: str) -> None:
 def console(*, stderr: bool = False) -> "Console":
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False)
+    made = Console(stderr=stderr, highlight=False)
+    if not made.is_terminal:
+        made.width = WIDE  # whoever reads a pipe wants whole lines
+    return made
 
 
 def show_json(value: object) -> None:
@@ -210,10 +214,14 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Any:
     from rich.table import Table
 
     made = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False)
-    for name in columns:
-        made.add_column(name.removeprefix(">"), justify="right" if name.startswith(">") else "left", overflow="fold")
-    for row in rows:
-        made.add_row(*(_cell(cell) for cell in row))
+    cells = [[_cell(cell) for cell in row] for row in rows]
+    for place, name in enumerate(columns):
+        # The first column names the row: it is never cut.
+        least = max((row[0].cell_len for row in cells), default=0) if place == 0 else None
+        justify: JustifyMethod = "right" if name.startswith(">") else "left"
+        made.add_column(name.removeprefix(">"), justify=justify, no_wrap=True, min_width=least)
+    for row in cells:
+        made.add_row(*row)
     return made
 
 
