@@ -44,8 +44,9 @@ def _work(options: argparse.Namespace, zygote: Zygote) -> int:
     import asyncio
 
     import tensorfleet
+    from tensorfleet import logs
     from tensorfleet.config import settings
-    from worker import logs, resources
+    from worker import resources
     from worker.agent import Agent, Options
     from worker.protocol import Identity
     from worker.slots import Limits

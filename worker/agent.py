@@ -19,10 +19,8 @@ from msgspec import Struct
 from tensorfleet.api.v1 import worker_pb2
 from tensorfleet.errors import BadInput, TensorFleetError
 from tensorfleet.model import Cause, LogLine, Point
-from tensorfleet.stores import open_objects
-from tensorfleet.stores.contract import ObjectStore
 from worker import resources
-from worker.cache import Cache, store_is_here, sweep
+from worker.cache import Cache, sweep
 from worker.executor import Outcome
 from worker.launch import Zygote
 from worker.messages import Ending, Order, OrderInput, Run, Succeeded
@@ -59,7 +57,6 @@ class Agent:
         self._prefetched: dict[int, asyncio.Task[None]] = {}
         self._leaving = False
         self._gone: asyncio.Future[None] = self._loop.create_future()
-        self._store: ObjectStore | None = None
 
     async def run(self) -> int:
         """Works until it is told to leave; gives the exit code."""
@@ -170,6 +167,7 @@ class Agent:
                 timer.cancel()
             del self._attempts[token]
             shutil.rmtree(place, ignore_errors=True)
+        log.debug("attempt ended", token=token, operator=order.operator, cause=ending.cause, seconds=ending.duration)
         self.act(self.state.slot_freed(token))
         self.act(self.state.ended(token, ending))
 
@@ -208,11 +206,7 @@ class Agent:
     # --- what the session asks
 
     async def welcomed(self, welcome: worker_pb2.Welcome, remote: RemoteArtifacts) -> None:
-        if self._store is not None:
-            await self._store.close()
-        local = store_is_here(welcome.object_store, welcome.term)
-        self._store = await open_objects(welcome.object_store) if local else None
-        self._cache.connect(remote, self._store)
+        await self._cache.connect(remote, welcome.object_store, welcome.term)
 
     def disconnected(self) -> None:
         self._cache.disconnect()

@@ -20,6 +20,7 @@ import structlog
 
 from tensorfleet.errors import CorruptArtifact, Unavailable
 from tensorfleet.model import Ref
+from tensorfleet.stores import open_objects
 from tensorfleet.stores.contract import ObjectStore
 from worker.messages import Blob, OrderInput
 
@@ -51,15 +52,19 @@ class Cache:
         self._capacity = capacity
         self._remote: Remote | None = None
         self._store: ObjectStore | None = None
+        self._store_url, self._term = "", 0
         self._connected = asyncio.Event()
         self._fetching: dict[str, asyncio.Task[Path]] = {}
         self._sizes: dict[str, int] = {}  # least recently used first
         self._news: list[str] = []
         self._index()
 
-    def connect(self, remote: Remote, store: ObjectStore | None) -> None:
-        """Where blobs are from now on. store: the orchestrator's own, where it is on this machine."""
-        self._remote, self._store = remote, store
+    async def connect(self, remote: Remote, store_url: str, term: int) -> None:
+        """Where blobs are from now on. store_url: the orchestrator's own, which may be on this machine."""
+        if self._store is not None:
+            await self._store.close()
+            self._store = None
+        self._remote, self._store_url, self._term = remote, store_url, term
         self._connected.set()
 
     def disconnect(self) -> None:
@@ -83,7 +88,7 @@ class Cache:
         if wanted.inline or ref.size == 0:
             place.write_bytes(wanted.inline)
             return place
-        if (path := self._in_store(ref)) is not None:
+        if (path := await self._in_store(ref)) is not None:
             return path
         cached = await self._cached(ref)
         try:
@@ -94,7 +99,7 @@ class Cache:
 
     async def prefetch(self, wanted: OrderInput) -> None:
         """Fetches an input for later."""
-        if not wanted.inline and wanted.ref.size and self._in_store(wanted.ref) is None:
+        if not wanted.inline and wanted.ref.size and await self._in_store(wanted.ref) is None:
             await self._cached(wanted.ref)
 
     async def put(self, path: Path, ref: Ref) -> Blob:
@@ -104,7 +109,7 @@ class Cache:
         delay = 0.05
         while True:
             await self._connected.wait()
-            target = self._store or self._remote
+            target = await self._local() or self._remote
             assert target is not None
             try:
                 stored = await target.put(_chunks(path), ref.digest)
@@ -117,8 +122,17 @@ class Cache:
             self._keep(path, ref)
         return Blob(stored)
 
-    def _in_store(self, ref: Ref) -> Path | None:
-        path = self._store.path(ref.digest) if self._store is not None else None
+    async def _local(self) -> ObjectStore | None:
+        """The orchestrator's store, where it is on this machine."""
+        if self._store is None and store_is_here(self._store_url, self._term):
+            store = await open_objects(self._store_url)
+            if self._store is None:  # nobody else was quicker
+                self._store = store
+        return self._store
+
+    async def _in_store(self, ref: Ref) -> Path | None:
+        store = await self._local()
+        path = store.path(ref.digest) if store is not None else None
         return path if path is not None and path.stat().st_size == ref.size else None
 
     async def _cached(self, ref: Ref) -> Path:

@@ -24,6 +24,7 @@ PRELOAD = (
     "numpy",
     "sklearn.ensemble",
     "sklearn.compose",
+    "sklearn.datasets",
     "sklearn.impute",
     "sklearn.metrics",
     "sklearn.model_selection",

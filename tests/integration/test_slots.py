@@ -3,6 +3,9 @@
 import asyncio
 import os
 import signal
+import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +16,9 @@ import pytest_asyncio
 from tensorfleet.model import Cause, LogLine, Point
 from tests.integration.processes import gone
 from worker.executor import Outcome
-from worker.launch import launch_zygote
+from worker.launch import Zygote, launch_zygote
 from worker.messages import Died, Failed, Run, Succeeded
-from worker.slots import Limits, Slots
+from worker.slots import MAX_FAILED_STARTS, Limits, Slots
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -283,3 +286,21 @@ async def test_a_slot_retires_after_its_tasks_and_closing_leaves_no_process(tmp_
     await slots.close()
     for pid in left:
         await gone(pid)
+
+
+async def test_a_zygote_that_never_comes_up_is_an_error_and_not_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    launched: list[Zygote] = []
+
+    def launch() -> Zygote:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            process = subprocess.Popen([sys.executable, "-c", ""], pass_fds=[theirs.fileno()])
+        launched.append(Zygote(process, ours))
+        return launched[-1]
+
+    monkeypatch.setattr("worker.slots.launch_zygote", launch)
+    slots = Slots(Limits(slots=1), launch())
+    assert "cannot be started" in await slots.broken
+    assert len(launched) == MAX_FAILED_STARTS
+    for zygote in launched:
+        zygote.process.wait()

@@ -20,6 +20,11 @@ def ref_of(data: bytes) -> Ref:
     return Ref(hashlib.sha256(data).hexdigest(), len(data))
 
 
+def own(home: Path, term: int) -> None:
+    """Writes the file by which an orchestrator shows that a home is its own."""
+    (home / "orchestrator.json").write_text(json.dumps({"pid": os.getpid(), "term": term}))
+
+
 class Remote:
     def __init__(self) -> None:
         self.blobs: dict[str, bytes] = {}
@@ -66,23 +71,23 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.cache.random.uniform", lambda _low, _high: 0.0)
 
 
-def cache_of(tmp_path: Path, remote: Remote, capacity: int = 1 << 30) -> Cache:
+async def cache_of(tmp_path: Path, remote: Remote, capacity: int = 1 << 30) -> Cache:
     cache = Cache(tmp_path / "cache", capacity)
-    cache.connect(remote, None)
+    await cache.connect(remote, "", 0)
     return cache
 
 
 async def test_an_input_is_fetched_once_and_is_there_in_the_next_life(tmp_path: Path, remote: Remote) -> None:
     wanted = remote.add(b"x" * 100)
     for life in range(2):
-        cache = cache_of(tmp_path, remote)
+        cache = await cache_of(tmp_path, remote)
         path = await cache.fetch(wanted, tmp_path / f"input-{life}")
         assert path.read_bytes() == b"x" * 100
     assert remote.gets == 1
 
 
 async def test_fetches_of_one_digest_at_once_share_one(tmp_path: Path, remote: Remote) -> None:
-    cache, wanted = cache_of(tmp_path, remote), remote.add(b"x" * 100)
+    cache, wanted = await cache_of(tmp_path, remote), remote.add(b"x" * 100)
     remote.gate.clear()
     fetches = [asyncio.create_task(cache.fetch(wanted, tmp_path / str(number))) for number in range(5)]
     await asyncio.sleep(0)
@@ -95,17 +100,17 @@ async def test_fetches_of_one_digest_at_once_share_one(tmp_path: Path, remote: R
 
 async def test_an_inline_input_needs_no_fetch(tmp_path: Path, remote: Remote) -> None:
     wanted = OrderInput(ref_of(b"small"), b"small")
-    path = await cache_of(tmp_path, remote).fetch(wanted, tmp_path / "input")
+    path = await (await cache_of(tmp_path, remote)).fetch(wanted, tmp_path / "input")
     assert (path.read_bytes(), remote.gets) == (b"small", 0)
 
 
 async def test_an_empty_input_is_an_empty_file(tmp_path: Path, remote: Remote) -> None:
-    path = await cache_of(tmp_path, remote).fetch(OrderInput(ref_of(b"")), tmp_path / "input")
+    path = await (await cache_of(tmp_path, remote)).fetch(OrderInput(ref_of(b"")), tmp_path / "input")
     assert path.read_bytes() == b""
 
 
 async def test_wrong_bytes_are_refused_and_leave_nothing(tmp_path: Path, remote: Remote, no_waiting: None) -> None:
-    cache, wanted = cache_of(tmp_path, remote), remote.add(b"right")
+    cache, wanted = await cache_of(tmp_path, remote), remote.add(b"right")
     remote.blobs[wanted.ref.digest] = b"wrong"
     with pytest.raises(CorruptArtifact):
         await cache.fetch(wanted, tmp_path / "input")
@@ -116,14 +121,14 @@ async def test_wrong_bytes_are_refused_and_leave_nothing(tmp_path: Path, remote:
 
 
 async def test_a_cached_file_of_another_size_is_fetched_again(tmp_path: Path, remote: Remote) -> None:
-    cache, wanted = cache_of(tmp_path, remote), remote.add(b"x" * 100)
+    cache, wanted = await cache_of(tmp_path, remote), remote.add(b"x" * 100)
     first = await cache.fetch(wanted, tmp_path / "first")
     os.truncate(first, 7)
     assert (await cache.fetch(wanted, tmp_path / "second")).read_bytes() == b"x" * 100
 
 
 async def test_a_server_that_is_away_is_waited_for(tmp_path: Path, remote: Remote, no_waiting: None) -> None:
-    cache, wanted = cache_of(tmp_path, remote), remote.add(b"x" * 100)
+    cache, wanted = await cache_of(tmp_path, remote), remote.add(b"x" * 100)
     remote.failures = 3
     assert (await cache.fetch(wanted, tmp_path / "input")).read_bytes() == b"x" * 100
     output = tmp_path / "output"
@@ -135,14 +140,14 @@ async def test_a_server_that_is_away_is_waited_for(tmp_path: Path, remote: Remot
 
 async def test_a_missing_blob_is_an_error_at_once(tmp_path: Path, remote: Remote) -> None:
     with pytest.raises(NotFound):
-        await cache_of(tmp_path, remote).fetch(OrderInput(Ref("0" * 64, 1)), tmp_path / "input")
+        await (await cache_of(tmp_path, remote)).fetch(OrderInput(Ref("0" * 64, 1)), tmp_path / "input")
     assert remote.gets == 1
 
 
 async def test_the_least_recently_used_makes_room_and_what_is_in_use_stays_readable(
     tmp_path: Path, remote: Remote
 ) -> None:
-    cache = cache_of(tmp_path, remote, capacity=250)
+    cache = await cache_of(tmp_path, remote, capacity=250)
     old, used, new = (remote.add(letter * 100) for letter in (b"a", b"b", b"c"))
     held = await cache.fetch(used, tmp_path / "used")
     await cache.fetch(old, tmp_path / "old")
@@ -159,7 +164,7 @@ async def test_the_least_recently_used_makes_room_and_what_is_in_use_stays_reada
 
 
 async def test_small_outputs_ride_along_and_large_ones_are_put_and_kept(tmp_path: Path, remote: Remote) -> None:
-    cache = cache_of(tmp_path, remote)
+    cache = await cache_of(tmp_path, remote)
     small, large = b"s" * INLINE, b"l" * (1 << 20)
     (tmp_path / "small").write_bytes(small)
     (tmp_path / "large").write_bytes(large)
@@ -177,7 +182,8 @@ async def test_a_store_on_this_machine_is_used_in_place(tmp_path: Path, remote: 
     store = await open_objects(tmp_path / "home")
     ref = (await store.put_many([[b"x" * 100_000]]))[0]
     cache = Cache(tmp_path / "cache")
-    cache.connect(remote, store)
+    await cache.connect(remote, store.url, 3)
+    own(tmp_path / "home", 3)  # an orchestrator writes it a moment after it serves
     assert await cache.fetch(OrderInput(ref), tmp_path / "input") == store.path(ref.digest)
     (tmp_path / "output").write_bytes(b"y" * 100_000)
     blob = await cache.put(tmp_path / "output", ref_of(b"y" * 100_000))
@@ -192,7 +198,7 @@ def test_a_store_is_here_only_where_its_own_orchestrator_lives(tmp_path: Path) -
     (tmp_path / "objects" / "cas" / "sha256").mkdir(parents=True)
     assert not store_is_here(url, 3)
     owner = tmp_path / "orchestrator.json"
-    owner.write_text(json.dumps({"pid": os.getpid(), "term": 3}))
+    own(tmp_path, 3)
     assert store_is_here(url, 3)
     assert not store_is_here(url, 4)
     owner.write_text(json.dumps({"pid": 2**22 + 1, "term": 3}))
