@@ -1,7 +1,7 @@
 """Runs one operator: the one way for a worker's slot and for `--direct`.
 
 The rule: the same operator, parameters, inputs and threads leave the same files, wherever this runs. So threads are
-pinned here, and nowhere else.
+pinned here, and nowhere else; and an operator never sees in which order names came, which no key knows of either.
 """
 
 import hashlib
@@ -37,12 +37,21 @@ def execute(
     from threadpoolctl import threadpool_limits
 
     run = catalog.operator(operator)
-    context = Context(params=params, inputs=[Input(path) for path in inputs], report=report, threads=threads)
+    ordered = {name: _ordered(params[name]) for name in sorted(params)}
+    context = Context(params=ordered, inputs=[Input(path) for path in inputs], report=report, threads=threads)
     with threadpool_limits(threads):
         outcome = run(context)
     out.mkdir(parents=True, exist_ok=True)
     files = tuple((written(output, out / str(index)), out / str(index)) for index, output in enumerate(outcome.outputs))
     return Execution(files, dict(outcome.summary))
+
+
+def _ordered(value: Value) -> Value:
+    if isinstance(value, Mapping):
+        return {name: _ordered(value[name]) for name in sorted(value)}
+    if isinstance(value, list | tuple):
+        return [_ordered(item) for item in value]
+    return value
 
 
 def written(output: Output, path: Path) -> Ref:

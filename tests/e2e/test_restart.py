@@ -1,0 +1,68 @@
+"""Kill the orchestrator at any moment: the job goes on, its running attempts with it."""
+
+from pathlib import Path
+
+import pytest
+
+from tensorfleet import AsyncClient
+from tensorfleet.local import AsyncLocalFleet
+from tensorfleet.sdk.events import AttemptFailed, Event, TaskAssigned, TaskSucceeded
+
+SPEC = {"algorithm": "random_forest", "hyperparameters": {"n_estimators": 40}}
+LONG = "synthetic:classification?rows=12000&features=20&classes=3&seed=1"
+
+
+async def calm(folder: Path, name: str) -> str:
+    async with AsyncLocalFleet(folder / "calm", workers=2) as fleet, AsyncClient(fleet.address) as client:
+        return (await (await client.train(name, **SPEC)).result()).sha256
+
+
+async def test_the_orchestrator_is_killed_and_running_attempts_go_on(tmp_path: Path) -> None:
+    expected = await calm(tmp_path, LONG)
+    async with AsyncLocalFleet(tmp_path / "home", workers=2) as fleet, AsyncClient(fleet.address) as client:
+        job = await client.train(LONG, **SPEC)
+        events: list[Event] = []
+        killed = False
+        async for event in job.watch():
+            events.append(event)
+            done = [e for e in events if isinstance(e, TaskSucceeded) and e.stage == "fit"]
+            if not killed and len(done) == 2:
+                await fleet.restart_orchestrator()
+                killed = True
+        assert killed
+        assert (await job.result()).sha256 == expected
+    assigned = [(event.stage, event.index) for event in events if isinstance(event, TaskAssigned)]
+    assert len(assigned) == len(set(assigned)), "an attempt that ran was started anew"
+    assert not [event for event in events if isinstance(event, AttemptFailed)]
+    assert len({event.cursor for event in events}) == len(events)
+
+
+@pytest.mark.parametrize("kills", [3])
+async def test_it_is_killed_again_and_again(tmp_path: Path, kills: int) -> None:
+    expected = await calm(tmp_path, "digits")
+    async with AsyncLocalFleet(tmp_path / "home", workers=2) as fleet, AsyncClient(fleet.address) as client:
+        job = await client.train("digits", **SPEC)
+        succeeded: list[tuple[str, int]] = []
+        async for event in job.watch():
+            if isinstance(event, TaskSucceeded):
+                succeeded.append((event.stage, event.index))
+                if len(succeeded) % 3 == 0 and kills:
+                    kills -= 1
+                    await fleet.restart_orchestrator()
+        assert kills == 0
+        assert (await job.result()).sha256 == expected
+        assert len(succeeded) == len(set(succeeded)) == job.tasks.total
+
+
+async def test_a_submission_is_durable_and_its_request_is_known(tmp_path: Path) -> None:
+    async with AsyncLocalFleet(tmp_path / "home", workers=1) as fleet, AsyncClient(fleet.address) as client:
+        from tensorfleet.model import JobSpec
+
+        spec = JobSpec(dataset="iris", algorithm="decision_tree")
+        first = await client.jobs.submit(spec, request_id="once")
+        await fleet.restart_orchestrator()
+        again = await client.jobs.submit(spec, request_id="once")
+        assert again.id == first.id
+        await again.result()
+        late = await client.jobs.submit(spec, request_id="once")
+        assert late.id == first.id
