@@ -1,7 +1,7 @@
 """Builds scikit-learn's own estimator from plain parameters.
 
-The rule: what is built equals `Class(**parameters)`; only names of labels in `class_weight` are turned into the
-labels themselves, since plain data has text for names.
+The rule: what is built equals `Class(**parameters)`; only names are turned into what they name: of labels in
+`class_weight` the labels, of an algorithm in `estimator` its estimator.
 """
 
 from collections.abc import Mapping
@@ -19,8 +19,8 @@ def build(algorithm: Algorithm, parameters: Mapping[str, Value], y: Any) -> Any:
     given: dict[str, Any] = dict(parameters)
     if isinstance(given.get("class_weight"), dict):
         given["class_weight"] = label_weights(given["class_weight"], y)
-    if algorithm.name.startswith("bagging") and given.get("estimator") is not None:
-        given["estimator"] = _base(str(given["estimator"]), y)
+    if isinstance(given.get("estimator"), str):
+        given["estimator"] = _base(given["estimator"], y)
     return getattr(import_module(module), name)(**given)
 
 

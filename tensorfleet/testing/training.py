@@ -20,11 +20,12 @@ def prepared(objects: Path, X: Any, y: Any, X_validation: Any = None, y_validati
 
     X = np.ascontiguousarray(X, dtype=np.float64)
     validation = (X[:0], y[:0]) if X_validation is None else (np.ascontiguousarray(X_validation, float), y_validation)
+    labels = [] if y.dtype.kind == "f" else [str(label) for label in np.unique(y)]
     preparation = {
         "transformer": state.dump(FunctionTransformer().fit(X)),
         "features": [f"x{index}" for index in range(X.shape[1])],
         "target": "y",
-        "classes": [str(label) for label in np.unique(y)],
+        "classes": labels,
     }
     trees = [{"X": X, "y": y}, {"X": validation[0], "y": validation[1]}, preparation]
     outputs = tuple(direct.keep(objects, bundle.encode(tree)) for tree in trees)
