@@ -10,6 +10,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,12 +18,12 @@ from typing import Any, Self
 from msgspec import Struct
 
 from tensorfleet.config import settings
-from tensorfleet.errors import Unavailable
+from tensorfleet.errors import TensorFleetError, Unavailable
 from tensorfleet.sdk.bridge import Bridge, blocking
 from tensorfleet.sdk.processes import Child, ended, is_alive
 from tensorfleet.sdk.seat import Seat, reachable, read_seat, reserved, serves
 
-POLL = 0.005
+POLL, LOOK = 0.005, 1.0
 GRACE, HASTE = 5.0, 1.0
 HOME_IS_TAKEN, USAGE = 4, 2
 """Exit codes of the orchestrator program."""
@@ -72,7 +73,7 @@ class AsyncLocalFleet:
         self._workers: dict[str, Child] = {}
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self._serving = asyncio.Event()
-        self._served, self._bind = False, ""
+        self._served, self._hired, self._bind = False, False, ""
         self._broke = asyncio.Event()
 
     async def __aenter__(self) -> Self:
@@ -161,6 +162,8 @@ class AsyncLocalFleet:
         self.raise_failure()
 
     def _begin(self, name: str, keeper: Coroutine[Any, Any, None]) -> None:
+        if name in self._keepers:
+            self._keepers[name].cancel()
         self._keepers[name] = task = asyncio.create_task(keeper)
         task.add_done_callback(lambda task: None if task.cancelled() or not task.exception() else self._broke.set())
 
@@ -190,8 +193,7 @@ class AsyncLocalFleet:
         """Follows another's orchestrator until its end."""
         self.owned = False
         self._serve(seat)
-        if not await self._has_workers():
-            self._hire(suffix=f"-{os.getpid()}")
+        self._begin("staffing", self._staff())
         await ended(seat.pid)
         self._tell(f"the orchestrator at {seat.address} has gone; this fleet takes over")
 
@@ -203,11 +205,13 @@ class AsyncLocalFleet:
         insecure = ["--insecure"] if self._insecure else []
         arguments = ["--home", str(self.home), "--listen", self._bind, *insecure]
         self._orchestrator = child = Child("orchestrator", "orchestrator", arguments, self.home / "logs")
-        self._hire()  # workers come up meanwhile
+        if not self._served:
+            self._hire()  # workers come up meanwhile
         seat = await self._seated(child)
         if seat is None:
             return await self._turned_away(child)
         self._serve(seat)
+        self._begin("staffing", self._staff())
         code = await child.ended()
         self._tell(f"the orchestrator ended ({ending(code)}) and is started again")
         return None
@@ -226,6 +230,8 @@ class AsyncLocalFleet:
         if code == USAGE:
             raise Unavailable(f"the orchestrator did not start: {child.last_words(3)}")
         if code == HOME_IS_TAKEN:
+            if not self._served:
+                await self._let_go()
             await self._other_seated()
         elif not self._served:
             self._bind = ""  # perhaps somebody took the port meanwhile
@@ -248,20 +254,32 @@ class AsyncLocalFleet:
         self._served = True
         self._serving.set()
 
-    async def _has_workers(self) -> bool:
+    async def _staff(self) -> None:
+        """Hires where nobody works; whoever is silent for a moment may come back."""
         from tensorfleet.client import AsyncClient
 
-        if not self._crew.workers:
-            return True
-        async with AsyncClient(self.address) as client:
-            return any(worker.state == "ready" for worker in await client.workers.list())
+        while self._crew.workers and not self._hired:
+            with suppress(TensorFleetError):
+                async with AsyncClient(self.address) as client:
+                    if not any(worker.state in ("ready", "suspect") for worker in await client.workers.list()):
+                        return self._hire(suffix=f"-{os.getpid()}")  # another fleet's workers have the plain names
+            await asyncio.sleep(LOOK)
+        return None
 
     def _hire(self, suffix: str = "") -> None:
-        if any(name.startswith("worker") for name in self._keepers):
+        if self._hired:
             return
+        self._hired = True
         for number in range(1, self._crew.workers + 1):
             name = f"worker-{number}{suffix}"
             self._begin(name, self._keep_worker(name))
+
+    async def _let_go(self) -> None:
+        """Ends the workers that were hired for an orchestrator that did not come to be."""
+        self._hired = False
+        for name in list(self._workers):
+            self._keepers.pop(name).cancel()
+            await self._workers.pop(name).stop(HASTE)
 
     async def _keep_worker(self, name: str) -> None:
         deaths = 0

@@ -109,7 +109,7 @@ def _show(dataset: "DatasetInfo", at: Options) -> None:
 
 def _column(column: "Column") -> list[object]:
     shown = (column.minimum, column.mean, column.maximum)
-    figures = ["" if value is None else output.number(value) for value in shown]
+    figures = ["" if value is None else f"{value:g}" for value in shown]
     return [column.name, column.type, column.missing or "", column.distinct or "", *figures]
 
 

@@ -50,7 +50,7 @@ def paragraph(error: TensorFleetError) -> str:
         return lines[0] if len(lines) == 1 else "\n  ".join(["The request has bad fields:", *lines])
     if isinstance(error, JobFailed) and error.failure is not None:
         return _failure(error)
-    text = error.message[:1].upper() + error.message[1:]
+    text = error.message
     if isinstance(error, Unavailable) and "`" not in text:
         text += "\nIs the address right? `tensorfleet up` starts a fleet on this machine."
     return text
@@ -140,8 +140,10 @@ def span(seconds: float | None) -> str:
     """A duration for people."""
     if seconds is None:
         return "-"
+    if seconds < 1:
+        return f"{max(0.0, seconds) * 1000:.0f} ms"
     if seconds < 10:
-        return f"{max(0.0, seconds):.1f} s"
+        return f"{seconds:.1f} s"
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
