@@ -68,12 +68,12 @@ class Fleet:
     def now(self) -> Now:
         return Now(self.mono, self.wall)
 
-    def begin_term(self) -> None:
+    def begin_term(self) -> Step:
         began = r.TermBegan(self.state.term + 1, "test", self.wall)
         self.journal.append(r.encode([began]))
         apply(self.state, began, self.mono)
         self.story.append(f"-- term {began.term}")
-        self.tell(e.Tick(), *(e.Advance(job) for job in self.state.active))
+        return self.tell(e.Tick(), *(e.Advance(job) for job in self.state.active))
 
     def tell(self, *events: e.Event) -> Step:
         """Decides a batch, journals it, checks the state and answers look-ups. Returns what was said, answers last."""
@@ -198,16 +198,21 @@ class Fleet:
 
     def restart(self, *, snapshot: bool = False, away: float = 0.0) -> None:
         """It dies, and another reads the journal, or a snapshot of its state, and begins a term."""
-        image = capture(self.state)
-        self.pass_time(away)
-        self.mono += 5000.0  # another process, another clock
-        self.state = restore(image, self.settings, self.mono) if snapshot else self.replayed()
-        self.begin_term()
+        self.recover((len(self.journal), capture(self.state)) if snapshot else None, away)
 
-    def replayed(self, entries: int | None = None) -> State:
-        """The state as the journal, or its first entries, have it."""
-        state = State(settings=self.settings)
-        for entry in self.journal[:entries]:
+    def recover(self, snapshot: tuple[int, bytes] | None, away: float = 0.0) -> Step:
+        """Another process reads back what is durable; its monotonic clock is another one."""
+        self.pass_time(away)
+        self.mono += 5000.0
+        self.state = self.replayed(snapshot)
+        return self.begin_term()
+
+    def replayed(self, snapshot: tuple[int, bytes] | None = None) -> State:
+        """The state as the journal has it, or a snapshot and the entries after it."""
+        state, entries = State(settings=self.settings), self.journal
+        if snapshot is not None:
+            state, entries = restore(snapshot[1], self.settings, self.mono), self.journal[snapshot[0] :]
+        for entry in entries:
             for record in r.decode(entry):
                 apply(state, record, self.mono)
         return state

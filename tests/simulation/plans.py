@@ -14,7 +14,8 @@ from tensorfleet.plan import Done, Stage, StageResults
 
 
 class FakePlan:
-    """hyperparameters: `stages` as [[name, count], …]; `impure`, `broken` (a stage's name, or `tasks of` one); `recipe` keys the tasks."""
+    """hyperparameters: `stages` as [[name, count], …]; `recipe` keys the tasks; `impure`; `broken` (a stage's name, or
+    `tasks of` one)."""
 
     def next_stage(self, spec: JobSpec, resolved: Resolved, done: Sequence[StageResults]) -> Stage | Done:
         if len(done) == len(stages(spec)):

@@ -1,0 +1,63 @@
+"""What the journal says happened, kept apart from the core's own state, so that the two can be held together.
+
+The rule: it looks at durable records alone.
+"""
+
+from orchestrator.core import records as r
+from tensorfleet.model import JobSpec, JobState
+from tests.simulation.plans import stages
+
+
+class Ledger:
+    """Counts results by (job, life, stage, index); a life begins with each acceptance of a job."""
+
+    def __init__(self) -> None:
+        self.lives: dict[str, int] = {}
+        self.specs: dict[str, JobSpec] = {}
+        self.live: set[str] = set()
+        self.results: dict[tuple[str, int, str, int], str] = {}
+        self.tokens: set[int] = set()
+        self.open: dict[int, tuple[str, str, int]] = {}
+
+    def keep(self, record: r.Record) -> None:
+        match record:
+            case r.JobAccepted():
+                assert record.job not in self.live, f"{record.job} was accepted while it ran"
+                self.lives[record.job] = self.lives.get(record.job, 0) + 1
+                self.specs[record.job] = record.spec
+                self.live.add(record.job)
+            case r.AttemptAssigned():
+                assert record.token not in self.tokens, f"token {record.token} was used twice"
+                assert record.job in self.live, f"{record.job} is over, and {record.index} was assigned"
+                self.tokens.add(record.token)
+                self.open[record.token] = (record.job, record.stage, record.index)
+                self._unknown(record.job, record.stage, record.index)
+            case r.TaskSucceeded():
+                assert self.open.pop(record.token) == (record.job, record.stage, record.index)
+                self._count(record.job, record.stage, record.index, f"token {record.token}")
+            case r.StageChecked():
+                for known in record.known:
+                    self._count(record.job, record.stage, known.index, "known")
+            case r.AttemptFailed() | r.AttemptReleased():
+                assert self.open.pop(record.token) == (record.job, record.stage, record.index)
+            case r.JobEnded():
+                self._ended(record)
+
+    def _unknown(self, job: str, stage: str, index: int) -> None:
+        place = (job, self.lives[job], stage, index)
+        assert place not in self.results, f"{place} is done, and was assigned"
+
+    def _count(self, job: str, stage: str, index: int, by: str) -> None:
+        self._unknown(job, stage, index)
+        assert job in self.live, f"a result of {job}, which is over, was counted"
+        self.results[job, self.lives[job], stage, index] = by
+
+    def _ended(self, record: r.JobEnded) -> None:
+        assert record.job in self.live, f"{record.job} ended twice"
+        self.live.discard(record.job)
+        self.open = {token: place for token, place in self.open.items() if place[0] != record.job}
+        if record.state == JobState.SUCCEEDED:
+            wanted = {(name, index) for name, count in stages(self.specs[record.job]) for index in range(count)}
+            life = self.lives[record.job]
+            had = {(stage, index) for job, at, stage, index in self.results if (job, at) == (record.job, life)}
+            assert had == wanted, f"{record.job} succeeded without {wanted - had}"
