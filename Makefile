@@ -3,18 +3,22 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup check lint types protos protos-check test test-unit bench clean
+.PHONY: help setup lock check lint types protos protos-check test test-unit bench clean
 
 help: ## Lists the habits.
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.ready ## Makes the virtual environment, with everything that developing needs.
 
-$(VENV)/.ready: pyproject.toml uv.lock
+$(VENV)/.ready: pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q uv
-	$(BIN)/uv sync -q --active --frozen --inexact --python $(BIN)/python
+	$(BIN)/pip install -q --require-hashes -r requirements.lock
+	$(BIN)/pip install -q --no-deps --editable .
 	@touch $@
+
+lock: setup ## Pins the newest versions that pyproject.toml allows, with their hashes.
+	$(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-header \
+		--python-version 3.11 --group dev pyproject.toml -o requirements.lock
 
 check: lint types protos-check ## Everything that needs no running of tests.
 

@@ -51,6 +51,8 @@ def run(
     spec: validated, with its defaults filled in. resolved: blobs that must be in `objects` already. done: stages that
     need not run, since their results are there. Raises what an operator raises; BadInput for unusable data.
     """
+    import sklearn.ensemble  # noqa: F401  its libraries' threads can be pinned only once they are loaded
+
     plan, resolved, stages, tasks = plan_for(spec), resolved or Resolved(), list(done), 0
     while not isinstance(step := plan.next_stage(spec, resolved, stages), Done):
         stages.append(StageResults(step.name, _stage(step, objects, report, finished)))

@@ -5,8 +5,11 @@ pinned here, and nowhere else; and an operator never sees in which order names c
 """
 
 import hashlib
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct
 
@@ -34,16 +37,22 @@ def execute(
 
     report: takes each point while the operator runs. Raises what the operator raises; BadInput for unusable data.
     """
-    from threadpoolctl import threadpool_limits
-
     run = catalog.operator(operator)
     ordered = {name: _ordered(params[name]) for name in sorted(params)}
     context = Context(params=ordered, inputs=[Input(path) for path in inputs], report=report, threads=threads)
-    with threadpool_limits(threads):
+    with _pools(len(sys.modules)).limit(limits=threads):
         outcome = run(context)
     out.mkdir(parents=True, exist_ok=True)
     files = tuple((written(output, out / str(index)), out / str(index)) for index, output in enumerate(outcome.outputs))
     return Execution(files, dict(outcome.summary))
+
+
+@lru_cache(maxsize=1)
+def _pools(modules: int) -> Any:
+    """The thread pools of the numeric libraries; looked for again once more modules, and so libraries, are loaded."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def _ordered(value: Value) -> Value:

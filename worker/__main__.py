@@ -10,7 +10,7 @@ import socket
 import sys
 from pathlib import Path
 
-from worker import sandbox
+from tensorfleet.processes import die_with_parent
 from worker.launch import Zygote, launch_zygote
 
 
@@ -31,7 +31,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     options = arguments()
     if options.parent_death:
-        sandbox.die_with_parent(os.getppid(), signal.SIGTERM)
+        die_with_parent(os.getppid(), signal.SIGTERM)
     zygote = launch_zygote()
     try:
         code = _work(options, zygote)

@@ -1,17 +1,15 @@
 """What a slot process is held in: its parent's life, its memory, its processors' threads, its GPUs.
 
-The rule: everything here is set before the first task runs, and nothing here imports more than the standard library.
+The rule: everything here is set before the first task runs, and nothing here imports numerics or grpc.
 """
 
-import ctypes
-import os
 import resource
-import signal
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-PR_SET_PDEATHSIG = 1
+from tensorfleet.processes import prctl
+
 PR_SET_CHILD_SUBREAPER = 36
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
@@ -25,16 +23,9 @@ ARROW = {"JE_ARROW_MALLOC_CONF": "background_thread:false", "ARROW_DEFAULT_MEMOR
 """pyarrow's own allocators start a thread, and reserve so much at once that a memory limit would mean little."""
 
 
-def die_with_parent(parent: int, with_signal: int = signal.SIGKILL) -> None:
-    """Ends this process when its parent ends. A parent that ended before this call is noticed, too."""
-    _prctl(PR_SET_PDEATHSIG, with_signal)
-    if os.getppid() != parent:
-        os.kill(os.getpid(), with_signal)
-
-
 def adopt_orphans() -> None:
     """Makes what slots leave behind this process's children, so that it can end and reap them."""
-    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
 def limit_memory(allowance: int) -> None:
@@ -91,13 +82,6 @@ _OOM_COUNTERS = (
     (Path("/sys/fs/cgroup/memory/memory.oom_control"), "oom_kill"),
     (Path("/proc/vmstat"), "oom_kill"),
 )
-
-
-def _prctl(option: int, value: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(option, value, 0, 0, 0) != 0:
-        error = ctypes.get_errno()
-        raise OSError(error, f"prctl({option}): {os.strerror(error)}")
 
 
 def _data_bytes() -> int:

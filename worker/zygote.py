@@ -17,6 +17,7 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 
+from tensorfleet.processes import die_with_parent
 from worker import sandbox, slot
 from worker.messages import MAX_MESSAGE, Exited, Fork, Forked, FromZygote, Preloaded, Signal, encode, to_zygote
 
@@ -99,7 +100,7 @@ class Zygote:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setpgid(0, 0)  # so that it can be signalled together with all it starts
-        sandbox.die_with_parent(parent)
+        die_with_parent(parent)
         self._agent.close()
         os.close(self._wake_out)
         os.close(self._wake_in)
@@ -160,7 +161,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("descriptor", type=int)
     parser.add_argument("agent", type=int)
     options = parser.parse_args(arguments)
-    sandbox.die_with_parent(options.agent, signal.SIGTERM)
+    die_with_parent(options.agent, signal.SIGTERM)
     sandbox.adopt_orphans()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     agent = socket.socket(fileno=options.descriptor)
