@@ -70,7 +70,9 @@ class _Admission:
             _, validation = await self._dataset("spec.validation_dataset", spec.validation_dataset)
         if added is not None and not spec.target:
             spec = replace(spec, target=added.content.target)
-        if not any(violation.field in ("spec.algorithm", "spec.dataset") for violation in self.violations):
+        if spec.dataset and not any(
+            violation.field in ("spec.algorithm", "spec.dataset") for violation in self.violations
+        ):
             self.violations.extend(_columns(spec, added))
         return spec, Resolved(dataset=refs, validation=validation)
 

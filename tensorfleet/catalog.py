@@ -21,9 +21,10 @@ from tensorfleet.errors import NotFound
 from tensorfleet.model import FieldViolation, JobKind, JobSpec, Value
 from tensorfleet.models.naming import SAFE, default_name
 from tensorfleet.operators import Operator
+from tensorfleet.plan import Plan
 
 GROUP = "tensorfleet.algorithms"
-FAMILIES = ("forest", "bagging", "tree", "svm", "boosting", "neighbors", "linear")
+FAMILIES = ("forest", "bagging", "tree", "svm", "boosting", "neighbors", "linear", "noop")
 MODULES = {
     "data": "tensorfleet.data",
     "whole": "tensorfleet.algorithms.whole",
@@ -35,9 +36,14 @@ MODULES = {
 """Where the operators of a first name are."""
 
 
-@cache
 def algorithms() -> Mapping[str, Algorithm]:
-    """Every algorithm, by name and in the catalog's order. Plugins come last and cannot replace what is here."""
+    """The algorithms to show people, by name and in the catalog's order."""
+    return {name: item for name, item in _all().items() if item.listed}
+
+
+@cache
+def _all() -> Mapping[str, Algorithm]:
+    """Every algorithm. Plugins come last and cannot replace what is here."""
     found: dict[str, Algorithm] = {}
     for module in (*(import_module(MODULES[family]) for family in FAMILIES), *_plugins()):
         for item in module.ALGORITHMS:
@@ -47,11 +53,25 @@ def algorithms() -> Mapping[str, Algorithm]:
 
 def algorithm(name: str) -> Algorithm:
     """The algorithm of a name or an alias, in any case and with `-` for `_`. NotFound, with the nearest name."""
-    known = {alias: item for item in algorithms().values() for alias in (*item.aliases, item.name)}
-    plain = name.strip().lower().replace("-", "_")
-    if plain in known:
-        return known[plain]
-    raise NotFound(f"there is no algorithm {name!r}{nearest(name, known)}", reason="UNKNOWN_ALGORITHM")
+    found = _by_name().get(_plain(name))
+    if found is None:
+        raise NotFound(f"there is no algorithm {name!r}{nearest(name, _by_name())}", reason="UNKNOWN_ALGORITHM")
+    return found
+
+
+@cache
+def _by_name() -> Mapping[str, Algorithm]:
+    return {alias: item for item in _all().values() for alias in (*item.aliases, item.name)}
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().replace("-", "_")
+
+
+def own_plan(spec: JobSpec) -> Plan | None:
+    """The plan that a train spec's algorithm brings with it; None where it unrolls as trainings do."""
+    found = _by_name().get(_plain(spec.algorithm))
+    return None if found is None else found.plan
 
 
 def operator(name: str) -> Operator:
@@ -122,7 +142,7 @@ def check_columns(
 
 def _train(spec: JobSpec) -> tuple[JobSpec, list[FieldViolation]]:
     violations = []
-    if not spec.dataset:
+    if not spec.dataset and own_plan(spec) is None:
         violations.append(FieldViolation("spec.dataset", "expected a dataset's name, got none"))
     if spec.target and spec.target in spec.exclude_features:
         violations.append(FieldViolation("spec.exclude_features", f"leaves out the target {spec.target!r}"))

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from tensorfleet.algorithms.parameters import Parameter
 from tensorfleet.model import Value
+from tensorfleet.plan import Plan
 
 Goal: TypeAlias = Literal["classification", "regression"]
 
@@ -42,7 +43,8 @@ class Algorithm(Struct, frozen=True, kw_only=True):
 
     estimator: the qualified name of scikit-learn's class. display: for people, as in a model's display name. operator:
     fits a range of members, or the whole. scale: whether numbers are standardised before it. members: None where one
-    task fits the whole. rules: about several parameters at once.
+    task fits the whole. rules: about several parameters at once. plan: its own way to unroll, for one that trains no
+    model of scikit-learn's; such a job may do without a dataset. listed: whether people are shown it.
     """
 
     name: str
@@ -55,6 +57,8 @@ class Algorithm(Struct, frozen=True, kw_only=True):
     scale: bool = False
     members: Members | None = None
     rules: Rules = lambda parameters: {}
+    plan: Plan | None = None
+    listed: bool = True
 
     @property
     def way(self) -> Literal["members", "whole"]:

@@ -3,6 +3,7 @@
 The rule: a plan is pure and imports no numerics; what its tasks compute is in operators.
 """
 
+from tensorfleet import catalog
 from tensorfleet.errors import FailedPrecondition
 from tensorfleet.kinds.predict import PredictPlan
 from tensorfleet.kinds.process import ProcessPlan
@@ -18,8 +19,9 @@ _PLANS: dict[JobKind, Plan] = {
 
 
 def plan_for(spec: JobSpec) -> Plan:
-    """The plan of a spec's kind. FailedPrecondition where this release has none."""
-    plan = _PLANS.get(spec.kind)
+    """The plan of a spec's kind, or its algorithm's own. FailedPrecondition where this release has none."""
+    own = catalog.own_plan(spec) if spec.kind is JobKind.TRAIN else None
+    plan = own or _PLANS.get(spec.kind)
     if plan is None:
         raise FailedPrecondition(f"this release cannot run jobs of kind {spec.kind}", reason="KIND_UNSUPPORTED")
     return plan

@@ -185,7 +185,7 @@ def test_plugins_add_algorithms_and_operators_and_replace_none(monkeypatch: pyte
     module = SimpleNamespace(ALGORITHMS=[theirs, usurper], OPERATORS={"moon.fit@1": fit, "forest.fit@1": fit})
     point = SimpleNamespace(name="moon", load=lambda: module)
     monkeypatch.setattr(catalog, "entry_points", lambda group: [point] if group == "tensorfleet.algorithms" else [])
-    for cached in (catalog._plugins, catalog.algorithms):
+    for cached in (catalog._plugins, catalog._all, catalog._by_name):
         cached.cache_clear()
     try:
         assert catalog.algorithm("moon_forest") is theirs
@@ -194,7 +194,7 @@ def test_plugins_add_algorithms_and_operators_and_replace_none(monkeypatch: pyte
         assert catalog.operator("forest.fit@1") is not fit
     finally:
         monkeypatch.undo()
-        for cached in (catalog._plugins, catalog.algorithms):
+        for cached in (catalog._plugins, catalog._all, catalog._by_name):
             cached.cache_clear()
 
 
