@@ -1,0 +1,157 @@
+"""Jobs: a watch goes on where it broke, and a job that failed says why."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tensorfleet.api.v1 import jobs_pb2, models_pb2
+from tensorfleet.client import AsyncClient, AsyncJob
+from tensorfleet.errors import JobFailed, NotFound, Unavailable
+from tensorfleet.model import JobState
+from tensorfleet.sdk.events import Ended, Event, StateChanged, TaskReported
+from tests.unit.fake_fleet import FakeFleet, Step, event, job, reported, serving
+
+AWAY = Unavailable("the orchestrator is stopping")
+
+
+@pytest.fixture
+async def fake() -> AsyncIterator[FakeFleet]:
+    async with serving(FakeFleet()) as fleet:
+        fleet.answer("GetJob", jobs_pb2.GetJobResponse(job=job("RUNNING")))
+        yield fleet
+
+
+async def watched(fake: FakeFleet, *calls: list[Step], after: str | None = None) -> tuple[AsyncJob, list[Event]]:
+    fake.answer("WatchJob", *calls)
+    async with AsyncClient(fake.address) as client:
+        found = await client.job("job-1")
+        return found, [each async for each in found.watch(after)]
+
+
+def cursors(fake: FakeFleet) -> list[str]:
+    return [request.after for request in fake.requests["WatchJob"]]
+
+
+async def test_a_broken_stream_goes_on_from_its_last_cursor(fake: FakeFleet) -> None:
+    calls: list[list[Step]] = [
+        [reported("1.0", 1), reported("1.1", 2), AWAY],
+        [AWAY],
+        [reported("2.0", 3), AWAY],
+        [event("3.0", ended=job("SUCCEEDED"))],
+    ]
+    found, events = await watched(fake, *calls)
+    assert [each.cursor for each in events] == ["1.0", "1.1", "2.0", "3.0"]
+    assert [each.number for each in events if isinstance(each, TaskReported)] == [1, 2, 3]
+    assert cursors(fake) == ["", "1.1", "1.1", "2.0"]
+    assert found.state is JobState.SUCCEEDED
+
+
+async def test_a_stream_that_ends_before_the_job_is_opened_again(fake: FakeFleet) -> None:
+    _, events = await watched(fake, [reported("1.0", 1)], [event("2.0", ended=job("SUCCEEDED"))])
+    assert [each.cursor for each in events] == ["1.0", "2.0"]
+    assert cursors(fake) == ["", "1.0"]
+
+
+async def test_a_watch_begins_after_the_cursor_it_is_given(fake: FakeFleet) -> None:
+    await watched(fake, [event("9.0", ended=job("SUCCEEDED"))], after="8.3")
+    assert cursors(fake) == ["8.3"]
+
+
+async def test_events_of_a_newer_server_are_passed_over(fake: FakeFleet) -> None:
+    _, events = await watched(fake, [event("1.0"), AWAY], [event("2.0", ended=job("SUCCEEDED"))])
+    assert [type(each) for each in events] == [Ended]
+    assert cursors(fake) == ["", "1.0"]
+
+
+async def test_a_job_learns_its_state_while_it_is_watched(fake: FakeFleet) -> None:
+    changed = jobs_pb2.JobStateChanged(state="JOB_STATE_RUNNING", reason="a task was assigned")
+    fake.answer("GetJob", jobs_pb2.GetJobResponse(job=job("QUEUED")))
+    fake.answer("WatchJob", [event("1.0", state_changed=changed), event("2.0", ended=job("SUCCEEDED"))])
+    async with AsyncClient(fake.address) as client:
+        found = await client.job("job-1")
+        states = [found.state async for _ in found.watch()]
+    assert states == [JobState.RUNNING, JobState.SUCCEEDED]
+
+
+async def test_a_watch_of_no_job_ends_at_once(fake: FakeFleet) -> None:
+    with pytest.raises(NotFound):
+        await watched(fake, [NotFound("there is no job job-1")])
+
+
+async def test_a_server_that_stays_away_ends_the_watch(fake: FakeFleet) -> None:
+    fake.answer("WatchJob", [AWAY])
+    async with AsyncClient(fake.address, timeout=0.01) as client:
+        found = await client.job("job-1")
+        with pytest.raises(Unavailable, match="stopping"):
+            _ = [each async for each in found.watch()]
+
+
+async def test_the_result_is_the_model_of_the_registry(fake: FakeFleet) -> None:
+    summary = jobs_pb2.ModelSummary(name="iris", version="v7", algorithm="random_forest", sha256="ab")
+    fake.answer("WatchJob", [event("1.0", ended=job("SUCCEEDED", model=summary))])
+    fake.answer("GetModel", models_pb2.GetModelResponse(model=models_pb2.Model(name="iris", version="v7", sha256="ab")))
+    async with AsyncClient(fake.address) as client:
+        model = await (await client.job("job-1")).result()
+    assert (model.name, model.version, model.sha256) == ("iris", "v7", "ab")
+    assert fake.requests["GetModel"][0].model == "iris@v7"
+
+
+@pytest.mark.parametrize(("cause", "exit_code"), [("EXCEPTION", 1), ("BAD_INPUT", 2), ("SIGNAL", 1)])
+async def test_a_failure_tells_why_with_its_attempts(fake: FakeFleet, cause: str, exit_code: int) -> None:
+    attempt = jobs_pb2.AttemptRecord(token=3, worker_id="worker-1", cause=f"FAILURE_CAUSE_{cause}", message="boom")
+    failure = jobs_pb2.Failure(
+        cause=f"FAILURE_CAUSE_{cause}", reason="BOOM", message="boom in line 3", stage="fit", attempts=[attempt]
+    )
+    fake.answer("WatchJob", [event("1.0", ended=job("FAILED", failure=failure))])
+    async with AsyncClient(fake.address) as client:
+        with pytest.raises(JobFailed, match="boom in line 3") as told:
+            await (await client.job("job-1")).result()
+    error = told.value
+    assert error.failure is not None
+    assert (error.reason, error.exit_code) == ("BOOM", exit_code)
+    assert [(each.worker, each.message) for each in error.failure.attempts] == [("worker-1", "boom")]
+
+
+async def test_a_cancelled_job_has_no_result(fake: FakeFleet) -> None:
+    fake.answer("WatchJob", [event("1.0", ended=job("CANCELLED"))])
+    async with AsyncClient(fake.address) as client:
+        with pytest.raises(JobFailed, match="cancelled"):
+            await (await client.job("job-1")).result()
+
+
+async def test_pages_follow_one_another_up_to_the_limit(fake: FakeFleet) -> None:
+    def page(*ids: str, token: str = "") -> jobs_pb2.ListJobsResponse:
+        jobs = [jobs_pb2.Job(id=each, state="JOB_STATE_QUEUED") for each in ids]
+        return jobs_pb2.ListJobsResponse(jobs=jobs, next_page_token=token)
+
+    fake.answer("ListJobs", page("a", "b", token="next"), page("c", token="more"), page("d"))
+    async with AsyncClient(fake.address) as client:
+        found = await client.jobs.list(limit=3, skip=5, filter="state=queued")
+    assert [each.id for each in found] == ["a", "b", "c"]
+    asked = [(each.page_size, each.page_token, each.skip) for each in fake.requests["ListJobs"]]
+    assert asked == [(3, "", 5), (1, "next", 0)]
+
+
+async def test_logs_are_lines_with_their_task(fake: FakeFleet) -> None:
+    lines = [jobs_pb2.LogLine(stream="stdout", text="hello"), jobs_pb2.LogLine(stream="warning", text="careful")]
+    told = jobs_pb2.TaskReported(stage="fit", index=4, token=1, number=1, lines=lines)
+    fake.answer("WatchJob", [event("1.0", task_reported=told), event("2.0", ended=job("SUCCEEDED"))])
+    async with AsyncClient(fake.address) as client:
+        found = [line async for line in client.jobs.logs("job-1")]
+    assert [(each.stage, each.index, each.stream, each.text) for each in found] == [
+        ("fit", 4, "stdout", "hello"),
+        ("fit", 4, "warning", "careful"),
+    ]
+
+
+async def test_a_job_may_end_between_a_look_and_the_watch(fake: FakeFleet) -> None:
+    fake.answer("GetJob", jobs_pb2.GetJobResponse(job=job("SUCCEEDED")))
+    async with AsyncClient(fake.address) as client:
+        await (await client.job("job-1")).wait()
+    assert fake.requests["WatchJob"] == []
+
+
+def test_events_are_values() -> None:
+    one = StateChanged(cursor="1", job_id="j", time=0.0, state=JobState.RUNNING, reason="")
+    with pytest.raises(AttributeError):
+        one.reason = "other"  # type: ignore[misc]
