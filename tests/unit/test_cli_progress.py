@@ -1,0 +1,145 @@
+"""The live view's picture: a job's events folded, and drawn."""
+
+import pytest
+
+from clients.cli.live import Lines, View
+from clients.cli.progress import BARS, Progress, sparkline
+from tensorfleet.model import AttemptRecord, Cause, JobSpec, JobState, Point
+from tensorfleet.sdk.events import (
+    AttemptFailed,
+    Ended,
+    Event,
+    StageOpened,
+    StateChanged,
+    TaskAssigned,
+    TaskReported,
+    TaskSucceeded,
+)
+from tensorfleet.sdk.values import JobInfo, TaskCounts
+
+
+def changed(state: JobState) -> StateChanged:
+    return StateChanged(cursor="", job_id="j", time=0.0, state=state, reason="")
+
+
+def opened(stage: str, tasks: int, total: int) -> StageOpened:
+    return StageOpened(cursor="", job_id="j", time=0.0, stage=stage, tasks=tasks, total_tasks=total)
+
+
+def assigned(stage: str, index: int, worker: str) -> TaskAssigned:
+    return TaskAssigned(cursor="", job_id="j", time=0.0, stage=stage, index=index, token=1, worker=worker)
+
+
+def succeeded(stage: str, index: int, *, reused: bool = False) -> TaskSucceeded:
+    return TaskSucceeded(
+        cursor="", job_id="j", time=0.0, stage=stage, index=index, token=1, reused=reused, duration=1.0, last_report=0
+    )
+
+
+def reported(*points: Point) -> TaskReported:
+    return TaskReported(
+        cursor="", job_id="j", time=0.0, stage="fit", index=0, token=1, number=1, points=points, lines=()
+    )
+
+
+def failed(stage: str, index: int, message: str) -> AttemptFailed:
+    attempt = AttemptRecord(token=1, worker="worker-1", assigned_at=0.0, cause=Cause.SIGNAL, message=message)
+    return AttemptFailed(cursor="", job_id="j", time=0.0, stage=stage, index=index, attempt=attempt, retried=True)
+
+
+def ended(total: int) -> Ended:
+    info = JobInfo(id="j", state=JobState.SUCCEEDED, spec=JobSpec(), tasks=TaskCounts(total=total))
+    return Ended(cursor="", job_id="j", time=0.0, job=info)
+
+
+STORY: list[Event] = [
+    changed(JobState.RUNNING),
+    opened("prepare", 1, 6),
+    succeeded("prepare", 0, reused=True),
+    opened("fit", 4, 6),
+    assigned("fit", 0, "worker-1"),
+    assigned("fit", 1, "worker-2"),
+    reported(Point("accuracy", 9, 0.9), Point("loss", 9, 0.3)),
+    reported(Point("accuracy", 4, 0.5), Point("loss", 4, 0.7), Point("auc", 4, 0.6)),
+    failed("fit", 1, "SIGSEGV\nmore"),
+    succeeded("fit", 0),
+]
+
+
+def after(*events: Event) -> Progress:
+    progress = Progress()
+    for event in events:
+        progress.learn(event)
+    return progress
+
+
+def test_tasks_are_counted_and_workers_are_known() -> None:
+    progress = after(*STORY[:7])
+    assert progress.running == {("fit", 0): "worker-1", ("fit", 1): "worker-2"}
+    progress = after(*STORY)
+    assert (progress.done, progress.reused, progress.total, progress.stage) == (2, 1, 6, "fit")
+    assert progress.running == {}
+    assert progress.failures == ["fit/1 on worker-1: signal, SIGSEGV; tried again"]
+
+
+def test_a_series_is_in_the_order_of_its_steps_whatever_came_first() -> None:
+    assert after(*STORY).latest() == [("loss", [0.7, 0.3]), ("accuracy", [0.5, 0.9]), ("auc", [0.6])]
+
+
+def test_a_plan_that_grows_is_believed() -> None:
+    assert after(opened("ingest", 1, 1), succeeded("ingest", 0), opened("predict", 9, 2)).total == 10
+    assert after(*STORY, ended(12)).total == 12
+
+
+@pytest.mark.parametrize(
+    ("values", "drawn"),
+    [
+        ([], ""),
+        ([float("nan")], ""),
+        ([1.0, 1.0], BARS[3] * 2),
+        ([0.0, 7.0], BARS[0] + BARS[7]),
+        (list(range(8)), BARS),
+        ([float(value) for value in range(1000)], None),
+    ],
+)
+def test_a_sparkline_is_as_wide_as_there_is_room(values: list[float], drawn: str | None) -> None:
+    line = sparkline(values, width=24)
+    assert line == drawn if drawn is not None else (len(line), line[-1]) == (24, BARS[7])
+
+
+def test_a_pipe_gets_a_line_a_quarter_and_what_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = Lines("iris · random_forest")
+    for event in [*STORY, *(succeeded("fit", index) for index in (1, 2, 3)), ended(6)]:
+        lines.see(event)
+    assert capsys.readouterr().out.splitlines() == [
+        "iris · random_forest",
+        "  prepare: 1 of 1 tasks",
+        "  ! fit/1 on worker-1: signal, SIGSEGV; tried again",
+        "  fit: 1 of 4 tasks, loss 0.3000, accuracy 0.9000, auc 0.6000",
+        "  fit: 2 of 4 tasks, loss 0.3000, accuracy 0.9000, auc 0.6000",
+        "  fit: 3 of 4 tasks, loss 0.3000, accuracy 0.9000, auc 0.6000",
+        "  fit: 4 of 4 tasks, loss 0.3000, accuracy 0.9000, auc 0.6000",
+    ]
+
+
+def test_the_view_shows_tasks_figures_and_workers() -> None:
+    from rich.console import Console
+
+    view = View("[iris] · random_forest")
+    for event in STORY[:7]:
+        view.see(event)
+    console = Console(width=100, record=True, file=None, force_terminal=False)
+    with console.capture() as captured:
+        console.print(view)
+    drawn = captured.get()
+    for part in (
+        "[iris] · random_forest",
+        "running",
+        "1 of 6 tasks",
+        "fit",
+        "1 reused",
+        "loss",
+        "0.3000",
+        "● worker-2",
+    ):
+        assert part in drawn
