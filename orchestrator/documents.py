@@ -107,10 +107,20 @@ class DatasetDocument(Struct, frozen=True, kw_only=True):
 
 
 class Drawing(Struct):
-    """The documents of some records, the last of each id, and the events of each job in their order."""
+    """The documents of some records, the last of each id, and the events of each job in their order.
+
+    jobs: those that the records touched; they change with each record, and are drawn once, by `finish`.
+    """
 
     documents: dict[tuple[str, str], dict[str, Any] | None] = field(default_factory=dict)
     events: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    jobs: dict[str, Job] = field(default_factory=dict)
+
+    def finish(self, state: State) -> None:
+        """Draws the touched jobs as they are now: with all records of this drawing, and no others, applied."""
+        for job in self.jobs.values():
+            self.put("jobs", job.id, job_document(state, job))
+        self.jobs.clear()
 
     def put(self, collection: str, name: str, document: Struct | dict[str, Any] | None) -> None:
         plain = msgspec.to_builtins(document) if isinstance(document, Struct) else document
@@ -126,17 +136,13 @@ class Drawing(Struct):
 
 
 def draw(drawing: Drawing, state: State, records: Iterable[r.Record]) -> None:
-    """Draws records that have just been applied."""
-    touched: dict[str, None] = {}
+    """Draws records that have just been applied; call `finish` when the last of them are."""
     for record in records:
         if not record.durable:
             continue
         _draw_one(drawing, state, record)
-        if job := getattr(record, "job", None):
-            touched[job] = None
-    for job_id in touched:
-        if job_id in state.jobs:
-            drawing.put("jobs", job_id, job_document(state, state.jobs[job_id]))
+        if job := state.jobs.get(getattr(record, "job", "")):
+            drawing.jobs[job.id] = job
 
 
 def job_document(state: State, job: Job) -> JobDocument:

@@ -113,6 +113,7 @@ class Engine:
             apply(self.state, record, time.monotonic())
             if entry.number > projected:
                 draw(drawing, self.state, [record])
+        drawing.finish(self.state)
         if entry.number > projected:
             await self._documents.project(entry.number, drawing.writes(entry.number, time.time()))
         self._number = entry.number
@@ -190,6 +191,7 @@ class Engine:
         try:
             while self._group:
                 group, self._group = self._group, _Group()
+                group.drawing.finish(self.state)
                 self._room.set()
                 if group.records:
                     await self._make_durable(group)

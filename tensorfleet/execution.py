@@ -42,7 +42,8 @@ def execute(
     context = Context(params=ordered, inputs=[Input(path) for path in inputs], report=report, threads=threads)
     with _pools(len(sys.modules)).limit(limits=threads):
         outcome = run(context)
-    out.mkdir(parents=True, exist_ok=True)
+    if outcome.outputs:
+        out.mkdir(parents=True, exist_ok=True)
     files = tuple((written(output, out / str(index)), out / str(index)) for index, output in enumerate(outcome.outputs))
     return Execution(files, dict(outcome.summary))
 
