@@ -7,7 +7,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -113,11 +113,20 @@ async def kept(fleet: "AsyncLocalFleet") -> AsyncIterator[None]:
     _local.append(fleet)
     loading = asyncio.create_task(asyncio.to_thread(import_module, "tensorfleet.client"))  # while the fleet comes up
     try:
-        async with fleet:
+        async with _started(fleet):
             await loading
             yield
     finally:
         _local.remove(fleet)
+
+
+@asynccontextmanager
+async def _started(fleet: "AsyncLocalFleet") -> AsyncIterator[None]:
+    console = output.console(stderr=True)
+    async with AsyncExitStack() as stack:
+        with console.status("Starting a fleet on this machine") if console.is_terminal else nullcontext():
+            await stack.enter_async_context(fleet)
+        yield
 
 
 def place(at: Options) -> str:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 WIDE = 1000
+CUT = 12
+"""A column's least width where there is little room: states, times and figures fit; names are cut."""
 FAILED, USAGE, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
 
 
@@ -218,8 +220,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Any:
     made = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False)
     cells = [[_cell(cell) for cell in row] for row in rows]
     for place, name in enumerate(columns):
-        # The first column names the row: it is never cut.
-        least = max((row[0].cell_len for row in cells), default=0) if place == 0 else None
+        widest = max((row[place].cell_len for row in cells), default=0)
+        least = widest if place == 0 else min(widest, CUT)  # the first column names the row: it is never cut
         justify: JustifyMethod = "right" if name.startswith(">") else "left"
         made.add_column(name.removeprefix(">"), justify=justify, no_wrap=True, min_width=least)
     for row in cells:
