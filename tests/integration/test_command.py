@@ -57,7 +57,7 @@ def started(arguments: list[str], until: str, environment: dict[str, str]) -> su
 def test_an_interrupted_training_is_cancelled_and_leaves_nothing(
     environment: dict[str, str], tmp_path: Path, number: signal.Signals
 ) -> None:
-    process = started(["train", LONG, "-p", "n_estimators=500", "--workers", "2"], "fit: ", environment)
+    process = started(["train", LONG, "-p", "n_estimators=500", "--workers", "2"], "prepare: ", environment)
     seat = read_seat(tmp_path / "home")
     assert seat is not None
     left = descendants(process.pid)

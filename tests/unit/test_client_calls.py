@@ -9,7 +9,7 @@ from tensorfleet.client import AsyncClient
 from tensorfleet.errors import InvalidRequest, NotFound, ResourceExhausted, Unavailable
 from tensorfleet.model import FieldViolation, JobSpec
 from tensorfleet.sdk.calls import Calls, pauses
-from tests.unit.fake_fleet import FakeFleet, job, serving
+from tests.unit.fake_fleet import FakeFleet, job, reported, serving
 
 
 @pytest.fixture
@@ -115,3 +115,17 @@ def test_an_address_that_is_none_is_refused(address: str, monkeypatch: pytest.Mo
     monkeypatch.delenv("TENSORFLEET_SERVER", raising=False)
     with pytest.raises(InvalidRequest):
         AsyncClient(address)
+
+
+async def test_a_stream_that_speaks_is_believed_anew(fake: FakeFleet) -> None:
+    away = Unavailable("away")
+    fake.answer("WatchJob", [reported("1", 1), away], [away], [reported("2", 2), away], [reported("3", 3)])
+    calls = Calls(fake.address, sleep=(naps := Naps()))
+
+    def open_from(cursor: str) -> AsyncIterator[jobs_pb2.WatchJobResponse]:
+        return aiter(calls.jobs.WatchJob(jobs_pb2.WatchJobRequest(job_id="job-1", after=cursor)))
+
+    stream = calls.stream(open_from, lambda message: message.event.cursor, "")
+    assert [(await anext(stream)).event.cursor for _ in range(3)] == ["1", "2", "3"]
+    assert naps.taken == [0.05, 0.1, 0.05]
+    await calls.close()
