@@ -112,9 +112,16 @@ def show(info: "JobInfo", at: Options, where: str) -> None:
                 "Model": output.line(info.model.reference, output.dim(f"  {info.model.display_name}")),
                 "SHA-256": info.model.sha256,
                 "Kept in": where,
-                "Load it": f"tensorfleet models download {info.model.reference} --out model.pkl",
+                "Load it": f"tensorfleet models download {info.model.reference} --out model.pkl{_named(at)}",
             }
         )
+
+
+def _named(at: Options) -> str:
+    """The flag that names the same fleet again, where one was given."""
+    if at.server:
+        return f" --server {at.server}"
+    return f" --home {at.home}" if at.home else ""
 
 
 def summary(info: "JobInfo") -> dict[str, Any]:
