@@ -10,11 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
+from pkgutil import iter_modules
 from types import ModuleType
 from typing import Any
 
 from msgspec.structs import replace
 
+from tensorfleet import algorithms as package
 from tensorfleet.algorithms.algorithm import Algorithm
 from tensorfleet.algorithms.parameters import Unacceptable
 from tensorfleet.errors import NotFound
@@ -24,16 +26,13 @@ from tensorfleet.operators import Operator
 from tensorfleet.plan import Plan
 
 GROUP = "tensorfleet.algorithms"
-FAMILIES = ("forest", "bagging", "tree", "svm", "boosting", "neighbors", "linear", "noop")
-MODULES = {
+ELSEWHERE = {
     "data": "tensorfleet.data",
-    "whole": "tensorfleet.algorithms.whole",
-    **{family: f"tensorfleet.algorithms.{family}" for family in FAMILIES},
     "train": "tensorfleet.models.finishing",
     "predict": "tensorfleet.models.prediction",
     "model": "tensorfleet.models.export",
 }
-"""Where the operators of a first name are."""
+"""Where the operators of a first name are that is no file of `tensorfleet/algorithms`."""
 
 
 def algorithms() -> Mapping[str, Algorithm]:
@@ -45,8 +44,8 @@ def algorithms() -> Mapping[str, Algorithm]:
 def _all() -> Mapping[str, Algorithm]:
     """Every algorithm. Plugins come last and cannot replace what is here."""
     found: dict[str, Algorithm] = {}
-    for module in (*(import_module(MODULES[family]) for family in FAMILIES), *_plugins()):
-        for item in module.ALGORITHMS:
+    for module in (*_files().values(), *_plugins()):
+        for item in getattr(module, "ALGORITHMS", ()):
             found.setdefault(item.name, item)
     return found
 
@@ -77,8 +76,8 @@ def own_plan(spec: JobSpec) -> Plan | None:
 def operator(name: str) -> Operator:
     """The operator of `family.name@version`. NotFound where there is none in this release."""
     family = name.partition(".")[0]
-    tables: Iterable[ModuleType] = [import_module(MODULES[family])] if family in MODULES else _plugins()
-    for module in tables:
+    own = import_module(ELSEWHERE[family]) if family in ELSEWHERE else _files().get(family)
+    for module in (own,) if own is not None else _plugins():
         found: Operator | None = module.OPERATORS.get(name)
         if found is not None:
             return found
@@ -89,6 +88,13 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """`; did you mean …?` with the nearest known name, or nothing where none is near."""
     found = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.6)
     return f"; did you mean {found[0]}?" if found else ""
+
+
+@cache
+def _files() -> Mapping[str, ModuleType]:
+    """The package's own files, by name: adding one is all that a family needs."""
+    names = sorted(module.name for module in iter_modules(package.__path__))
+    return {name: import_module(f"{package.__name__}.{name}") for name in names}
 
 
 @cache
