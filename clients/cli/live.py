@@ -178,6 +178,13 @@ class View:
         for worker in self.workers:
             if worker.state != "ready":
                 doing[worker.id].append(worker.state.value)
-        for (stage, index), name in sorted(self.progress.running.items()):
-            doing.setdefault(name, []).append(f"{stage} {index + 1}")
+        slots = {worker.id: worker.slots for worker in self.workers}
+        held: dict[str, list[str]] = {}
+        for (stage, index), name in self.progress.running.items():
+            held.setdefault(name, []).append(f"{stage} {index + 1}")
+        for name, tasks in held.items():
+            # A worker runs what it was given first; the rest was sent ahead of a free slot.
+            runs = slots.get(name, len(tasks))
+            ahead = [f"{len(tasks) - runs} more sent ahead"] if len(tasks) > runs else []
+            doing.setdefault(name, []).extend([*tasks[:runs], *ahead])
         return doing

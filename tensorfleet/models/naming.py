@@ -28,8 +28,9 @@ def display_name(algorithm: str, metrics: Mapping[str, float], wall: float) -> s
 
 
 def default_name(dataset: str, algorithm: str) -> str:
-    """`{dataset}-{algorithm}`, made safe; of a file its name without the folder and the ending."""
+    """`{dataset}-{algorithm}`, made safe; of a file its name without the folder and the ending, of a generator its name."""
     if dataset.startswith(("file:", "upload:")) or "/" in dataset:
         dataset = re.sub(r"\.[A-Za-z0-9]+$", "", dataset.partition(":")[2].rpartition("/")[2] or dataset)
+    dataset = dataset.partition("?")[0]
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", dataset).strip("-._")[:60].rstrip("-._")
     return f"{plain or 'model'}-{algorithm}"
