@@ -250,4 +250,6 @@ def why_pending(state: State, job: Job) -> str:
         return f"it runs on {len(job.by_worker)} workers, the most that its spec allows"
     if all(len(worker.held) >= worker.info.slots for worker in able):
         return "every slot that could run it is busy"
+    if not any(Room.of(state, worker).fits(job, job.by_worker) for worker in able):
+        return "a slot is free, but what runs has taken the memory or the GPUs that it needs"
     return "it is next"

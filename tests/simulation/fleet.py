@@ -4,7 +4,7 @@ The rule: each step is checked against the core's invariants, and told in `story
 """
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from orchestrator.core import events as e
@@ -58,6 +58,7 @@ class Fleet:
         self.journal: list[bytes] = []
         self.story: deque[object] = deque(maxlen=3000)
         self.careful = True
+        self.watcher: Callable[[e.Event, Decision], None] = lambda event, decision: None
         self.known: dict[str, TaskResult] | None = {}
         self.sessions = 0
         self.tickets = 0
@@ -94,6 +95,7 @@ class Fleet:
     def _seen(self, event: e.Event, decision: Decision) -> None:
         if decision.records or decision.commands or decision.replies or not isinstance(event, e.Place):
             self.story.append((self.mono, event, decision))
+        self.watcher(event, decision)
 
     def tale(self) -> str:
         """The story so far, for whoever must find out what went wrong."""

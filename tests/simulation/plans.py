@@ -58,7 +58,7 @@ def result_of(task: Task, salt: str = "") -> TaskResult:
 
 
 def _model(spec: JobSpec, last: StageResults) -> ModelContent | None:
-    if not spec.model_name:
+    if not spec.model_name or not last.results:
         return None
     part = last.results[0].outputs[0]
     return ModelContent(sha256=part.digest, parts=(part,), features=("x",), target="y")

@@ -72,6 +72,7 @@ class TestFit:
         core.join(info("w", slots=4, memory=100))
         core.submit("j", spec(("fit", 4), resources=Resources(memory=40)))
         assert len(core.tokens()) == 2
+        assert "taken the memory" in why_pending(core.state, core.job("j"))
 
     def test_gpus_are_shared_by_what_runs(self, core: Fleet) -> None:
         core.join(info("w", slots=4, gpus=3))
