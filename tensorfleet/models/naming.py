@@ -28,7 +28,7 @@ def display_name(algorithm: str, metrics: Mapping[str, float], wall: float) -> s
 
 
 def default_name(dataset: str, algorithm: str) -> str:
-    """`{dataset}-{algorithm}`, made safe; of a file its name without the folder and the ending, of a generator its name."""
+    """`{dataset}-{algorithm}`, made safe: a file goes without its folder and ending, a generator without parameters."""
     if dataset.startswith(("file:", "upload:")) or "/" in dataset:
         dataset = re.sub(r"\.[A-Za-z0-9]+$", "", dataset.partition(":")[2].rpartition("/")[2] or dataset)
     dataset = dataset.partition("?")[0]

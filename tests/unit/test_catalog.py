@@ -202,7 +202,7 @@ def test_plugins_add_algorithms_and_operators_and_replace_none(monkeypatch: pyte
     ("dataset", "name"),
     [
         ("iris", "iris-knn"),
-        ("synthetic:classification?rows=10&seed=0", "synthetic-classification-rows-10-seed-0-knn"),
+        ("synthetic:classification?rows=10&seed=0", "synthetic-classification-knn"),
         ("file:///data/my flowers.csv", "my-flowers-knn"),
         ("upload:x.y.parquet", "x.y-knn"),
         ("../..", "model-knn"),
