@@ -96,6 +96,7 @@ class ModelDocument(Struct, frozen=True, kw_only=True):
     job_id: str
     submitter: str
     created_at: float
+    seconds: float = 0.0
 
 
 class DatasetDocument(Struct, frozen=True, kw_only=True):

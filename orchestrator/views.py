@@ -236,6 +236,7 @@ def model(known: ModelDocument, aliases: list[str]) -> models_pb2.Model:
         missing_metrics=known.missing_metrics,
         metrics_on_training_rows=content.metrics_on_training_rows,
         submitter=known.submitter,
+        training_time=duration(known.seconds),
     )
 
 

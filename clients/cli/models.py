@@ -88,6 +88,7 @@ def _show(model: "ModelInfo") -> None:
             "Parameters": ", ".join(f"{name}={value}" for name, value in model.hyperparameters.items()),
             "Size": output.size(model.size),
             "Registered": output.iso(model.created_at),
+            "Took": output.span(model.seconds),
             "Job": model.job_id,
             "Made with": ", ".join(f"{name} {version}" for name, version in model.environment.items()),
         }

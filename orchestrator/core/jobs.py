@@ -177,4 +177,5 @@ def _register(state: State, job: Job, spec: JobSpec, result: JobResult, now: Now
         dataset=spec.dataset,
         submitter=spec.submitter,
         at=now.wall,
+        seconds=now.wall - (job.started_at or now.wall),
     )

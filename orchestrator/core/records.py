@@ -179,6 +179,7 @@ class ModelRegistered(Record, frozen=True, tag=True, array_like=True):
     dataset: str
     submitter: str
     at: float
+    seconds: float = 0.0
 
 
 class ModelDeleted(Record, frozen=True, tag=True, array_like=True):

@@ -188,6 +188,7 @@ def read(proto: models_pb2.Model) -> ModelInfo:
         dataset_digest=proto.dataset_digest,
         job_id=proto.job_id,
         submitter=proto.submitter,
+        seconds=wire.duration_seconds(proto.training_time),
         environment=dict(sorted(proto.environment.items())),
         aliases=tuple(sorted(proto.aliases)),
         created_at=moment(proto, "created_at"),

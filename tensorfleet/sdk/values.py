@@ -144,7 +144,7 @@ class Validation(Struct, frozen=True, kw_only=True):
 
 
 class ModelInfo(Struct, frozen=True, kw_only=True):
-    """A registered model version. parts: its manifest first, then the blobs that it names."""
+    """A registered model version. seconds: how long its job took. parts: its manifest first, then the blobs it names."""
 
     name: str
     version: str
@@ -165,6 +165,7 @@ class ModelInfo(Struct, frozen=True, kw_only=True):
     environment: dict[str, str] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
     created_at: float | None = None
+    seconds: float = 0.0
     size: int = 0
     how_to_load: str = ""
     parts: tuple[Ref, ...] = ()

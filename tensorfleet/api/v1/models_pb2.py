@@ -23,11 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from tensorfleet.api.v1 import values_pb2 as tensorfleet_dot_api_dot_v1_dot_values__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftensorfleet/api/v1/models.proto\x12\x12tensorfleet.api.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ftensorfleet/api/v1/values.proto\"\x93\x07\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x11\n\talgorithm\x18\x04 \x01(\t\x12G\n\x0fhyperparameters\x18\x05 \x03(\x0b\x32..tensorfleet.api.v1.Model.HyperparametersEntry\x12\x37\n\x07metrics\x18\x06 \x03(\x0b\x32&.tensorfleet.api.v1.Model.MetricsEntry\x12\x10\n\x08\x66\x65\x61tures\x18\x07 \x03(\t\x12\x0e\n\x06target\x18\x08 \x01(\t\x12\x0f\n\x07\x63lasses\x18\t \x03(\t\x12\x16\n\x0e\x64\x61taset_digest\x18\n \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x0b \x01(\t\x12\x0e\n\x06job_id\x18\x0c \x01(\t\x12?\n\x0b\x65nvironment\x18\r \x03(\x0b\x32*.tensorfleet.api.v1.Model.EnvironmentEntry\x12\x0e\n\x06sha256\x18\x0e \x01(\t\x12\x0f\n\x07\x61liases\x18\x0f \x03(\t\x12.\n\ncreated_at\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nsize_bytes\x18\x11 \x01(\x03\x12.\n\x05parts\x18\x12 \x03(\x0b\x32\x1f.tensorfleet.api.v1.ArtifactRef\x12\x13\n\x0bhow_to_load\x18\x13 \x01(\t\x12\x46\n\x0fmissing_metrics\x18\x14 \x03(\x0b\x32-.tensorfleet.api.v1.Model.MissingMetricsEntry\x12 \n\x18metrics_on_training_rows\x18\x15 \x01(\x08\x12\x11\n\tsubmitter\x18\x16 \x01(\t\x1aQ\n\x14HyperparametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.tensorfleet.api.v1.Value:\x02\x38\x01\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a\x32\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x35\n\x13MissingMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"J\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x03 \x01(\t\"l\n\x12ListModelsResponse\x12)\n\x06models\x18\x01 \x03(\x0b\x32\x19.tensorfleet.api.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\" \n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"<\n\x10GetModelResponse\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.tensorfleet.api.v1.Model\"%\n\x14\x44ownloadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"&\n\x15\x44ownloadModelResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"?\n\x0fSetAliasRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\"<\n\x10SetAliasResponse\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.tensorfleet.api.v1.Model\"#\n\x12\x44\x65leteModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"&\n\x13\x44\x65leteModelResponse\x12\x0f\n\x07\x64\x65leted\x18\x01 \x01(\x05\"\x16\n\x14GetStatisticsRequest\"\xa7\x02\n\x15GetStatisticsResponse\x12\x0e\n\x06models\x18\x01 \x01(\x03\x12\r\n\x05names\x18\x02 \x01(\x03\x12P\n\x0c\x62y_algorithm\x18\x03 \x03(\x0b\x32:.tensorfleet.api.v1.GetStatisticsResponse.ByAlgorithmEntry\x12\x1a\n\rmean_accuracy\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\'\n\x04\x62\x65st\x18\x05 \x01(\x0b\x32\x19.tensorfleet.api.v1.Model\x12\x12\n\nsize_bytes\x18\x06 \x01(\x03\x1a\x32\n\x10\x42yAlgorithmEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x42\x10\n\x0e_mean_accuracy\"t\n\x0ePredictRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12+\n\x04rows\x18\x02 \x03(\x0b\x32\x1d.tensorfleet.api.v1.ListValue\x12\x0f\n\x07\x63olumns\x18\x03 \x03(\t\x12\x15\n\rprobabilities\x18\x04 \x01(\x08\"\xb4\x01\n\x0fPredictResponse\x12.\n\x0bpredictions\x18\x01 \x03(\x0b\x32\x19.tensorfleet.api.v1.Value\x12\x34\n\rprobabilities\x18\x02 \x03(\x0b\x32\x1d.tensorfleet.api.v1.ListValue\x12*\n\x07\x63lasses\x18\x03 \x03(\x0b\x32\x19.tensorfleet.api.v1.Value\x12\x0f\n\x07version\x18\x04 \x01(\t2\x8f\x07\n\x0cModelService\x12s\n\nListModels\x12%.tensorfleet.api.v1.ListModelsRequest\x1a&.tensorfleet.api.v1.ListModelsResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/models\x12u\n\x08GetModel\x12#.tensorfleet.api.v1.GetModelRequest\x1a$.tensorfleet.api.v1.GetModelResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/api/v1/models/{model}\x12\x8f\x01\n\rDownloadModel\x12(.tensorfleet.api.v1.DownloadModelRequest\x1a).tensorfleet.api.v1.DownloadModelResponse\"\'\x82\xd3\xe4\x93\x02!\x12\x1f/api/v1/models/{model}/download0\x01\x12\x7f\n\x08SetAlias\x12#.tensorfleet.api.v1.SetAliasRequest\x1a$.tensorfleet.api.v1.SetAliasResponse\"(\x82\xd3\xe4\x93\x02\"\"\x1d/api/v1/models/{name}/aliases:\x01*\x12~\n\x0b\x44\x65leteModel\x12&.tensorfleet.api.v1.DeleteModelRequest\x1a\'.tensorfleet.api.v1.DeleteModelResponse\"\x1e\x82\xd3\xe4\x93\x02\x18*\x16/api/v1/models/{model}\x12\x80\x01\n\rGetStatistics\x12(.tensorfleet.api.v1.GetStatisticsRequest\x1a).tensorfleet.api.v1.GetStatisticsResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/api/v1/statistics\x12}\n\x07Predict\x12\".tensorfleet.api.v1.PredictRequest\x1a#.tensorfleet.api.v1.PredictResponse\")\x82\xd3\xe4\x93\x02#\"\x1e/api/v1/models/{model}:predict:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftensorfleet/api/v1/models.proto\x12\x12tensorfleet.api.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ftensorfleet/api/v1/values.proto\"\xc5\x07\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x11\n\talgorithm\x18\x04 \x01(\t\x12G\n\x0fhyperparameters\x18\x05 \x03(\x0b\x32..tensorfleet.api.v1.Model.HyperparametersEntry\x12\x37\n\x07metrics\x18\x06 \x03(\x0b\x32&.tensorfleet.api.v1.Model.MetricsEntry\x12\x10\n\x08\x66\x65\x61tures\x18\x07 \x03(\t\x12\x0e\n\x06target\x18\x08 \x01(\t\x12\x0f\n\x07\x63lasses\x18\t \x03(\t\x12\x16\n\x0e\x64\x61taset_digest\x18\n \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x0b \x01(\t\x12\x0e\n\x06job_id\x18\x0c \x01(\t\x12?\n\x0b\x65nvironment\x18\r \x03(\x0b\x32*.tensorfleet.api.v1.Model.EnvironmentEntry\x12\x0e\n\x06sha256\x18\x0e \x01(\t\x12\x0f\n\x07\x61liases\x18\x0f \x03(\t\x12.\n\ncreated_at\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nsize_bytes\x18\x11 \x01(\x03\x12.\n\x05parts\x18\x12 \x03(\x0b\x32\x1f.tensorfleet.api.v1.ArtifactRef\x12\x13\n\x0bhow_to_load\x18\x13 \x01(\t\x12\x46\n\x0fmissing_metrics\x18\x14 \x03(\x0b\x32-.tensorfleet.api.v1.Model.MissingMetricsEntry\x12 \n\x18metrics_on_training_rows\x18\x15 \x01(\x08\x12\x11\n\tsubmitter\x18\x16 \x01(\t\x12\x30\n\rtraining_time\x18\x17 \x01(\x0b\x32\x19.google.protobuf.Duration\x1aQ\n\x14HyperparametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.tensorfleet.api.v1.Value:\x02\x38\x01\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a\x32\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x35\n\x13MissingMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"J\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x03 \x01(\t\"l\n\x12ListModelsResponse\x12)\n\x06models\x18\x01 \x03(\x0b\x32\x19.tensorfleet.api.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\" \n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"<\n\x10GetModelResponse\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.tensorfleet.api.v1.Model\"%\n\x14\x44ownloadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"&\n\x15\x44ownloadModelResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"?\n\x0fSetAliasRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\"<\n\x10SetAliasResponse\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.tensorfleet.api.v1.Model\"#\n\x12\x44\x65leteModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"&\n\x13\x44\x65leteModelResponse\x12\x0f\n\x07\x64\x65leted\x18\x01 \x01(\x05\"\x16\n\x14GetStatisticsRequest\"\xa7\x02\n\x15GetStatisticsResponse\x12\x0e\n\x06models\x18\x01 \x01(\x03\x12\r\n\x05names\x18\x02 \x01(\x03\x12P\n\x0c\x62y_algorithm\x18\x03 \x03(\x0b\x32:.tensorfleet.api.v1.GetStatisticsResponse.ByAlgorithmEntry\x12\x1a\n\rmean_accuracy\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\'\n\x04\x62\x65st\x18\x05 \x01(\x0b\x32\x19.tensorfleet.api.v1.Model\x12\x12\n\nsize_bytes\x18\x06 \x01(\x03\x1a\x32\n\x10\x42yAlgorithmEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x42\x10\n\x0e_mean_accuracy\"t\n\x0ePredictRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12+\n\x04rows\x18\x02 \x03(\x0b\x32\x1d.tensorfleet.api.v1.ListValue\x12\x0f\n\x07\x63olumns\x18\x03 \x03(\t\x12\x15\n\rprobabilities\x18\x04 \x01(\x08\"\xb4\x01\n\x0fPredictResponse\x12.\n\x0bpredictions\x18\x01 \x03(\x0b\x32\x19.tensorfleet.api.v1.Value\x12\x34\n\rprobabilities\x18\x02 \x03(\x0b\x32\x1d.tensorfleet.api.v1.ListValue\x12*\n\x07\x63lasses\x18\x03 \x03(\x0b\x32\x19.tensorfleet.api.v1.Value\x12\x0f\n\x07version\x18\x04 \x01(\t2\x8f\x07\n\x0cModelService\x12s\n\nListModels\x12%.tensorfleet.api.v1.ListModelsRequest\x1a&.tensorfleet.api.v1.ListModelsResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/models\x12u\n\x08GetModel\x12#.tensorfleet.api.v1.GetModelRequest\x1a$.tensorfleet.api.v1.GetModelResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/api/v1/models/{model}\x12\x8f\x01\n\rDownloadModel\x12(.tensorfleet.api.v1.DownloadModelRequest\x1a).tensorfleet.api.v1.DownloadModelResponse\"\'\x82\xd3\xe4\x93\x02!\x12\x1f/api/v1/models/{model}/download0\x01\x12\x7f\n\x08SetAlias\x12#.tensorfleet.api.v1.SetAliasRequest\x1a$.tensorfleet.api.v1.SetAliasResponse\"(\x82\xd3\xe4\x93\x02\"\"\x1d/api/v1/models/{name}/aliases:\x01*\x12~\n\x0b\x44\x65leteModel\x12&.tensorfleet.api.v1.DeleteModelRequest\x1a\'.tensorfleet.api.v1.DeleteModelResponse\"\x1e\x82\xd3\xe4\x93\x02\x18*\x16/api/v1/models/{model}\x12\x80\x01\n\rGetStatistics\x12(.tensorfleet.api.v1.GetStatisticsRequest\x1a).tensorfleet.api.v1.GetStatisticsResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/api/v1/statistics\x12}\n\x07Predict\x12\".tensorfleet.api.v1.PredictRequest\x1a#.tensorfleet.api.v1.PredictResponse\")\x82\xd3\xe4\x93\x02#\"\x1e/api/v1/models/{model}:predict:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -58,46 +59,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELSERVICE'].methods_by_name['GetStatistics']._serialized_options = b'\202\323\344\223\002\024\022\022/api/v1/statistics'
   _globals['_MODELSERVICE'].methods_by_name['Predict']._loaded_options = None
   _globals['_MODELSERVICE'].methods_by_name['Predict']._serialized_options = b'\202\323\344\223\002#\"\036/api/v1/models/{model}:predict:\001*'
-  _globals['_MODEL']._serialized_start=152
-  _globals['_MODEL']._serialized_end=1067
-  _globals['_MODEL_HYPERPARAMETERSENTRY']._serialized_start=831
-  _globals['_MODEL_HYPERPARAMETERSENTRY']._serialized_end=912
-  _globals['_MODEL_METRICSENTRY']._serialized_start=914
-  _globals['_MODEL_METRICSENTRY']._serialized_end=960
-  _globals['_MODEL_ENVIRONMENTENTRY']._serialized_start=962
-  _globals['_MODEL_ENVIRONMENTENTRY']._serialized_end=1012
-  _globals['_MODEL_MISSINGMETRICSENTRY']._serialized_start=1014
-  _globals['_MODEL_MISSINGMETRICSENTRY']._serialized_end=1067
-  _globals['_LISTMODELSREQUEST']._serialized_start=1069
-  _globals['_LISTMODELSREQUEST']._serialized_end=1143
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1145
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1253
-  _globals['_GETMODELREQUEST']._serialized_start=1255
-  _globals['_GETMODELREQUEST']._serialized_end=1287
-  _globals['_GETMODELRESPONSE']._serialized_start=1289
-  _globals['_GETMODELRESPONSE']._serialized_end=1349
-  _globals['_DOWNLOADMODELREQUEST']._serialized_start=1351
-  _globals['_DOWNLOADMODELREQUEST']._serialized_end=1388
-  _globals['_DOWNLOADMODELRESPONSE']._serialized_start=1390
-  _globals['_DOWNLOADMODELRESPONSE']._serialized_end=1428
-  _globals['_SETALIASREQUEST']._serialized_start=1430
-  _globals['_SETALIASREQUEST']._serialized_end=1493
-  _globals['_SETALIASRESPONSE']._serialized_start=1495
-  _globals['_SETALIASRESPONSE']._serialized_end=1555
-  _globals['_DELETEMODELREQUEST']._serialized_start=1557
-  _globals['_DELETEMODELREQUEST']._serialized_end=1592
-  _globals['_DELETEMODELRESPONSE']._serialized_start=1594
-  _globals['_DELETEMODELRESPONSE']._serialized_end=1632
-  _globals['_GETSTATISTICSREQUEST']._serialized_start=1634
-  _globals['_GETSTATISTICSREQUEST']._serialized_end=1656
-  _globals['_GETSTATISTICSRESPONSE']._serialized_start=1659
-  _globals['_GETSTATISTICSRESPONSE']._serialized_end=1954
-  _globals['_GETSTATISTICSRESPONSE_BYALGORITHMENTRY']._serialized_start=1886
-  _globals['_GETSTATISTICSRESPONSE_BYALGORITHMENTRY']._serialized_end=1936
-  _globals['_PREDICTREQUEST']._serialized_start=1956
-  _globals['_PREDICTREQUEST']._serialized_end=2072
-  _globals['_PREDICTRESPONSE']._serialized_start=2075
-  _globals['_PREDICTRESPONSE']._serialized_end=2255
-  _globals['_MODELSERVICE']._serialized_start=2258
-  _globals['_MODELSERVICE']._serialized_end=3169
+  _globals['_MODEL']._serialized_start=184
+  _globals['_MODEL']._serialized_end=1149
+  _globals['_MODEL_HYPERPARAMETERSENTRY']._serialized_start=913
+  _globals['_MODEL_HYPERPARAMETERSENTRY']._serialized_end=994
+  _globals['_MODEL_METRICSENTRY']._serialized_start=996
+  _globals['_MODEL_METRICSENTRY']._serialized_end=1042
+  _globals['_MODEL_ENVIRONMENTENTRY']._serialized_start=1044
+  _globals['_MODEL_ENVIRONMENTENTRY']._serialized_end=1094
+  _globals['_MODEL_MISSINGMETRICSENTRY']._serialized_start=1096
+  _globals['_MODEL_MISSINGMETRICSENTRY']._serialized_end=1149
+  _globals['_LISTMODELSREQUEST']._serialized_start=1151
+  _globals['_LISTMODELSREQUEST']._serialized_end=1225
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1227
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1335
+  _globals['_GETMODELREQUEST']._serialized_start=1337
+  _globals['_GETMODELREQUEST']._serialized_end=1369
+  _globals['_GETMODELRESPONSE']._serialized_start=1371
+  _globals['_GETMODELRESPONSE']._serialized_end=1431
+  _globals['_DOWNLOADMODELREQUEST']._serialized_start=1433
+  _globals['_DOWNLOADMODELREQUEST']._serialized_end=1470
+  _globals['_DOWNLOADMODELRESPONSE']._serialized_start=1472
+  _globals['_DOWNLOADMODELRESPONSE']._serialized_end=1510
+  _globals['_SETALIASREQUEST']._serialized_start=1512
+  _globals['_SETALIASREQUEST']._serialized_end=1575
+  _globals['_SETALIASRESPONSE']._serialized_start=1577
+  _globals['_SETALIASRESPONSE']._serialized_end=1637
+  _globals['_DELETEMODELREQUEST']._serialized_start=1639
+  _globals['_DELETEMODELREQUEST']._serialized_end=1674
+  _globals['_DELETEMODELRESPONSE']._serialized_start=1676
+  _globals['_DELETEMODELRESPONSE']._serialized_end=1714
+  _globals['_GETSTATISTICSREQUEST']._serialized_start=1716
+  _globals['_GETSTATISTICSREQUEST']._serialized_end=1738
+  _globals['_GETSTATISTICSRESPONSE']._serialized_start=1741
+  _globals['_GETSTATISTICSRESPONSE']._serialized_end=2036
+  _globals['_GETSTATISTICSRESPONSE_BYALGORITHMENTRY']._serialized_start=1968
+  _globals['_GETSTATISTICSRESPONSE_BYALGORITHMENTRY']._serialized_end=2018
+  _globals['_PREDICTREQUEST']._serialized_start=2038
+  _globals['_PREDICTREQUEST']._serialized_end=2154
+  _globals['_PREDICTRESPONSE']._serialized_start=2157
+  _globals['_PREDICTRESPONSE']._serialized_end=2337
+  _globals['_MODELSERVICE']._serialized_start=2340
+  _globals['_MODELSERVICE']._serialized_end=3251
 # @@protoc_insertion_point(module_scope)

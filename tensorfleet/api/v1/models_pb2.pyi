@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -129,6 +130,7 @@ class Model(_message.Message):
     MISSING_METRICS_FIELD_NUMBER: _builtins.int
     METRICS_ON_TRAINING_ROWS_FIELD_NUMBER: _builtins.int
     SUBMITTER_FIELD_NUMBER: _builtins.int
+    TRAINING_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name."""
     version: _builtins.str
@@ -191,6 +193,10 @@ class Model(_message.Message):
     def missing_metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Metrics that could not be computed, with the reason."""
 
+    @_builtins.property
+    def training_time(self) -> _duration_pb2.Duration:
+        """How long the job took, from its first task to the registration."""
+
     def __init__(
         self,
         *,
@@ -216,10 +222,11 @@ class Model(_message.Message):
         missing_metrics: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         metrics_on_training_rows: _builtins.bool = ...,
         submitter: _builtins.str = ...,
+        training_time: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "training_time", b"training_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "aliases", b"aliases", "classes", b"classes", "created_at", b"created_at", "dataset", b"dataset", "dataset_digest", b"dataset_digest", "display_name", b"display_name", "environment", b"environment", "features", b"features", "how_to_load", b"how_to_load", "hyperparameters", b"hyperparameters", "job_id", b"job_id", "metrics", b"metrics", "metrics_on_training_rows", b"metrics_on_training_rows", "missing_metrics", b"missing_metrics", "name", b"name", "parts", b"parts", "sha256", b"sha256", "size_bytes", b"size_bytes", "submitter", b"submitter", "target", b"target", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "aliases", b"aliases", "classes", b"classes", "created_at", b"created_at", "dataset", b"dataset", "dataset_digest", b"dataset_digest", "display_name", b"display_name", "environment", b"environment", "features", b"features", "how_to_load", b"how_to_load", "hyperparameters", b"hyperparameters", "job_id", b"job_id", "metrics", b"metrics", "metrics_on_training_rows", b"metrics_on_training_rows", "missing_metrics", b"missing_metrics", "name", b"name", "parts", b"parts", "sha256", b"sha256", "size_bytes", b"size_bytes", "submitter", b"submitter", "target", b"target", "training_time", b"training_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
