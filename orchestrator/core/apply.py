@@ -11,7 +11,7 @@ from orchestrator.core import records as r
 from orchestrator.core import transitions
 from orchestrator.core.state import COUNTER_BITS, Attempt, Job, OpenStage, State, Status, Worker
 from tensorfleet.kinds import plan_for
-from tensorfleet.model import AttemptRecord, Cause, JobState, WorkerState
+from tensorfleet.model import AttemptRecord, Cause, JobSpec, JobState, WorkerState
 from tensorfleet.plan import Stage, StageResults
 
 GONE = (WorkerState.LOST, WorkerState.LEFT)
@@ -54,10 +54,16 @@ def _job_accepted(state: State, record: r.JobAccepted, mono: float) -> None:
         deadline=None if record.spec.deadline is None else mono + record.spec.deadline,
         retried=record.retried,
     )
-    state.active[record.job] = None
+    state.active[record.job] = state.unchosen[record.job] = None
+    state.ended.pop(record.job, None)
+    state.lines.setdefault(_line(record.spec), {})[record.job] = None
     if record.request_id:
         state.requests[record.request_id] = record.job
         _bound(state.requests, state.settings.remember_requests)
+
+
+def _line(spec: JobSpec) -> tuple[int, str]:
+    return -spec.priority, spec.submitter
 
 
 def _bound(mapping: dict[str, Any], most: int) -> None:
@@ -68,6 +74,7 @@ def _bound(mapping: dict[str, Any], most: int) -> None:
 def _numerics_chosen(state: State, record: r.NumericsChosen, mono: float) -> None:
     if job := state.jobs.get(record.job):
         job.fingerprint = record.fingerprint
+        state.unchosen.pop(job.id, None)
 
 
 def _job_started(state: State, record: r.JobStarted, mono: float) -> None:
@@ -138,6 +145,7 @@ def _attempt_assigned(state: State, record: r.AttemptAssigned, mono: float) -> N
         _set(stage, record.index, Status.RUNNING)
         _pass_known(stage)
     stage.live.setdefault(record.index, []).append(record.token)
+    state.shares[job.spec.submitter] = state.shares.get(job.spec.submitter, 0) + 1
     job.running += 1
     job.by_worker[record.worker] = job.by_worker.get(record.worker, 0) + 1
 
@@ -165,15 +173,20 @@ def _drop_attempt(state: State, token: int) -> tuple[Job, OpenStage, Attempt] | 
         worker.held.pop(token, None)
     job = state.jobs[attempt.job]
     job.running -= 1
-    job.by_worker[attempt.worker] -= 1
-    if not job.by_worker[attempt.worker]:
-        del job.by_worker[attempt.worker]
+    _count_down(state.shares, job.spec.submitter)
+    _count_down(job.by_worker, attempt.worker)
     stage = job.open
     assert stage is not None, f"{job.id} has attempts but no stage"
     stage.live[attempt.index].remove(token)
     if not stage.live[attempt.index]:
         del stage.live[attempt.index]
     return job, stage, attempt
+
+
+def _count_down(counts: dict[str, int], name: str) -> None:
+    counts[name] -= 1
+    if not counts[name]:
+        del counts[name]
 
 
 def _task_succeeded(state: State, record: r.TaskSucceeded, mono: float) -> None:
@@ -259,10 +272,15 @@ def _job_ended(state: State, record: r.JobEnded, mono: float) -> None:
     job.beaten.clear()
     job.ended_at, job.result, job.failure = record.at, record.result, record.failure
     state.active.pop(job.id, None)
-    state.jobs[job.id] = state.jobs.pop(job.id)  # to the end: the oldest are forgotten first
-    ended = [known for known in state.jobs if known not in state.active]
-    for forgotten in ended[: max(0, len(ended) - state.settings.remember_ended)]:
-        del state.jobs[forgotten]
+    state.unchosen.pop(job.id, None)
+    line = _line(job.spec)
+    state.lines[line].pop(job.id, None)
+    if not state.lines[line]:
+        del state.lines[line]
+    state.ended[job.id] = None
+    while len(state.ended) > state.settings.remember_ended:
+        forgotten = next(iter(state.ended))
+        del state.ended[forgotten], state.jobs[forgotten]
 
 
 def _model_registered(state: State, record: r.ModelRegistered, mono: float) -> None:

@@ -12,7 +12,7 @@ class Breach(AssertionError):  # noqa: N818
 
 def check(state: State) -> None:
     """Raises Breach with everything that is wrong."""
-    wrong = [*_attempts(state), *_workers(state), *_jobs(state)]
+    wrong = [*_attempts(state), *_workers(state), *_jobs(state), *_lines(state)]
     if wrong:
         raise Breach("; ".join(wrong))
 
@@ -41,6 +41,25 @@ def _workers(state: State) -> Iterator[str]:
         )
 
 
+def _lines(state: State) -> Iterator[str]:
+    queued = [job for line in state.lines.values() for job in line]
+    if sorted(queued) != sorted(state.active):
+        yield f"{queued} wait in line, yet {list(state.active)} are active"
+    unchosen = {job for job in state.active if state.jobs[job].fingerprint is None}
+    if set(state.unchosen) != unchosen:
+        yield f"{list(state.unchosen)} are said to have no numerics, yet {unchosen} have none"
+    for line in state.lines.values():
+        orders = [state.jobs[job].order for job in line]
+        if orders != sorted(orders):
+            yield f"{list(line)} are not in the order they came"
+    shares: dict[str, int] = {}
+    for attempt in state.attempts.values():
+        submitter = state.jobs[attempt.job].spec.submitter
+        shares[submitter] = shares.get(submitter, 0) + 1
+    if shares != state.shares:
+        yield f"shares are kept as {state.shares}, yet they are {shares}"
+
+
 def _jobs(state: State) -> Iterator[str]:
     for job_id in state.active:
         job = state.jobs[job_id]
@@ -49,7 +68,7 @@ def _jobs(state: State) -> Iterator[str]:
         if job.open is not None:
             yield from _stage(job, job.open)
     for job_id, job in state.jobs.items():
-        if job_id not in state.active and not job.state.ended:
+        if job_id not in state.active and not (job.state.ended and job_id in state.ended):
             yield f"job {job_id} is {job.state} and not active"
 
 

@@ -97,14 +97,10 @@ def numerics_for(state: State, job: Job) -> str | None:
 
 def place(state: State, event: Place, now: Now) -> Decision:
     """Hands out what can be handed out, then evens out what was sent ahead."""
-    startable = [
-        Advance(job)
-        for job in state.active
-        if state.jobs[job].fingerprint is None and numerics_for(state, state.jobs[job]) is not None
-    ]
+    startable = [Advance(job) for job in state.unchosen if numerics_for(state, state.jobs[job]) is not None]
     turn = _Round(
         rooms=[Room.of(state, worker) for worker in state.workers.values() if worker.state == WorkerState.READY],
-        shares=_shares(state),
+        shares=dict(state.shares),
         prefetch_below=state.settings.prefetch_below,
     )
     starved = _hand_out(state, turn, now)
@@ -114,44 +110,64 @@ def place(state: State, event: Place, now: Now) -> Decision:
     return Decision(tuple(turn.records), tuple(turn.commands), then=then)
 
 
-def _shares(state: State) -> dict[str, int]:
-    shares: dict[str, int] = {}
-    for job_id in state.active:
-        job = state.jobs[job_id]
-        shares[job.spec.submitter] = shares.get(job.spec.submitter, 0) + job.running
-    return shares
+class _Line:
+    """The jobs of a line, oldest first, and their tasks that can be assigned, one after another."""
+
+    def __init__(self, state: State, jobs: Collection[str]) -> None:
+        self._jobs = (state.jobs[job] for job in jobs)
+        self._indexes: Iterator[int] = iter(())
+        self.job: Job | None = None
+        self.index = 0
+        self.next_job()
+
+    def next_job(self) -> None:
+        for job in self._jobs:
+            if job.open is not None and job.fingerprint is not None:
+                self.job, self._indexes = job, job.open.pending()
+                index = next(self._indexes, None)
+                if index is not None:
+                    self.index = index
+                    return
+        self.job = None
+
+    def next_task(self) -> None:
+        index = next(self._indexes, None)
+        if index is None:
+            self.next_job()
+        else:
+            self.index = index
 
 
 def _hand_out(state: State, turn: _Round, now: Now) -> bool:
     """Assigns by order until nothing fits; True where tasks are left that wait for a slot."""
     if not any(room.credit > 0 for room in turn.rooms):
         return True
-    indexes: dict[str, Iterator[int]] = {}
-    queue: list[tuple[int, int, int, str]] = []
-    for job_id in state.active:
-        job = state.jobs[job_id]
-        if job.open is not None and job.fingerprint is not None and job.open.done < job.open.stage.count:
-            indexes[job_id] = job.open.pending()
-            heapq.heappush(queue, (-job.spec.priority, turn.shares[job.spec.submitter], job.order, job_id))
+    lines = {key: _Line(state, jobs) for key, jobs in state.lines.items()}
+    queue = [(*_rank(turn, key, line.job), key) for key, line in lines.items() if line.job is not None]
+    heapq.heapify(queue)
     starved = False
     while queue and any(room.credit > 0 for room in turn.rooms):
-        priority, share, order, job_id = heapq.heappop(queue)
-        job = state.jobs[job_id]
-        if share != turn.shares[job.spec.submitter]:  # it has changed since: take its turn anew
-            heapq.heappush(queue, (priority, turn.shares[job.spec.submitter], order, job_id))
-            continue
-        index = next(indexes[job_id], None)
-        if index is None:
-            continue
-        stage = job.open
-        assert stage is not None
-        room = _choose(turn, job, stage, index)
-        if room is None:
-            starved = True
-            continue
-        _assign(state, turn, room, job, stage, index, now)
-        heapq.heappush(queue, (priority, turn.shares[job.spec.submitter], order, job_id))
+        _, share, _, key = heapq.heappop(queue)
+        line = lines[key]
+        job = line.job
+        assert job is not None
+        assert job.open is not None
+        if share == turn.shares.get(key[1], 0):  # else it has changed since: the line takes its turn anew
+            room = _choose(turn, job, job.open, line.index)
+            if room is None:
+                starved = True
+                line.next_job()
+            else:
+                _assign(state, turn, room, job, job.open, line.index, now)
+                line.next_task()
+        if line.job is not None:
+            heapq.heappush(queue, (*_rank(turn, key, line.job), key))
     return starved or bool(queue)
+
+
+def _rank(turn: _Round, key: tuple[int, str], job: Job) -> tuple[int, int, int]:
+    """Whose turn is next: the least of these."""
+    return key[0], turn.shares.get(key[1], 0), job.order
 
 
 def _choose(turn: _Round, job: Job, stage: OpenStage, index: int) -> Room | None:
@@ -178,7 +194,7 @@ def _assign(state: State, turn: _Round, room: Room, job: Job, stage: OpenStage, 
         turn.records.append(r.JobStarted(job.id, now.wall))
     turn.records.append(record)
     turn.commands.append(command)
-    turn.shares[job.spec.submitter] += 1
+    turn.shares[job.spec.submitter] = turn.shares.get(job.spec.submitter, 0) + 1
     turn.workers_of[job.id].add(room.worker.info.id)
     turn.touched[job.id] = None
     room.slots -= 1

@@ -182,7 +182,9 @@ def _restore_job(state: State, image: JobImage, mono: float) -> None:
     accepted = r.JobAccepted(image.id, image.request_id, image.spec, image.resolved, image.accepted_at, image.retried)
     apply(state, accepted, mono)
     job = state.jobs[image.id]
-    job.fingerprint, job.started_at, job.done = image.fingerprint, image.started_at, list(image.done)
+    if image.fingerprint is not None:
+        apply(state, r.NumericsChosen(job.id, image.fingerprint, image.accepted_at), mono)
+    job.started_at, job.done = image.started_at, list(image.done)
     if image.open is not None:
         _restore_stage(state, job, image, image.open, mono)
     job.state, job.run, job.reused = image.state, image.run, image.reused

@@ -196,8 +196,11 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 @dataclass(slots=True)
 class State:
-    """active: the jobs that have not ended; a few of those that have stay in `jobs`, for whoever asks just then.
+    """active: the jobs that have not ended; a few that have, `ended`, stay in `jobs` for whoever asks just then.
 
+    lines: the active jobs that share a priority and a submitter, oldest first, by (-priority, submitter). unchosen:
+    those whose numerics are yet to be chosen. shares: running attempts by submitter. These keep a round of placement from
+    looking at every job.
     requests: request id -> job. models: name -> versions; aliases: name -> alias -> version; datasets: name -> digest.
     """
 
@@ -208,6 +211,10 @@ class State:
     ticked: float | None = None
     jobs: dict[str, Job] = field(default_factory=dict)
     active: dict[str, None] = field(default_factory=dict)
+    ended: dict[str, None] = field(default_factory=dict)
+    lines: dict[tuple[int, str], dict[str, None]] = field(default_factory=dict)
+    unchosen: dict[str, None] = field(default_factory=dict)
+    shares: dict[str, int] = field(default_factory=dict)
     requests: dict[str, str] = field(default_factory=dict)
     attempts: dict[int, Attempt] = field(default_factory=dict)
     workers: dict[str, Worker] = field(default_factory=dict)

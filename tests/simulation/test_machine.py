@@ -336,7 +336,9 @@ class Scheduler(RuleBasedStateMachine):
         """The journal holds all that lasts, whether it is read from the start or after a snapshot."""
         now = lasting(self.fleet.state)
         here = (len(self.fleet.journal), capture(self.fleet.state))
-        assert lasting(self.fleet.replayed(here)) == now, self.fleet.tale()
+        restored = self.fleet.replayed(here)
+        check(restored)
+        assert lasting(restored) == now, self.fleet.tale()
         assert lasting(self.fleet.replayed()) == now, self.fleet.tale()
         if self.snapshot is not None:
             assert lasting(self.fleet.replayed(self.snapshot)) == now, self.fleet.tale()
