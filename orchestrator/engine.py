@@ -22,7 +22,7 @@ from orchestrator.core.leases import next_tick
 from orchestrator.core.snapshot import capture, restore
 from orchestrator.core.state import Now, Settings, State
 from orchestrator.documents import Drawing, draw
-from orchestrator.watch import Cursor, EventFeed
+from orchestrator.watch import Cursor, EventFeed, Happening
 from tensorfleet.errors import Deposed, ResourceExhausted, TensorFleetError, Unavailable
 from tensorfleet.model import TaskResult
 from tensorfleet.stores.contract import MAX_RECORDS, DocumentStore, Entry
@@ -118,7 +118,7 @@ class Engine:
             await self._documents.project(entry.number, drawing.writes(entry.number, time.time()))
         self._number = entry.number
 
-    def watch(self, job: str, after: Cursor) -> AsyncIterator[tuple[Cursor, float, dict[str, Any]]]:
+    def watch(self, job: str, after: Cursor) -> AsyncIterator[Happening]:
         """A job's durable events after a cursor, to its end."""
         return self._feed_of_events.watch(job, after)
 

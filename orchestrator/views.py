@@ -9,7 +9,7 @@ import msgspec
 
 from orchestrator.core.state import State, Worker
 from orchestrator.documents import DatasetDocument, JobDocument, ModelDocument, ModelSummary, TaskDocument
-from orchestrator.watch import Cursor
+from orchestrator.watch import Happening
 from tensorfleet.api.v1 import datasets_pb2, fleet_pb2, jobs_pb2, models_pb2, worker_pb2
 from tensorfleet.model import AttemptRecord, Cause, JobState, LogLine
 from tensorfleet.wire import (
@@ -86,12 +86,11 @@ def task(document: dict[str, Any]) -> jobs_pb2.Task:
     )
 
 
-def event(
-    job_id: str, cursor: Cursor, at: float, plain: dict[str, Any], ended: jobs_pb2.Job | None
-) -> jobs_pb2.JobEvent:
+def event(job_id: str, happening: Happening, ended: jobs_pb2.Job | None) -> jobs_pb2.JobEvent:
     """An event as watchers are shown it. ended: the job as it then stood, for its last."""
+    plain = happening.event
     fields = {"ended": ended} if ended is not None else _EVENTS[plain["type"]](plain)
-    return jobs_pb2.JobEvent(cursor=str(cursor), job_id=job_id, time=timestamp(at), **fields)
+    return jobs_pb2.JobEvent(cursor=str(happening.cursor), job_id=job_id, time=timestamp(happening.at), **fields)
 
 
 def _state_changed(state: JobState, reason: str) -> dict[str, Any]:

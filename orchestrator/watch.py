@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from tensorfleet.errors import InvalidRequest
 from tensorfleet.model import FieldViolation
@@ -37,6 +38,15 @@ class Cursor(Struct, frozen=True, order=True):
         return cls(int(entry), int(index))
 
 
+class Happening(Struct, frozen=True):
+    """An event of a job. last: it is the job's end, and nobody put it back in the queue since."""
+
+    cursor: Cursor
+    at: float
+    event: dict[str, Any]
+    last: bool = False
+
+
 class EventFeed:
     """Wakes watchers when their job has new durable events, and reads these to them."""
 
@@ -49,18 +59,19 @@ class EventFeed:
             for more in self._watchers.get(job, ()):
                 more.set()
 
-    async def watch(self, job: str, after: Cursor) -> AsyncIterator[tuple[Cursor, float, dict[str, Any]]]:
-        """Events after a cursor, with their cursors and times; ends after the job's end."""
+    async def watch(self, job: str, after: Cursor) -> AsyncIterator[Happening]:
+        """Events after a cursor; ends after the job's end."""
         more = asyncio.Event()
         self._watchers.setdefault(job, set()).add(more)
         try:
             while True:
                 more.clear()
-                async for cursor, at, event in self._read(job, after):
-                    after = cursor
-                    yield cursor, at, event
-                    if event["type"] == "JobEnded" and not await self._retried(job, cursor):
+                async for happening in self._read(job, after):
+                    after = happening.cursor
+                    if happening.event["type"] == "JobEnded" and not await self._retried(job, after):
+                        yield replace(happening, last=True)
                         return
+                    yield happening
                 if not more.is_set():
                     await more.wait()
         finally:
@@ -68,7 +79,7 @@ class EventFeed:
             if not self._watchers[job]:
                 del self._watchers[job]
 
-    async def _read(self, job: str, after: Cursor) -> AsyncIterator[tuple[Cursor, float, dict[str, Any]]]:
+    async def _read(self, job: str, after: Cursor) -> AsyncIterator[Happening]:
         while True:
             page = await self._documents.find(
                 "events", {"job_id": job}, above=("number", after.entry - 1), order=("number",), limit=PAGE
@@ -77,7 +88,7 @@ class EventFeed:
                 for index, event in enumerate(document["events"]):
                     cursor = Cursor(document["number"], index)
                     if cursor > after:
-                        yield cursor, document["at"], event
+                        yield Happening(cursor, document["at"], event)
             if len(page) < PAGE:
                 return
             after = max(after, Cursor(page[-1]["number"], len(page[-1]["events"])))

@@ -119,9 +119,9 @@ class Jobs(jobs_pb2_grpc.JobServiceServicer):
             yield pb.WatchJobResponse(event=event)
 
     async def _watch(self, job_id: str, after: Cursor) -> AsyncIterator[pb.JobEvent]:
-        async for cursor, at, plain in self._engine.watch(job_id, after):
-            ended = await self._job(job_id) if plain["type"] == "JobEnded" else None
-            yield views.event(job_id, cursor, at, plain, ended)
+        async for happening in self._engine.watch(job_id, after):
+            ended = await self._job(job_id) if happening.last else None
+            yield views.event(job_id, happening, ended)
 
 
 def _ending(known: JobDocument) -> str:

@@ -144,7 +144,7 @@ class Validation(Struct, frozen=True, kw_only=True):
 
 
 class ModelInfo(Struct, frozen=True, kw_only=True):
-    """A registered model version. seconds: how long its job took. parts: its manifest first, then the blobs it names."""
+    """A registered model version. seconds: how long its job took. parts: the manifest, then the blobs that it names."""
 
     name: str
     version: str
