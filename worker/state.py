@@ -366,7 +366,8 @@ class State:
         if ending.cause is not None:
             ending = _with_tail(ending, tuple(attempt.tail))
         attempt.phase, attempt.ending = Phase.ENDED, ending
-        self.pressing = True
+        if len(self.queue) < self.slots:  # while every slot has a next task, ends can wait for company
+            self.pressing = True
         self._touch(attempt)
 
     def _drop(self, token: int) -> list[Action]:

@@ -436,3 +436,14 @@ def test_no_attempt_is_lost_whatever_comes(events: list[str]) -> None:
         told |= set(batch.released) | {ended.token for ended in batch.ended}
         assigned = {number for number, name in enumerate(events[:token], 1) if name == "assign"}
         assert assigned == told | state.busy | set(state.queue)
+
+
+def test_ends_wait_for_company_while_every_slot_has_a_next_task() -> None:
+    state = connected(slots=2)
+    state.assign([order(token) for token in range(1, 6)])
+    state.collect()
+    finish(state, 1)
+    assert not state.pressing
+    finish(state, 2)
+    assert state.pressing
+    assert [ended.token for ended in state.collect().ended] == [1, 2]
