@@ -112,8 +112,8 @@ def known_results(state: State, event: KnownResults, now: Now) -> Decision:
     if job is None or job.open is None or job.open.stage.name != event.stage:
         return nothing(f"the stage {event.stage} of job {event.job} is over")
     checked = job.open.checked
-    if event.upto <= checked:
-        return nothing(f"results below {checked} of stage {event.stage} of job {event.job} were looked up before")
+    if not checked < event.upto == job.open.asked:
+        return nothing(f"nobody asks for results below {event.upto} of stage {event.stage} of job {event.job}")
     if event.keys.get(checked) != task_key(job.open.stage.task(checked), job.fingerprint or ""):
         return nothing(f"job {event.job} was retried since: these are keys of its earlier run")
     known = tuple(

@@ -199,8 +199,8 @@ class State:
     """active: the jobs that have not ended; a few that have, `ended`, stay in `jobs` for whoever asks just then.
 
     lines: the active jobs that share a priority and a submitter, oldest first, by (-priority, submitter). unchosen:
-    those whose numerics are yet to be chosen. shares: running attempts by submitter. These keep a round of placement from
-    looking at every job.
+    those whose numerics are yet to be chosen. shares: running attempts by submitter. These keep a round of placement
+    from looking at every job.
     requests: request id -> job. models: name -> versions; aliases: name -> alias -> version; datasets: name -> digest.
     """
 

@@ -114,6 +114,15 @@ def test_an_answer_to_an_earlier_life_of_the_job_is_dropped(core: Fleet) -> None
     assert core.tokens() == []
 
 
+def test_an_answer_to_a_longer_life_of_the_job_is_dropped(core: Fleet) -> None:
+    core.join(info("w"))
+    asked = core.submit_unanswered("j", spec(("fit", 2), recipe="a"))
+    core.cancel("j")
+    core.retry("j", spec(("fit", 1), recipe="a", impure=True))
+    core.tell(e.KnownResults("j", "fit", asked.upto, {}, asked.keys))
+    assert core.where("j") == {0: "w"}
+
+
 def test_a_doubled_answer_changes_nothing(core: Fleet) -> None:
     core.join(info("w"))
     asked = core.submit_unanswered("j", spec(("fit", 2)))
