@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clients.cli import output
+from clients.cli.figures import show_metrics
 from clients.cli.live import Lines, Silence, View, Watcher
 from clients.cli.options import Options
-from clients.cli.train import show_metrics
 from tensorfleet.config import settings
 from tensorfleet.errors import InvalidRequest
 from tensorfleet.model import JobSpec, JobState, Point
@@ -97,11 +97,12 @@ def _watcher(title: str, *, json: bool) -> Iterator[Watcher]:
 
 
 def _show(spec: JobSpec, result: "DirectResult", seconds: float, at: Options) -> None:
+    from tensorfleet import catalog
     from tensorfleet.models.naming import display_name
 
     done, model = result.result, result.result.model
     assert model is not None  # a train plan ends with one
-    shown = display_name(spec.algorithm, done.metrics, time.time())
+    shown = display_name(catalog.algorithm(spec.algorithm).display, done.metrics, time.time())
     if at.json:
         told: dict[str, Any] = {
             "job_id": None,

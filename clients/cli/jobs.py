@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clients.cli import output
+from clients.cli.figures import on_training_rows, show_metrics
 from clients.cli.options import Options, command
 from clients.cli.train import Dataset, crew, show, submitted
 from clients.cli.training import Training
@@ -130,8 +131,6 @@ def _show(info: "JobInfo") -> None:
         }
     )
     if info.metrics:
-        from clients.cli.train import on_training_rows, show_metrics
-
         show_metrics(info.metrics, info.missing_metrics, on_training_rows=on_training_rows(info.spec))
 
 

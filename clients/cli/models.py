@@ -73,7 +73,7 @@ def get(model: Reference, at: Options) -> None:
 
 
 def _show(model: "ModelInfo") -> None:
-    from clients.cli.train import show_metrics
+    from clients.cli.figures import show_metrics
 
     output.show_facts(
         {

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from clients.cli import output
+from clients.cli.figures import on_training_rows, show_metrics
 from clients.cli.options import Options, command
 from clients.cli.training import Training
-from tensorfleet.model import JobSpec
 
 if TYPE_CHECKING:
     from tensorfleet.client import AsyncClient, AsyncJob
@@ -146,32 +146,3 @@ def summary(info: "JobInfo") -> dict[str, Any]:
         "seconds": info.seconds,
     }
     return told if info.failure is None else {**told, "failure": info.failure}
-
-
-def on_training_rows(spec: JobSpec) -> bool:
-    """Whether the metrics are of the training rows, since no rows are kept for validation."""
-    return spec.validation_split == 0 and not spec.validation_dataset
-
-
-def show_metrics(metrics: dict[str, float], missing: dict[str, str], *, on_training_rows: bool) -> None:
-    """Metrics as a table: of the validation rows, and of the training rows where both are known."""
-    names = sorted({name.removeprefix("train_") for name in metrics}, key=_place)
-    shown = ["", "train_"] if not on_training_rows else [""]
-    heads = ["metric", ">validation", ">training"] if not on_training_rows else ["metric", ">training rows"]
-    rows = [[name.replace("_", " "), *(_figure(metrics.get(prefix + name)) for prefix in shown)] for name in names]
-    output.say()
-    output.show_table(heads, rows, empty="No metrics could be computed.")
-    for name, reason in missing.items():
-        output.say(output.dim(f"{name} is missing: {reason}"))
-    output.say()
-
-
-ORDER = ("accuracy", "precision", "recall", "f1", "roc_auc", "log_loss", "r2", "mae", "rmse")
-
-
-def _place(name: str) -> tuple[int, str]:
-    return (ORDER.index(name) if name in ORDER else len(ORDER), name)
-
-
-def _figure(value: float | None) -> str:
-    return "" if value is None else output.number(value)

@@ -7,6 +7,7 @@ from orchestrator.core.decision import NOTHING, Decision, join, nothing, refuse,
 from orchestrator.core.events import Advance, CancelJob, KnownResults, PastDeadline, RetryJob, Submission, SubmitJobs
 from orchestrator.core.placement import numerics_for
 from orchestrator.core.state import Job, Now, OpenStage, State
+from tensorfleet import catalog
 from tensorfleet.errors import FailedPrecondition
 from tensorfleet.keys import task_key
 from tensorfleet.model import Cause, Failure, JobResult, JobSpec, JobState
@@ -168,7 +169,7 @@ def _register(state: State, job: Job, spec: JobSpec, result: JobResult, now: Now
         job=job.id,
         name=spec.model_name,
         version=f"v{number}",
-        display_name=display_name(spec.algorithm, result.metrics, now.wall),
+        display_name=display_name(catalog.algorithm(spec.algorithm).display, result.metrics, now.wall),
         algorithm=spec.algorithm,
         hyperparameters=spec.hyperparameters,
         metrics=result.metrics,

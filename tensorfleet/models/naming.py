@@ -11,14 +11,11 @@ SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 """What a model's name may be."""
 
 
-def display_name(algorithm: str, metrics: Mapping[str, float], wall: float) -> str:
+def display_name(shown: str, metrics: Mapping[str, float], wall: float) -> str:
     """A model's name for people: `RandomForest_97.2%_Nov20`, for a regressor `RandomForest_R2_0.873_Nov20`.
 
-    wall: seconds since 1970; the day is UTC's. Without a score the name goes without.
+    shown: the algorithm's own. wall: seconds since 1970; the day is UTC's. Without a score the name goes without.
     """
-    from tensorfleet import catalog  # which needs this module's other names
-
-    shown = catalog.algorithm(algorithm).display
     day = datetime.fromtimestamp(wall, UTC).strftime("%b%d")
     if "accuracy" in metrics:
         return f"{shown}_{metrics['accuracy']:.1%}_{day}"

@@ -224,4 +224,4 @@ def test_default_names_are_safe(dataset: str, name: str) -> None:
     ],
 )
 def test_display_names(algorithm: str, metrics: dict[str, float], name: str) -> None:
-    assert display_name(algorithm, metrics, 1_795_132_800.0) == name
+    assert display_name(catalog.algorithm(algorithm).display, metrics, 1_795_132_800.0) == name
