@@ -381,7 +381,7 @@ class Scheduler(RuleBasedStateMachine):
 
 
 Scheduler.TestCase.settings = settings(
-    max_examples=EXAMPLES or 300,
+    max_examples=EXAMPLES or 600,
     stateful_step_count=50,
     derandomize=not EXAMPLES,
     database=None,
