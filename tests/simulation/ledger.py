@@ -18,6 +18,7 @@ class Ledger:
         self.results: dict[tuple[str, int, str, int], str] = {}
         self.tokens: set[int] = set()
         self.open: dict[int, tuple[str, str, int]] = {}
+        self.reports: dict[int, int] = {}
 
     def keep(self, record: r.Record) -> None:
         match record:
@@ -32,13 +33,20 @@ class Ledger:
                 self.tokens.add(record.token)
                 self.open[record.token] = (record.job, record.stage, record.index)
                 self._unknown(record.job, record.stage, record.index)
+            case r.Reported():
+                last = self.reports.get(record.token, 0)
+                assert record.number == last + 1, f"report {record.number} of {record.token} came after {last}"
+                self.reports[record.token] = record.number
             case r.TaskSucceeded():
+                assert record.last_report == self.reports.get(record.token, 0), f"reports of {record.token} are missing"
                 assert self.open.pop(record.token) == (record.job, record.stage, record.index)
                 self._count(record.job, record.stage, record.index, f"token {record.token}")
             case r.StageChecked():
                 for known in record.known:
                     self._count(record.job, record.stage, known.index, "known")
             case r.AttemptFailed() | r.AttemptReleased():
+                # Streams keep their order, and what was not acknowledged is said again: no report can be missing.
+                assert getattr(record, "reason", "") != "REPORTS_LOST"
                 assert self.open.pop(record.token) == (record.job, record.stage, record.index)
             case r.JobEnded():
                 self._ended(record)

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from orchestrator.core import events as e
 from orchestrator.core import records as r
-from orchestrator.core.commands import Command, LookUp, Reply, ToWorker
+from orchestrator.core.commands import Command, LookUp, Reply, ToWorker, Welcome
 from orchestrator.core.invariants import check
 from orchestrator.core.snapshot import Image, capture
 from orchestrator.core.state import Settings, State
@@ -109,6 +109,9 @@ class Scheduler(RuleBasedStateMachine):
             if isinstance(command, LookUp):
                 self.asked.append(command)
             elif isinstance(command, ToWorker):
+                if isinstance(command, Welcome):
+                    assert set(command.keep) <= self.ledger.tokens, "it keeps what nobody gave it"
+                    assert not set(command.keep) - set(self.ledger.open), "it keeps what is over"
                 worker = self.workers.get(command.worker)
                 if worker is not None and worker.session == command.session:
                     worker.inbox.append(command)
@@ -126,6 +129,7 @@ class Scheduler(RuleBasedStateMachine):
     @initialize(what=specs, slots=st.integers(1, 3))
     def begin(self, what: JobSpec, slots: int) -> None:
         self.join_anew("w1", slots, 1)
+        self.join_anew("w2", 2, 0)
         self.submit("j1", what)
 
     @rule(job=st.sampled_from(JOBS), what=specs)
