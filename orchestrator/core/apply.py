@@ -198,6 +198,7 @@ def _task_succeeded(state: State, record: r.TaskSucceeded, mono: float) -> None:
     stage.results[record.index] = record.result
     stage.seconds += record.duration
     stage.timed += 1
+    state.paces[stage.operator] = 0.8 * state.paces.get(stage.operator, record.duration) + 0.2 * record.duration
     stage.reported.pop(record.index, None)
     job.run += 1
 

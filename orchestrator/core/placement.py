@@ -1,12 +1,12 @@
 """Placement: which task goes to which worker next, and why another does not.
 
 Order: higher priority first; among equals the submitter with the fewest running tasks; then the older job. A task goes
-to a worker with a free slot, rather to one that has its inputs cached, rather to the emptiest. Tasks that take little
-time are also sent ahead of a free slot, as far as the worker's credit goes.
+to a worker with a free slot, rather to one that has its inputs cached, rather to the emptiest. A slot may also have
+half a second of work waiting, as far as the worker's credit goes: short tasks do not wait for a round trip.
 """
 
 import heapq
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from orchestrator.core import records as r
@@ -39,11 +39,14 @@ class Room:
             have.gpus - sum(spec.gpus for spec in specs),
         )
 
-    def fits(self, job: Job, among: Collection[str], *, ahead: bool = False) -> bool:
-        """Whether a task of the job can go here now, or `ahead` of a free slot. among: the workers that it is on."""
+    def fits(self, job: Job, among: Collection[str], *, ahead: int = 0) -> bool:
+        """Whether a task of the job can go here now, or ahead of a free slot. among: the workers that it is on.
+
+        ahead: how many tasks a slot may have waiting.
+        """
         needs = job.spec.resources
         full = 0 < job.spec.workers <= len(among) and self.worker.info.id not in among
-        room = self.slots > 0 or (ahead and self.credit > 0)
+        room = self.slots > 0 or (self.credit > 0 and -self.slots < ahead * self.worker.info.slots)
         return (
             room
             and not full
@@ -59,7 +62,8 @@ class _Round:
 
     rooms: list[Room]
     shares: dict[str, int]
-    prefetch_below: float
+    prefetch: float
+    paces: Mapping[str, float]
     workers_of: dict[str, set[str]] = field(default_factory=dict)
     records: list[r.Record] = field(default_factory=list)
     commands: list[Command] = field(default_factory=list)
@@ -101,7 +105,8 @@ def place(state: State, event: Place, now: Now) -> Decision:
     turn = _Round(
         rooms=[Room.of(state, worker) for worker in state.workers.values() if worker.state == WorkerState.READY],
         shares=dict(state.shares),
-        prefetch_below=state.settings.prefetch_below,
+        prefetch=state.settings.prefetch,
+        paces=state.paces,
     )
     starved = _hand_out(state, turn, now)
     if not starved:
@@ -171,8 +176,8 @@ def _rank(turn: _Round, key: tuple[int, str], job: Job) -> tuple[int, int, int]:
 
 
 def _choose(turn: _Round, job: Job, stage: OpenStage, index: int) -> Room | None:
-    mean = stage.mean_seconds
-    ahead = mean is not None and mean < turn.prefetch_below
+    mean = stage.mean_seconds if stage.timed else turn.paces.get(stage.operator)
+    ahead = 0 if mean is None else int(turn.prefetch / max(mean, 0.001))
     workers = turn.workers_of.setdefault(job.id, set(job.by_worker))
     fitting = [room for room in turn.rooms if room.fits(job, workers, ahead=ahead)]
     if not fitting:

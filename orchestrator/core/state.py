@@ -64,6 +64,7 @@ class OpenStage:
     """
 
     stage: Stage
+    operator: str
     status: bytearray
     results: list[TaskResult | None]
     checked: int = 0
@@ -82,7 +83,8 @@ class OpenStage:
 
     @classmethod
     def of(cls, stage: Stage) -> "OpenStage":
-        return cls(stage, bytearray(stage.count), [None] * stage.count)
+        operator = stage.task(0).operator if stage.count else ""
+        return cls(stage, operator, bytearray(stage.count), [None] * stage.count)
 
     @property
     def mean_seconds(self) -> float | None:
@@ -177,7 +179,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     lease: how long a silent worker is believed. grace: how long one whose stream broke may take to come back;
     restart_grace: the same after the orchestrator itself was away. deaths: a task's budget of started attempts that
-    died with their process or worker. prefetch_below: tasks whose mean time is less are sent ahead of a free slot.
+    died with their process or worker. prefetch: seconds of work that a slot may have waiting.
     """
 
     lease: float = 10.0
@@ -185,7 +187,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     grace: float = 0.8
     restart_grace: float = 10.0
     deaths: int = 5
-    prefetch_below: float = 0.5
+    prefetch: float = 0.5
     lookup_window: int = 1024
     straggler_factor: float = 3.0
     straggler_floor: float = 5.0
@@ -202,6 +204,7 @@ class State:
     those whose numerics are yet to be chosen. shares: running attempts by submitter. These keep a round of placement
     from looking at every job.
     requests: request id -> job. models: name -> versions; aliases: name -> alias -> version; datasets: name -> digest.
+    paces: operator -> running mean of its tasks' seconds, for stages that have run nothing yet.
     """
 
     settings: Settings = field(default_factory=Settings)
@@ -221,6 +224,7 @@ class State:
     models: dict[str, dict[str, None]] = field(default_factory=dict)
     aliases: dict[str, dict[str, str]] = field(default_factory=dict)
     datasets: dict[str, str] = field(default_factory=dict)
+    paces: dict[str, float] = field(default_factory=dict)
 
     def token(self, ahead: int) -> int:
         """The fencing token of the `ahead`-th attempt from now: (term, counter) in one number."""
