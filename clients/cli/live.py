@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 LOOKS = 0.5
 """Seconds between two looks at the workers."""
+LARGE = 40
+"""Tasks from which on a stage is large."""
+
 SERIES = 4
 
 
@@ -73,7 +76,10 @@ class Silence:
 
 
 class Lines:
-    """For logs and pipes: a line when a stage opens, at each quarter of it, and for what fails."""
+    """For logs and pipes: a line when a large stage opens, at each quarter of a stage, and for what fails.
+
+    A large stage has a line at each twentieth.
+    """
 
     def __init__(self, title: str) -> None:
         self._progress, self._failures = Progress(), 0
@@ -87,9 +93,10 @@ class Lines:
             _say(f"  ! {line}")
         self._failures = len(progress.failures)
         for name, stage in progress.stages.items():
-            quarter = 4 * stage.done // max(1, stage.tasks)
-            if quarter and (name, quarter) not in self._told:
-                self._told.add((name, quarter))
+            large = stage.tasks >= LARGE
+            part = (20 if large else 4) * stage.done // max(1, stage.tasks)
+            if (part or large) and (name, part) not in self._told:
+                self._told.add((name, part))
                 _say(f"  {name}: {stage.done} of {stage.tasks} tasks{self._figures()}")
 
     def _figures(self) -> str:
