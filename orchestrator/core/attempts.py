@@ -9,13 +9,13 @@ from orchestrator.core.apply import DEATHS
 from orchestrator.core.commands import AckFinished, AckReport, Cancel
 from orchestrator.core.decision import NOTHING, Decision, join, nothing
 from orchestrator.core.events import Advance, Began, FailJob, Finished, Released, Report, SessionEvent
+from orchestrator.core.failures import UNKNOWN
 from orchestrator.core.jobs import end
 from orchestrator.core.state import Attempt, Job, Now, OpenStage, State, Worker
 from tensorfleet.keys import task_key
 from tensorfleet.model import Cause, Failure, JobState, RetryPolicy, TaskResult
 
 CODES = {Cause.BAD_INPUT: 3, Cause.TIMEOUT: 4, Cause.OUT_OF_MEMORY: 8, Cause.LOST_WORKER: 14, Cause.MISMATCH: 15}
-UNKNOWN = 2
 
 
 def speaker(state: State, event: SessionEvent) -> Worker | None:

@@ -5,6 +5,7 @@ from orchestrator.core.apply import reusable
 from orchestrator.core.commands import Cancel, LookUp, Reply, ToWorker
 from orchestrator.core.decision import NOTHING, Decision, join, nothing, refuse, reply
 from orchestrator.core.events import Advance, CancelJob, KnownResults, PastDeadline, RetryJob, Submission, SubmitJobs
+from orchestrator.core.failures import failed_task, plan_failed
 from orchestrator.core.placement import numerics_for
 from orchestrator.core.state import Job, Now, OpenStage, State
 from tensorfleet import catalog
@@ -14,7 +15,6 @@ from tensorfleet.model import Cause, Failure, JobResult, JobSpec, JobState
 from tensorfleet.models.naming import display_name
 from tensorfleet.plan import Done, StageResults
 
-INTERNAL = 13
 CANCELLED = 1
 DEADLINE_EXCEEDED = 4
 
@@ -60,16 +60,16 @@ def advance(state: State, event: Advance, now: Now) -> Decision:
     job = state.jobs.get(event.job)
     if job is None or event.job not in state.active:
         return nothing(f"job {event.job} has ended")
+    if job.open is not None and (failure := failed_task(job.open)):
+        return end(state, job, JobState.FAILED, failure, now)
     if job.fingerprint is None:
         return _choose_numerics(state, job, now)
     try:
         if job.open is None or job.open.done == job.open.stage.count:
             return _next_stage(state, job, now)
         return _ask_known(state, job, job.open)
-    except Exception as error:  # a plan is a plugin's code: its bug ends its job, not the orchestrator
-        message = f"the plan failed: {error!r}"
-        failure = Failure(cause=Cause.EXCEPTION, reason="PLAN_FAILED", message=message, code=INTERNAL)
-        return end(state, job, JobState.FAILED, failure, now)
+    except Exception as error:
+        return end(state, job, JobState.FAILED, plan_failed(error), now)
 
 
 def _choose_numerics(state: State, job: Job, now: Now) -> Decision:

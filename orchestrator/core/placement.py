@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from orchestrator.core import records as r
 from orchestrator.core.commands import Assign, Command, Recall
 from orchestrator.core.decision import Decision
-from orchestrator.core.events import Advance, Place
+from orchestrator.core.events import Advance, FailJob, Place
+from orchestrator.core.failures import plan_failed
 from orchestrator.core.state import Attempt, Job, Now, OpenStage, State, Worker
 from tensorfleet.model import JobState, Ref, WorkerState
 
@@ -68,6 +69,7 @@ class _Round:
     records: list[r.Record] = field(default_factory=list)
     commands: list[Command] = field(default_factory=list)
     touched: dict[str, None] = field(default_factory=dict)
+    broken: list[FailJob] = field(default_factory=list)
 
 
 def lacks(job: Job, worker: Worker) -> str | None:
@@ -111,7 +113,7 @@ def place(state: State, event: Place, now: Now) -> Decision:
     starved = _hand_out(state, turn, now)
     if not starved:
         _recall_for_idle(state, turn)
-    then = (*startable, *(Advance(job) for job in turn.touched))
+    then = (*startable, *(Advance(job) for job in turn.touched), *turn.broken)
     return Decision(tuple(turn.records), tuple(turn.commands), then=then)
 
 
@@ -158,12 +160,17 @@ def _hand_out(state: State, turn: _Round, now: Now) -> bool:
         assert job is not None
         assert job.open is not None
         if share == turn.shares.get(key[1], 0):  # else it has changed since: the line takes its turn anew
-            room = _choose(turn, job, job.open, line.index)
+            try:
+                room = _choose(turn, job, job.open, line.index)
+                if room is not None:
+                    _assign(state, turn, room, job, job.open, line.index, now)
+            except Exception as error:  # of the plan, which makes the tasks
+                turn.broken.append(FailJob(job.id, plan_failed(error)))
+                room = None
             if room is None:
                 starved = True
                 line.next_job()
             else:
-                _assign(state, turn, room, job, job.open, line.index, now)
                 line.next_task()
         if line.job is not None:
             heapq.heappush(queue, (*_rank(turn, key, line.job), key))

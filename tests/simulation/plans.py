@@ -15,7 +15,7 @@ from tensorfleet.plan import Done, Stage, StageResults
 
 class FakePlan:
     """hyperparameters: `stages` as [[name, count], …]; `recipe` keys the tasks; `impure`; `broken` (a stage's name, or
-    `tasks of` one)."""
+    `tasks of` or `second task of` one)."""
 
     def next_stage(self, spec: JobSpec, resolved: Resolved, done: Sequence[StageResults]) -> Stage | Done:
         if len(done) == len(stages(spec)):
@@ -43,7 +43,14 @@ def _maker(spec: JobSpec, name: str, done: Sequence[StageResults]) -> Callable[[
     pure = not spec.hyperparameters.get("impure", False)
     if spec.hyperparameters.get("broken") == f"tasks of {name}":
         params["recipe"] = object()  # type: ignore[assignment]
-    return lambda index: Task(operator="test.work@1", params={**params, "index": index}, inputs=inputs, pure=pure)
+    broken = {1} if spec.hyperparameters.get("broken") == f"second task of {name}" else set()
+
+    def task(index: int) -> Task:
+        if index in broken:
+            raise ZeroDivisionError("a plan with a bug")
+        return Task(operator="test.work@1", params={**params, "index": index}, inputs=inputs, pure=pure)
+
+    return task
 
 
 def resolved_inputs(spec: JobSpec) -> tuple[Ref, ...]:

@@ -5,6 +5,7 @@ import pytest
 from orchestrator.core import events as e
 from orchestrator.core import records as r
 from orchestrator.core.commands import Cancel
+from orchestrator.core.state import Status
 from tensorfleet.errors import FailedPrecondition
 from tensorfleet.model import Cause, JobState, Resolved
 from tests.simulation.fleet import Fleet, info, refused, said, spec
@@ -208,6 +209,34 @@ def test_a_deadline_counts_the_time_without_an_orchestrator(core: Fleet) -> None
     core.restart(away=95.0)
     core.sleep(6.0)
     assert core.job("j").state == JobState.FAILED
+
+
+def test_a_task_that_cannot_be_made_is_found_out_when_it_is_handed_out(core: Fleet) -> None:
+    core.join(info("w", slots=4))
+    core.submit("bad", spec(("fit", 3), broken="second task of fit", impure=True))
+    core.submit("good", spec(recipe="good"))
+    core.run_all()
+    assert core.job("good").state == JobState.SUCCEEDED
+    failure = ended(core, "bad").failure
+    assert failure is not None
+    assert failure.reason == "PLAN_FAILED"
+
+
+def test_a_failed_task_whose_job_did_not_hear_of_it_ends_the_job(core: Fleet) -> None:
+    core.join(info("w"))
+    core.submit("j", spec(("fit", 2)))
+    stage = core.job("j").open
+    assert stage is not None
+    core.state.attempts.clear()
+    core.state.workers["w"].held.clear()
+    stage.live.clear()
+    core.job("j").running, core.job("j").by_worker = 0, {}
+    core.state.shares.clear()
+    stage.status[0] = Status.FAILED  # what a restart finds where a step's second journal entry is missing
+    core.tell(e.Advance("j"))
+    failure = ended(core, "j").failure
+    assert failure is not None
+    assert (failure.stage, failure.index) == ("fit", 0)
 
 
 def test_a_plan_with_a_bug_fails_its_job_alone(core: Fleet) -> None:
