@@ -24,6 +24,8 @@ from worker import sandbox
 from worker.messages import Failed, Fork, Framer, FromSlot, Lines, Points, Run, Succeeded, frame, to_slot
 
 _LIBC = ctypes.CDLL(None)
+_IOLBF = 1
+"""Of stdio.h: a line at a time."""
 TRACEBACK_LINES = 40
 """Last lines of a traceback that are logged."""
 
@@ -131,6 +133,8 @@ def _settle(stdout: int, stderr: int, order: Fork) -> None:
     os.close(stdout)
     os.close(stderr)
     sys.stdout, sys.stderr = _writer(1), _writer(2)
+    # C's own buffer would else hold a library's lines back until the end, after lines that came later.
+    _LIBC.setvbuf(ctypes.c_void_p.in_dll(_LIBC, "stdout"), None, _IOLBF, 0)
     faulthandler.enable()
     sandbox.no_core_dump()
     sandbox.offer_to_kernel()
