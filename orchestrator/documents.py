@@ -127,11 +127,11 @@ class Drawing(Struct):
         plain = msgspec.to_builtins(document) if isinstance(document, Struct) else document
         self.documents[(collection, name)] = plain
 
-    def writes(self, number: int, at: float) -> list[Write]:
+    def writes(self, number: int) -> list[Write]:
         """Everything drawn, as of the journal entry of that number."""
         writes = [Write(collection, name, document) for (collection, name), document in self.documents.items()]
         for job, events in self.events.items():
-            document = {"schema": SCHEMA, "job_id": job, "number": number, "at": at, "events": events}
+            document = {"schema": SCHEMA, "job_id": job, "number": number, "events": events}
             writes.append(Write("events", f"{job}:{number:012d}", document))
         return writes
 
@@ -212,7 +212,8 @@ _SHOWN = (
 
 def _draw_one(drawing: Drawing, state: State, record: r.Record) -> None:
     if isinstance(record, r.StageChecked):  # each known task is an event with a cursor of its own
-        known = [{"type": "TaskKnown", "stage": record.stage, "index": known.index} for known in record.known]
+        same = {"type": "TaskKnown", "stage": record.stage, "at": record.at}
+        known = [{**same, "index": known.index} for known in record.known]
         if known:
             drawing.events.setdefault(record.job, []).extend(known)
     elif isinstance(record, _SHOWN):

@@ -115,7 +115,7 @@ class Engine:
                 draw(drawing, self.state, [record])
         drawing.finish(self.state)
         if entry.number > projected:
-            await self._documents.project(entry.number, drawing.writes(entry.number, time.time()))
+            await self._documents.project(entry.number, drawing.writes(entry.number))
         self._number = entry.number
 
     def watch(self, job: str, after: Cursor) -> AsyncIterator[Happening]:
@@ -208,7 +208,7 @@ class Engine:
         for records, last in _portions(group.records):
             number = self._number + 1
             entry = Entry(number, self.state.term, self._writer, records)
-            writes = group.drawing.writes(number, time.time()) if last else []
+            writes = group.drawing.writes(number) if last else []
             while True:
                 try:
                     await self._documents.commit(entry, writes)

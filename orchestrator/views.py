@@ -90,7 +90,7 @@ def event(job_id: str, happening: Happening, ended: jobs_pb2.Job | None) -> jobs
     """An event as watchers are shown it. ended: the job as it then stood, for its last."""
     plain = happening.event
     fields = {"ended": ended} if ended is not None else _EVENTS[plain["type"]](plain)
-    return jobs_pb2.JobEvent(cursor=str(happening.cursor), job_id=job_id, time=timestamp(happening.at), **fields)
+    return jobs_pb2.JobEvent(cursor=str(happening.cursor), job_id=job_id, time=timestamp(plain["at"]), **fields)
 
 
 def _state_changed(state: JobState, reason: str) -> dict[str, Any]:

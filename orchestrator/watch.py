@@ -42,7 +42,6 @@ class Happening(Struct, frozen=True):
     """An event of a job. last: it is the job's end, and nobody put it back in the queue since."""
 
     cursor: Cursor
-    at: float
     event: dict[str, Any]
     last: bool = False
 
@@ -88,7 +87,7 @@ class EventFeed:
                 for index, event in enumerate(document["events"]):
                     cursor = Cursor(document["number"], index)
                     if cursor > after:
-                        yield Happening(cursor, document["at"], event)
+                        yield Happening(cursor, event)
             if len(page) < PAGE:
                 return
             after = max(after, Cursor(page[-1]["number"], len(page[-1]["events"])))

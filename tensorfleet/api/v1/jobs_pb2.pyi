@@ -1090,7 +1090,7 @@ class JobEvent(_message.Message):
     """The job."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
-        """When it was committed."""
+        """When it was decided; it was shown only once it was durable."""
 
     @_builtins.property
     def state_changed(self) -> Global___JobStateChanged:
