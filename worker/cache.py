@@ -109,10 +109,12 @@ class Cache:
         delay = 0.05
         while True:
             await self._connected.wait()
-            target = await self._local() or self._remote
-            assert target is not None
+            assert self._remote is not None
             try:
-                stored = await target.put(_chunks(path), ref.digest)
+                if (store := await self._local()) is not None:
+                    await store.put_file(path, ref)
+                else:
+                    await self._remote.put(_chunks(path), ref.digest)
                 break
             except Unavailable as error:
                 log.warning("an output could not be stored yet", digest=ref.digest, error=str(error))
@@ -120,7 +122,7 @@ class Cache:
                 delay = min(delay * 2, 2.0)
         if self._store is None:
             self._keep(path, ref)
-        return Blob(stored)
+        return Blob(ref)
 
     async def _local(self) -> ObjectStore | None:
         """The orchestrator's store, where it is on this machine."""

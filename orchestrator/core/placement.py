@@ -2,7 +2,7 @@
 
 Order: higher priority first; among equals the submitter with the fewest running tasks; then the older job. A task goes
 to a worker with a free slot, rather to one that has its inputs cached, rather to the emptiest. A slot may also have
-half a second of work waiting, as far as the worker's credit goes: short tasks do not wait for a round trip.
+half a second of work waiting, or one task of under a minute, as far as the worker's credit goes.
 """
 
 import heapq
@@ -16,6 +16,9 @@ from orchestrator.core.events import Advance, FailJob, Place
 from orchestrator.core.failures import plan_failed
 from orchestrator.core.state import Attempt, Job, Now, OpenStage, State, Worker
 from tensorfleet.model import JobState, Ref, WorkerState
+
+LONG = 60.0
+"""Seconds that a task may take for another to be sent ahead of its end."""
 
 
 @dataclass(slots=True)
@@ -183,16 +186,26 @@ def _rank(turn: _Round, key: tuple[int, str], job: Job) -> tuple[int, int, int]:
 
 
 def _choose(turn: _Round, job: Job, stage: OpenStage, index: int) -> Room | None:
-    mean = stage.mean_seconds if stage.timed else turn.paces.get(stage.operator)
-    ahead = 0 if mean is None else int(turn.prefetch / max(mean, 0.001))
     workers = turn.workers_of.setdefault(job.id, set(job.by_worker))
-    fitting = [room for room in turn.rooms if room.fits(job, workers, ahead=ahead)]
+    fitting = [room for room in turn.rooms if room.fits(job, workers, ahead=_ahead_of(turn, stage))]
     if not fitting:
         return None
     if len(fitting) == 1:
         return fitting[0]
     inputs = stage.stage.task(index).inputs
     return max(fitting, key=lambda room: (room.slots > 0, _cached(room.worker, inputs), room.slots, room.credit))
+
+
+def _ahead_of(turn: _Round, stage: OpenStage) -> int:
+    """How many of a stage's tasks a slot may have waiting.
+
+    A short wait for the next task is a large part of a short task. One that takes a minute is worth its wait: what
+    waits at a worker waits behind what it runs, also when work of higher priority comes.
+    """
+    pace = stage.mean_seconds if stage.timed else turn.paces.get(stage.operator)
+    if pace is None or pace > LONG:
+        return 0
+    return max(1, int(turn.prefetch / max(pace, 0.001)))
 
 
 def _cached(worker: Worker, inputs: tuple[Ref, ...]) -> int:

@@ -119,6 +119,14 @@ class ObjectStore(Protocol):
         """
         ...
 
+    async def put_file(self, path: Path, ref: Ref) -> None:
+        """Stores a file of this machine, which may be gone afterwards.
+
+        Whoever wrote it vouches for its digest, taken while it was written; where the bytes have to be read anyway,
+        it is checked: CorruptArtifact. So is the size, always.
+        """
+        ...
+
     async def put_many(self, blobs: Sequence[Sequence[bytes | memoryview]]) -> list[Ref]:
         """Stores small blobs, each given as its buffers, in one go."""
         ...

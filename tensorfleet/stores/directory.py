@@ -4,6 +4,7 @@ The rule: a file under its digest is whole. Bytes are written and synced elsewhe
 place in one step, and the move is synced before `put` returns; then nothing changes them but `delete`.
 """
 
+import errno
 import hashlib
 import os
 import re
@@ -69,6 +70,15 @@ class DirectoryObjects:
             return await in_thread(self._finish, incoming, digest)
         finally:
             await in_thread(incoming.discard)
+
+    async def put_file(self, path: Path, ref: Ref) -> None:
+        """As the contract says. A file of the same filesystem is moved here: it is neither read nor copied."""
+        try:
+            await in_thread(self._take, path, ref)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            await self.put(_pieces(path), ref.digest)
 
     async def put_many(self, blobs: Sequence[Sequence[bytes | memoryview]]) -> list[Ref]:
         refs = []
@@ -155,7 +165,14 @@ class DirectoryObjects:
             raise CorruptArtifact(f"The bytes have the digest {ref.digest}, and {digest!r} was expected.")
         return self._settle([incoming])[0]
 
-    def _settle(self, incoming: Sequence["_Incoming"]) -> list[Ref]:
+    def _take(self, path: Path, ref: Ref) -> None:
+        if self._place(ref.digest) is None or path.stat().st_size != ref.size:
+            raise CorruptArtifact(f"{path} is not the blob {ref.digest} of {ref.size} bytes.")
+        if path.stat().st_dev != self._unfinished.stat().st_dev:
+            raise OSError(errno.EXDEV, "on another filesystem")
+        self._settle([_Given(path, ref)])
+
+    def _settle(self, incoming: Sequence["_Incoming | _Given"]) -> list[Ref]:
         """Makes bytes durable and puts them into their places; syncs that go on at once share their cost."""
         refs = [item.ref() for item in incoming]
         places = [self._blobs / ref.digest[:2] / ref.digest for ref in refs]
@@ -165,7 +182,7 @@ class DirectoryObjects:
                 for place, item, ref in zip(places, incoming, refs, strict=True)
                 if not _renewed(place, ref.size)
             }
-            self._at_once(_Incoming.sync, list(new.values()))
+            self._at_once(lambda item: item.sync(), list(new.values()))
             for place, item in new.items():
                 item.move(place)
             # Also where a blob was there already: who brought it may not have come to this yet.
@@ -280,6 +297,29 @@ class _Incoming:
             self._path.unlink(missing_ok=True)
 
 
+class _Given:
+    """A whole file that somebody wrote, and hashed meanwhile."""
+
+    def __init__(self, path: Path, ref: Ref) -> None:
+        self._path, self._ref = path, ref
+
+    def ref(self) -> Ref:
+        return self._ref
+
+    def sync(self) -> None:
+        self._path.chmod(0o444)
+        _sync(self._path)
+
+    def move(self, place: Path) -> None:
+        self._path.replace(place)
+
+
+async def _pieces(path: Path) -> AsyncIterator[bytes]:
+    with path.open("rb") as file:
+        while piece := await in_thread(file.read, CHUNK):
+            yield piece
+
+
 async def _gathered(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """The same bytes in pieces of about a chunk, so that many small ones cost few hops to a thread."""
     held: list[bytes] = []
@@ -333,8 +373,9 @@ def _listed(directory: Path) -> list[tuple[Ref, float]]:
     return found
 
 
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Of a file its bytes, of a directory its names."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

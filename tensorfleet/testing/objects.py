@@ -17,6 +17,7 @@ import asyncio
 import hashlib
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -130,6 +131,23 @@ async def test_many_small_blobs_in_one_go(objects: ObjectStore) -> None:
 async def test_buffers_of_any_kind_are_their_bytes(objects: ObjectStore) -> None:
     numbers = cast("memoryview[int]", memoryview(bytearray(64)).cast("d"))
     assert await objects.put_many([[numbers, numbers[:0], numbers[2:4]]]) == [ref_of(bytes(80))]
+
+
+async def test_a_file_is_stored(objects: ObjectStore, tmp_path: Path) -> None:
+    data = bytes(range(256)) * 5000
+    ref = Ref(hashlib.sha256(data).hexdigest(), len(data))
+    for _ in range(2):  # also where it is there already
+        (tmp_path / "output").write_bytes(data)
+        await objects.put_file(tmp_path / "output", ref)
+    assert await fetch(objects, ref.digest) == data
+
+
+async def test_a_file_that_was_cut_short_is_refused(objects: ObjectStore, tmp_path: Path) -> None:
+    ref = Ref(hashlib.sha256(b"whole").hexdigest(), 5)
+    (tmp_path / "output").write_bytes(b"who")
+    with pytest.raises(CorruptArtifact):
+        await objects.put_file(tmp_path / "output", ref)
+    assert await objects.size(ref.digest) is None
 
 
 async def test_reading_from_an_offset(objects: ObjectStore) -> None:

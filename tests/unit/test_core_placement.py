@@ -136,11 +136,12 @@ class TestAhead:
         self.short_tasks(core, 9)
         assert len(core.tokens(worker="w1")) == 4
 
-    def test_long_tasks_are_not(self, core: Fleet) -> None:
+    @pytest.mark.parametrize(("seconds", "held"), [(5.0, 2), (59.0, 2), (61.0, 1)])
+    def test_of_longer_tasks_one_is_and_of_very_long_ones_none(self, core: Fleet, seconds: float, held: int) -> None:
         core.join(info("w1", slots=1, credit=4))
         core.submit("j", spec(("fit", 9)))
-        core.finish(core.tokens()[0], duration=5.0)
-        assert len(core.tokens(worker="w1")) == 1
+        core.finish(core.tokens()[0], duration=seconds)
+        assert len(core.tokens(worker="w1")) == held
 
     def test_what_was_sent_ahead_is_asked_back_for_an_idle_worker(self, core: Fleet) -> None:
         self.short_tasks(core, 5)
