@@ -110,6 +110,7 @@ def _pair(name: str, display: str, bootstrap: bool) -> tuple[Algorithm, Algorith
         display=display,
         operator="forest.fit@1",
         parameters=_parameters(goal, bootstrap),
+        single=True,
         members=spread,
         rules=rules,
         **names,

@@ -43,10 +43,12 @@ class Wanted(Struct, frozen=True):
     validation_split: float
     seed: int
     scale: bool
+    single: bool
 
 
 def prepare(context: Context) -> Outcome:
-    """params: {"target", "exclude", "validation_split", "seed", "task", "scale", "training_inputs"}.
+    """params: {"target", "exclude", "validation_split", "seed", "task", "scale", "single",
+    "training_inputs"}.
 
     inputs: [manifest, block, …, (validation manifest, block, …)]. outputs: [train, validation, preparation].
     BadInput where the data cannot be trained on, with the reasons of `checks.py`.
@@ -147,6 +149,7 @@ def _wanted(data: Dataset, params: Any) -> Wanted:
         validation_split=float(params["validation_split"]),
         seed=int(params["seed"]),
         scale=bool(params["scale"]),
+        single=bool(params["single"]),
     )
 
 
@@ -172,7 +175,7 @@ def _outcome(data: Dataset, wanted: Wanted, training: tuple[Any, Array], validat
 
     classes = _classes(training[1], wanted)
     transformer = preprocessing.fitted(training[0], wanted.types, scale=wanted.scale)
-    X, held_out = (preprocessing.matrix(transformer, part[0]) for part in (training, validation))
+    X, held_out = (preprocessing.matrix(transformer, part[0], wanted.single) for part in (training, validation))
     preparation = {
         "transformer": state.dump(transformer),
         "features": wanted.features,

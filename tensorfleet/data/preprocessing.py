@@ -19,6 +19,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from tensorfleet.data.typed import TEXT
+from tensorfleet.errors import BadInput
 
 Array = np.ndarray[Any, Any]
 
@@ -41,11 +42,24 @@ def fitted(rows: pd.DataFrame, types: Sequence[str], *, scale: bool) -> ColumnTr
     return transformer
 
 
-def matrix(transformer: ColumnTransformer, rows: pd.DataFrame) -> Array:
-    """Raw rows prepared: float64 (n, columns), C-contiguous."""
+def matrix(transformer: ColumnTransformer, rows: pd.DataFrame, single: bool = False) -> Array:
+    """Raw rows prepared: (n, columns), C-contiguous, float64, or float32 where `single`.
+
+    BadInput for numbers that are beyond float32.
+    """
     if rows.empty:
-        return np.empty((0, max(columns.stop for columns in transformer.output_indices_.values())))
-    return np.ascontiguousarray(transformer.transform(rows), dtype=np.float64)
+        columns = max(columns.stop for columns in transformer.output_indices_.values())
+        return np.empty((0, columns), np.float32 if single else np.float64)
+    prepared = np.ascontiguousarray(transformer.transform(rows), dtype=np.float64)
+    if not single:
+        return prepared
+    largest = float(np.finfo(np.float32).max)
+    if prepared.size and max(prepared.max(), -prepared.min()) > largest:
+        raise BadInput(
+            f"a feature has a number beyond {largest:.2g}, which this algorithm cannot compute with; scale or drop it",
+            reason="BEYOND_FLOAT32",
+        )
+    return prepared.astype(np.float32)
 
 
 def _branches(numbers: list[int], text: list[int], scale: bool) -> list[tuple[str, Pipeline, list[int]]]:

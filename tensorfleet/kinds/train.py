@@ -65,6 +65,7 @@ def _prepare(spec: JobSpec, resolved: Resolved, ingested: Sequence[TaskResult]) 
         "seed": spec.seed,
         "task": algorithm.goal,
         "scale": algorithm.scale,
+        "single": algorithm.single,
         "training_inputs": len(training),
     }
     return Task(operator="data.prepare@1", params=params, inputs=(*training, *validation), threads=spec.resources.cpus)

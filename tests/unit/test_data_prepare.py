@@ -53,7 +53,7 @@ def prepare(folder: Path, source: str | pd.DataFrame, other: Any = None, **param
     training = ingest(folder, source)
     validation = [] if other is None else ingest(folder, other, "other")
     defaults = {"target": "", "exclude": [], "validation_split": 0.2, "seed": 42, "task": "classification"}
-    given = {**defaults, "scale": False, "training_inputs": len(training), **params}
+    given = {**defaults, "scale": False, "single": False, "training_inputs": len(training), **params}
     return Prepared(OPERATORS["data.prepare@1"](Context(given, [*training, *validation], lambda *_: None)))
 
 
@@ -117,6 +117,21 @@ def test_blocks_make_one_matrix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     parts = prepare(tmp_path, "wine")
     assert parts.bytes == whole.bytes
     assert parts.X.flags.c_contiguous
+
+
+def test_features_of_32_bits_are_the_others_rounded(tmp_path: Path) -> None:
+    double = prepare(tmp_path, "wine")
+    single = prepare(tmp_path, "wine", single=True)
+    for name in ("X", "X_validation"):
+        X = getattr(single, name)
+        assert X.dtype == np.float32
+        assert np.array_equal(X, getattr(double, name).astype(np.float32))
+
+
+def test_numbers_beyond_32_bits_are_refused_where_they_are_needed(tmp_path: Path) -> None:
+    table = pd.DataFrame({"a": [1.0, 2.0, 3.0, -1e300] * 5, "target": [0, 1] * 10})
+    assert prepare(tmp_path, table, validation_split=0.0).X.min() == -1e300
+    assert refused(tmp_path, table, single=True)[0] == "BEYOND_FLOAT32"
 
 
 def test_a_class_with_one_row_is_not_stratified(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
