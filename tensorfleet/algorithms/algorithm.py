@@ -42,8 +42,8 @@ class Algorithm(Struct, frozen=True, kw_only=True):
     """An algorithm that jobs can name.
 
     estimator: the qualified name of scikit-learn's class. display: for people, as in a model's display name. operator:
-    fits a range of members, or the whole. scale: whether numbers are standardised before it. single: whether it computes
-    with features of 32 bits; they are then prepared so, and mapped by every slot where each would convert them. members: None where one
+    fits a range of members, or the whole. scale: whether numbers are standardised before it. single: whether it takes
+    features of 32 bits, which are then prepared so, for all slots to map. members: None where one
     task fits the whole. rules: about several parameters at once. plan: its own way to unroll, for one that trains no
     model of scikit-learn's; such a job may do without a dataset. listed: whether people are shown it.
     """
