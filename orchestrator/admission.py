@@ -3,6 +3,7 @@
 The rule: every bad field is named at once, and nothing has happened yet.
 """
 
+import itertools
 import secrets
 import time
 from typing import Any
@@ -24,9 +25,14 @@ from tensorfleet.stores.contract import DocumentStore
 PROCESS_EXPORT = "export"
 
 
+_numbers = itertools.count(secrets.randbits(20))
+
+
 def new_job_id() -> str:
-    """An id that sorts by time: the milliseconds since 1970 and five random digits, in hexadecimal."""
-    return f"job-{time.time_ns() // 1_000_000:x}-{secrets.randbits(20):05x}"
+    """An id that sorts by time and that no other job has: the milliseconds since 1970, a number that goes up by one
+    with each job of this process, and random digits against other processes of that millisecond; in hexadecimal."""
+    number = next(_numbers) % 2**20
+    return f"job-{time.time_ns() // 1_000_000:x}-{number:05x}{secrets.randbits(16):04x}"
 
 
 async def admit(

@@ -9,7 +9,7 @@ from orchestrator.core.failures import failed_task, plan_failed
 from orchestrator.core.placement import numerics_for
 from orchestrator.core.state import Job, Now, OpenStage, State
 from tensorfleet import catalog
-from tensorfleet.errors import FailedPrecondition
+from tensorfleet.errors import AlreadyExists, FailedPrecondition
 from tensorfleet.keys import task_key
 from tensorfleet.model import Cause, Failure, JobResult, JobSpec, JobState
 from tensorfleet.models.naming import display_name
@@ -23,12 +23,14 @@ def submit(state: State, event: SubmitJobs, now: Now) -> Decision:
     """Accepts every submission; one whose request is known is answered with the job it made."""
     accepted: dict[str, str] = {}
     records: list[r.Record] = []
-    ids = []
+    ids: list[str] = []
     for submission in event.submissions:
         known = state.requests.get(submission.request_id) or accepted.get(submission.request_id)
         if submission.request_id and known:
             ids.append(known)
             continue
+        if submission.job in state.jobs or submission.job in ids:  # accepting it would lose the other one
+            return refuse(event.ticket, AlreadyExists(f"the id {submission.job} is another job's; submit again"))
         if submission.request_id:
             accepted[submission.request_id] = submission.job
         records.append(_accept(submission, now, retried=False))

@@ -6,7 +6,7 @@ from orchestrator.core import events as e
 from orchestrator.core import records as r
 from orchestrator.core.commands import Cancel
 from orchestrator.core.state import Status
-from tensorfleet.errors import FailedPrecondition
+from tensorfleet.errors import AlreadyExists, FailedPrecondition
 from tensorfleet.model import Cause, JobState, Resolved
 from tests.simulation.fleet import Fleet, info, refused, said, spec
 from tests.simulation.plans import result_of
@@ -237,6 +237,15 @@ def test_a_failed_task_whose_job_did_not_hear_of_it_ends_the_job(core: Fleet) ->
     failure = ended(core, "j").failure
     assert failure is not None
     assert (failure.stage, failure.index) == ("fit", 0)
+
+
+def test_an_id_that_is_taken_loses_no_job(core: Fleet) -> None:
+    first = e.Submission("j", "", spec(("fit", 1)), Resolved())
+    other = e.Submission("k", "", spec(("fit", 2)), Resolved())
+    assert isinstance(refused(core.ask(e.SubmitJobs, (other, first, first))), AlreadyExists)
+    assert not core.state.jobs
+    assert core.ask(e.SubmitJobs, (first,)) == ["j"]
+    assert isinstance(refused(core.ask(e.SubmitJobs, (first,))), AlreadyExists)
 
 
 def test_a_plan_with_a_bug_fails_its_job_alone(core: Fleet) -> None:
