@@ -12,9 +12,8 @@ import msgspec
 from msgspec import Struct, field
 
 from orchestrator.core import records as r
-from orchestrator.core.apply import GONE
 from orchestrator.core.placement import why_pending
-from orchestrator.core.state import Job, State
+from orchestrator.core.state import GONE, Job, State
 from tensorfleet.model import (
     AttemptRecord,
     DatasetContent,

@@ -7,15 +7,13 @@ import heapq
 from collections.abc import Callable
 from typing import Any
 
+from orchestrator.core import apply_workers as workers
 from orchestrator.core import records as r
 from orchestrator.core import transitions
-from orchestrator.core.state import COUNTER_BITS, Attempt, Job, OpenStage, State, Status, Worker
+from orchestrator.core.state import COUNTER_BITS, GONE, Attempt, Job, OpenStage, State, Status
 from tensorfleet.kinds import plan_for
-from tensorfleet.model import AttemptRecord, Cause, JobSpec, JobState, WorkerState
+from tensorfleet.model import AttemptRecord, Cause, JobSpec, JobState
 from tensorfleet.plan import Stage, StageResults
-
-GONE = (WorkerState.LOST, WorkerState.LEFT)
-CACHED_DIGESTS = 10_000
 
 
 def apply(state: State, record: r.Record, mono: float) -> None:
@@ -33,7 +31,7 @@ def _term_began(state: State, record: r.TermBegan, mono: float) -> None:
     state.term, state.counter, state.ticked = record.term, 0, mono
     for worker in state.workers.values():
         if worker.state not in GONE:
-            _suspect(worker, state.settings.restart_grace, "the orchestrator was started again", mono)
+            workers.suspect(worker, state.settings.restart_grace, "the orchestrator was started again", mono)
             worker.heard = mono
     for job in map(state.jobs.__getitem__, state.active):
         if job.spec.deadline is not None:  # it runs from the submission, also while no orchestrator did
@@ -315,67 +313,6 @@ def _dataset_deleted(state: State, record: r.DatasetDeleted, mono: float) -> Non
     state.datasets.pop(record.name, None)
 
 
-def _worker_joined(state: State, record: r.WorkerJoined, mono: float) -> None:
-    if all(worker.state in GONE for worker in state.workers.values()):
-        state.ticked = mono  # nothing ticked while there was nobody; that was no stall
-    known = state.workers.pop(record.info.id, None)
-    same_life = known is not None and known.info.incarnation == record.info.incarnation
-    draining = same_life and known is not None and known.draining
-    joined = WorkerState.DRAINING if draining else WorkerState.READY
-    worker = Worker(
-        info=record.info,
-        state=transitions.check(transitions.WORKER, known.state, joined, record.info.id) if known else joined,
-        session=record.session,
-        joined_at=known.joined_at if same_life and known else record.at,
-        heard=mono,
-        heard_at=record.at,
-        draining=draining,
-    )
-    if known is not None:
-        worker.held = known.held
-        worker.cached = known.cached if same_life else set()
-    state.workers[record.info.id] = worker
-
-
-def _worker_draining(state: State, record: r.WorkerDraining, mono: float) -> None:
-    if worker := state.workers.get(record.worker):
-        worker.draining = True
-        if worker.state == WorkerState.READY:
-            worker.state = transitions.check(transitions.WORKER, worker.state, WorkerState.DRAINING, record.worker)
-
-
-def _worker_gone(state: State, record: r.WorkerGone, mono: float) -> None:
-    worker = state.workers.pop(record.worker, None)
-    if worker is None:
-        return
-    worker.state = transitions.check(transitions.WORKER, worker.state, record.state, record.worker)
-    worker.session, worker.deadline, worker.reason = 0, None, record.reason
-    worker.cached.clear()
-    state.workers[record.worker] = worker
-    gone = [name for name, other in state.workers.items() if other.state in GONE and not other.held]
-    for forgotten in gone[: max(0, len(gone) - state.settings.remember_gone)]:
-        del state.workers[forgotten]
-
-
-def _worker_suspected(state: State, record: r.WorkerSuspected, mono: float) -> None:
-    _suspect(state.workers[record.worker], record.grace, record.reason, mono)
-
-
-def _suspect(worker: Worker, grace: float, reason: str, mono: float) -> None:
-    worker.state = transitions.check(transitions.WORKER, worker.state, WorkerState.SUSPECT, worker.info.id)
-    worker.session, worker.reason = 0, reason
-    worker.grace, worker.deadline = grace, mono + grace
-
-
-def _worker_heard(state: State, record: r.WorkerHeard, mono: float) -> None:
-    worker = state.workers[record.worker]
-    worker.heard, worker.heard_at = mono, record.at
-    if record.load is not None:
-        worker.load, worker.memory = record.load, record.memory
-    if len(worker.cached) < CACHED_DIGESTS:
-        worker.cached.update(record.cached)
-
-
 def _attempt_began(state: State, record: r.AttemptBegan, mono: float) -> None:
     if attempt := state.attempts.get(record.token):
         if not attempt.started:
@@ -429,11 +366,11 @@ _APPLY: dict[type[r.Record], Callable[[State, Any, float], None]] = {
     r.AliasSet: _alias_set,
     r.DatasetAdded: _dataset_added,
     r.DatasetDeleted: _dataset_deleted,
-    r.WorkerJoined: _worker_joined,
-    r.WorkerDraining: _worker_draining,
-    r.WorkerGone: _worker_gone,
-    r.WorkerSuspected: _worker_suspected,
-    r.WorkerHeard: _worker_heard,
+    r.WorkerJoined: workers.joined,
+    r.WorkerDraining: workers.draining,
+    r.WorkerGone: workers.gone,
+    r.WorkerSuspected: workers.suspected,
+    r.WorkerHeard: workers.heard,
     r.AttemptBegan: _attempt_began,
     r.AttemptRecalled: _attempt_recalled,
     r.KnownResultsAsked: _known_results_asked,

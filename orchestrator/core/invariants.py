@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator
 
-from orchestrator.core.apply import GONE
-from orchestrator.core.state import Job, OpenStage, State, Status
+from orchestrator.core.state import GONE, Job, OpenStage, State, Status
 
 
 class Breach(AssertionError):  # noqa: N818

@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 
 from orchestrator.core import records as r
-from orchestrator.core.apply import GONE
 from orchestrator.core.commands import Goodbye
 from orchestrator.core.decision import Decision
 from orchestrator.core.events import Event, GiveUp, HelpStragglers, PastDeadline, Tick
-from orchestrator.core.state import Now, OpenStage, State, Worker
+from orchestrator.core.state import GONE, Now, OpenStage, State, Worker
 from orchestrator.core.stragglers import next_look
 from orchestrator.core.workers import give_up
 from tensorfleet.model import WorkerState

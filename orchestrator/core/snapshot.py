@@ -11,9 +11,9 @@ import msgspec
 from msgspec import Struct
 
 from orchestrator.core import records as r
-from orchestrator.core.apply import GONE, apply
+from orchestrator.core.apply import apply
 from orchestrator.core.attempts import backoff
-from orchestrator.core.state import Job, OpenStage, Settings, State, Status, Worker
+from orchestrator.core.state import GONE, Job, OpenStage, Settings, State, Status, Worker
 from tensorfleet.model import AttemptRecord, JobSpec, JobState, Resolved, TaskResult, WorkerState
 from tensorfleet.plan import StageResults
 

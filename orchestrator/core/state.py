@@ -25,6 +25,9 @@ from tensorfleet.plan import Plan, Stage, StageResults
 
 COUNTER_BITS = 32
 
+GONE = (WorkerState.LOST, WorkerState.LEFT)
+"""Where a worker is that is no part of the fleet."""
+
 
 class Status(IntEnum):
     """A task's state as its byte in the stage's column."""

@@ -1,12 +1,11 @@
 """Workers: joining, coming back, falling silent, draining, leaving."""
 
 from orchestrator.core import records as r
-from orchestrator.core.apply import GONE
 from orchestrator.core.attempts import failed, held, release, speaker
 from orchestrator.core.commands import Command, Drain, Goodbye, Welcome
 from orchestrator.core.decision import Decision, join, nothing, refuse, reply
 from orchestrator.core.events import DrainWorker, Heartbeat, Leaving, OpenSession, SessionLost
-from orchestrator.core.state import Now, State, Worker
+from orchestrator.core.state import GONE, Now, State, Worker
 from tensorfleet.errors import NotFound
 from tensorfleet.model import Cause, WorkerState
 

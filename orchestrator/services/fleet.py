@@ -6,8 +6,8 @@ from typing import Any, TypeAlias
 import grpc
 
 from orchestrator import views
-from orchestrator.core.apply import GONE
 from orchestrator.core.events import DrainWorker
+from orchestrator.core.state import GONE
 from orchestrator.engine import Engine
 from tensorfleet import __version__
 from tensorfleet.api.v1 import fleet_pb2 as pb

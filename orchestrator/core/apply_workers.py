@@ -1,0 +1,69 @@
+"""What records about workers do to the state; a part of `apply`, which alone calls it."""
+
+from orchestrator.core import records as r
+from orchestrator.core import transitions
+from orchestrator.core.state import GONE, State, Worker
+from tensorfleet.model import WorkerState
+
+CACHED_DIGESTS = 10_000
+
+
+def joined(state: State, record: r.WorkerJoined, mono: float) -> None:
+    if all(worker.state in GONE for worker in state.workers.values()):
+        state.ticked = mono  # nothing ticked while there was nobody; that was no stall
+    known = state.workers.pop(record.info.id, None)
+    same_life = known is not None and known.info.incarnation == record.info.incarnation
+    draining = same_life and known is not None and known.draining
+    joined = WorkerState.DRAINING if draining else WorkerState.READY
+    worker = Worker(
+        info=record.info,
+        state=transitions.check(transitions.WORKER, known.state, joined, record.info.id) if known else joined,
+        session=record.session,
+        joined_at=known.joined_at if same_life and known else record.at,
+        heard=mono,
+        heard_at=record.at,
+        draining=draining,
+    )
+    if known is not None:
+        worker.held = known.held
+        worker.cached = known.cached if same_life else set()
+    state.workers[record.info.id] = worker
+
+
+def draining(state: State, record: r.WorkerDraining, mono: float) -> None:
+    if worker := state.workers.get(record.worker):
+        worker.draining = True
+        if worker.state == WorkerState.READY:
+            worker.state = transitions.check(transitions.WORKER, worker.state, WorkerState.DRAINING, record.worker)
+
+
+def gone(state: State, record: r.WorkerGone, mono: float) -> None:
+    worker = state.workers.pop(record.worker, None)
+    if worker is None:
+        return
+    worker.state = transitions.check(transitions.WORKER, worker.state, record.state, record.worker)
+    worker.session, worker.deadline, worker.reason = 0, None, record.reason
+    worker.cached.clear()
+    state.workers[record.worker] = worker
+    gone = [name for name, other in state.workers.items() if other.state in GONE and not other.held]
+    for forgotten in gone[: max(0, len(gone) - state.settings.remember_gone)]:
+        del state.workers[forgotten]
+
+
+def suspected(state: State, record: r.WorkerSuspected, mono: float) -> None:
+    suspect(state.workers[record.worker], record.grace, record.reason, mono)
+
+
+def suspect(worker: Worker, grace: float, reason: str, mono: float) -> None:
+    worker.state = transitions.check(transitions.WORKER, worker.state, WorkerState.SUSPECT, worker.info.id)
+    worker.session, worker.reason = 0, reason
+    worker.grace, worker.deadline = grace, mono + grace
+
+
+def heard(state: State, record: r.WorkerHeard, mono: float) -> None:
+    worker = state.workers[record.worker]
+    worker.heard, worker.heard_at = mono, record.at
+    if record.load is not None:
+        worker.load, worker.memory = record.load, record.memory
+    if len(worker.cached) < CACHED_DIGESTS:
+        worker.cached.update(record.cached)
