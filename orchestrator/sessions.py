@@ -40,7 +40,6 @@ OUTBOX = 50_000
 """Commands that a session may leave unread."""
 
 HELLO_SECONDS = 30.0
-INLINE_BYTES = 64 * 1024
 KEPT_BYTES = 16 * 1024 * 1024
 
 

@@ -13,7 +13,7 @@ from orchestrator.core import transitions
 from orchestrator.core.state import COUNTER_BITS, GONE, Attempt, Job, OpenStage, State, Status
 from tensorfleet.kinds import plan_for
 from tensorfleet.model import AttemptRecord, Cause, JobSpec, JobState
-from tensorfleet.plan import Stage, StageResults
+from tensorfleet.plan import Stage
 
 
 def apply(state: State, record: r.Record, mono: float) -> None:
@@ -85,8 +85,7 @@ def _stage_opened(state: State, record: r.StageOpened, mono: float) -> None:
     job = state.jobs.get(record.job)
     if job is None:
         return
-    if job.open is not None:
-        job.done.append(StageResults(job.open.stage.name, [result for result in job.open.results if result]))
+    job.done = job.with_open()
     stage = job.plan.next_stage(job.spec, job.resolved, job.done)
     assert isinstance(stage, Stage), f"{job.id}: the plan is done, yet stage {record.stage} was opened"
     assert stage.name == record.stage, f"{job.id}: the plan opens {stage.name}, yet {record.stage} was journaled"

@@ -13,7 +13,7 @@ from tensorfleet.errors import AlreadyExists, FailedPrecondition
 from tensorfleet.keys import task_key
 from tensorfleet.model import Cause, Failure, JobResult, JobSpec, JobState
 from tensorfleet.models.naming import display_name
-from tensorfleet.plan import Done, StageResults
+from tensorfleet.plan import Done
 
 CANCELLED = 1
 DEADLINE_EXCEEDED = 4
@@ -24,17 +24,19 @@ def submit(state: State, event: SubmitJobs, now: Now) -> Decision:
     accepted: dict[str, str] = {}
     records: list[r.Record] = []
     ids: list[str] = []
+    taken: set[str] = set()
     for submission in event.submissions:
         known = state.requests.get(submission.request_id) or accepted.get(submission.request_id)
         if submission.request_id and known:
             ids.append(known)
             continue
-        if submission.job in state.jobs or submission.job in ids:  # accepting it would lose the other one
+        if submission.job in state.jobs or submission.job in taken:  # accepting it would lose the other one
             return refuse(event.ticket, AlreadyExists(f"the id {submission.job} is another job's; submit again"))
         if submission.request_id:
             accepted[submission.request_id] = submission.job
         records.append(_accept(submission, now, retried=False))
         ids.append(submission.job)
+        taken.add(submission.job)
     return Decision(tuple(records), replies=(Reply(event.ticket, ids),))
 
 
@@ -82,9 +84,7 @@ def _choose_numerics(state: State, job: Job, now: Now) -> Decision:
 
 
 def _next_stage(state: State, job: Job, now: Now) -> Decision:
-    done = list(job.done)
-    if job.open is not None:
-        done.append(StageResults(job.open.stage.name, [result for result in job.open.results if result]))
+    done = job.with_open()
     following = job.plan.next_stage(job.spec, job.resolved, done)
     total = job.plan.total_tasks(job.spec, job.resolved)
     if isinstance(following, Done):

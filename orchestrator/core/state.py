@@ -134,6 +134,13 @@ class Job:
     result: JobResult | None = None
     failure: Failure | None = None
 
+    def with_open(self) -> list[StageResults]:
+        """The results of the stages that are done, the open one counted among them."""
+        if self.open is None:
+            return list(self.done)
+        results = [result for result in self.open.results if result]
+        return [*self.done, StageResults(self.open.stage.name, results)]
+
 
 @dataclass(slots=True)
 class Attempt:

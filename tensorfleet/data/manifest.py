@@ -42,9 +42,6 @@ class Manifest(Struct, frozen=True):
     def size(self) -> int:
         return sum(block.size for block in self.blocks)
 
-    def type_of(self, name: str) -> str:
-        return next(str(column["type"]) for column in self.columns if column["name"] == name)
-
 
 def encode(manifest: Manifest) -> bytes:
     """The manifest's bytes; ValueError where a number in it is not finite."""
