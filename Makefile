@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup lock check lint types protos protos-check test test-unit bench clean
+.PHONY: help setup lock check lint types protos protos-check servers servers-stop test test-unit bench clean
 
 help: ## Lists the habits.
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,7 +35,13 @@ protos: setup ## Draws the stubs from the protos.
 protos-check: setup ## Fails where the committed stubs differ from the protos, or the protos are not lint-clean.
 	$(BIN)/python scripts/protos.py --check
 
-test: setup ## Every test.
+servers: setup ## Starts the MongoDB and S3 servers that tests talk to; builds what is missing (Go, Java, Maven).
+	$(BIN)/python -m tests.servers start
+
+servers-stop: ## Ends them, with all that they kept.
+	$(BIN)/python -m tests.servers stop
+
+test: setup ## Every test; those of MongoDB and S3 need `make servers`.
 	$(BIN)/pytest
 
 test-unit: setup ## The tests that start no process.
@@ -45,4 +51,5 @@ bench: setup ## Every benchmark, small.
 	$(BIN)/python -m bench
 
 clean: ## Forgets the virtual environment and what tools left.
+	-$(BIN)/python -m tests.servers stop
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

@@ -36,6 +36,18 @@ class Write(Struct, frozen=True):
     document: dict[str, Any] | None
 
 
+class Lease(Struct, frozen=True):
+    """Who leads: the orchestrator that renews this, and where it serves.
+
+    holder: names the orchestrator over restarts. beat: one more each time it is taken or renewed; times of other
+    machines say nothing here, so whoever waits watches the beat with a clock of its own.
+    """
+
+    holder: str
+    address: str
+    beat: int
+
+
 class DocumentStore(Protocol):
     """The journal, and the documents drawn from it. Collections are those of `stores/collections.py`."""
 
@@ -78,6 +90,17 @@ class DocumentStore(Protocol):
 
     async def snapshot(self) -> tuple[int, bytes] | None:
         """The last snapshot: its entry's number and the state."""
+        ...
+
+    async def lease(self) -> Lease | None:
+        """Who leads; None before anyone has."""
+        ...
+
+    async def take_lease(self, lease: Lease, previous: Lease | None) -> bool:
+        """Takes or renews the lease where it is still `previous`, in one step; False where it is another.
+
+        When this raises Unavailable it may have been taken: `lease` tells.
+        """
         ...
 
     async def get(self, collection: str, ids: Iterable[str]) -> dict[str, dict[str, Any]]:

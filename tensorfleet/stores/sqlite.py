@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from tensorfleet.errors import Deposed, FailedPrecondition, Unavailable
 from tensorfleet.stores import sqlite_tables as tables
-from tensorfleet.stores.contract import MAX_RECORDS, Entry, Write
+from tensorfleet.stores.contract import MAX_RECORDS, Entry, Lease, Write
 
 SCHEMA = 1
 BUSY_SECONDS = 5.0
@@ -24,6 +24,12 @@ LOG_BYTES = 64 * 1024 * 1024
 """What the write-ahead log's file shrinks to once a burst is over."""
 
 _T = TypeVar("_T")
+
+_LEASE = """
+CREATE TABLE IF NOT EXISTS lease (
+    only INTEGER PRIMARY KEY CHECK (only = 1), holder TEXT NOT NULL, address TEXT NOT NULL, beat INTEGER NOT NULL
+)
+"""
 
 _JOURNAL = """
 CREATE TABLE journal (number INTEGER PRIMARY KEY, term INTEGER NOT NULL, writer TEXT NOT NULL, records BLOB NOT NULL)
@@ -91,6 +97,12 @@ class SqliteDocuments:
 
     async def snapshot(self) -> tuple[int, bytes] | None:
         return await self._read(_snapshot)
+
+    async def lease(self) -> Lease | None:
+        return await self._read(_lease)
+
+    async def take_lease(self, lease: Lease, previous: Lease | None) -> bool:
+        return await self._write(lambda connection: _take_lease(connection, lease, previous))
 
     async def get(self, collection: str, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
         wanted = list(ids)
@@ -189,6 +201,7 @@ def _make_schema(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute(_JOURNAL)
         connection.execute(_SNAPSHOT)
         connection.execute(f"PRAGMA user_version = {SCHEMA}")
+    connection.execute(_LEASE)
     tables.make_tables(connection)
 
 
@@ -284,3 +297,19 @@ def _save_snapshot(connection: sqlite3.Connection, number: int, state: bytes) ->
 def _snapshot(connection: sqlite3.Connection) -> tuple[int, bytes] | None:
     row = connection.execute("SELECT number, state FROM snapshot").fetchone()
     return None if row is None else (int(row[0]), bytes(row[1]))
+
+
+def _lease(connection: sqlite3.Connection) -> Lease | None:
+    row = connection.execute("SELECT holder, address, beat FROM lease").fetchone()
+    return None if row is None else Lease(*row)
+
+
+def _take_lease(connection: sqlite3.Connection, lease: Lease, previous: Lease | None) -> bool:
+    with _transaction(connection):
+        if _lease(connection) != previous:
+            return False
+        connection.execute(
+            "INSERT OR REPLACE INTO lease (only, holder, address, beat) VALUES (1, ?, ?, ?)",
+            (lease.holder, lease.address, lease.beat),
+        )
+        return True

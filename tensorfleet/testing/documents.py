@@ -21,7 +21,7 @@ import pytest_asyncio
 
 from tensorfleet.errors import Deposed, Unavailable
 from tensorfleet.stores import open_documents
-from tensorfleet.stores.contract import MAX_RECORDS, DocumentStore, Entry, Write
+from tensorfleet.stores.contract import MAX_RECORDS, DocumentStore, Entry, Lease, Write
 
 
 @pytest_asyncio.fixture
@@ -479,3 +479,27 @@ async def test_what_was_acknowledged_survives_a_kill(documents_url: str, enough:
     assert await store.count("results") == projected
     await store.commit(entry(last + 1), [])
     await store.close()
+
+
+async def test_a_lease_is_taken_by_one(documents: DocumentStore) -> None:
+    """Of two that saw the same, one takes it; who holds it renews it; the other learns who it is."""
+    assert await documents.lease() is None
+    first, second = Lease("a", "127.0.0.1:1", 1), Lease("b", "127.0.0.1:2", 1)
+    assert sorted(await asyncio.gather(documents.take_lease(first, None), documents.take_lease(second, None))) == [
+        False,
+        True,
+    ]
+    held = await documents.lease()
+    assert held in (first, second)
+    renewed = Lease(held.holder, held.address, 2)
+    assert await documents.take_lease(renewed, held)
+    assert not await documents.take_lease(Lease("c", "127.0.0.1:3", 2), held)
+    assert await documents.lease() == renewed
+
+
+async def test_a_lease_survives_reopening(documents: DocumentStore, documents_url: str) -> None:
+    lease = Lease("a", "127.0.0.1:1", 7)
+    await documents.take_lease(lease, None)
+    other = await open_documents(documents_url)
+    assert await other.lease() == lease
+    await other.close()

@@ -3,23 +3,24 @@
 import asyncio
 import json
 import os
-import shutil
 from typing import Any
 
 import pytest
 
 from tensorfleet.local import AsyncLocalFleet
+from tests.servers import builds
 
-if not shutil.which("grpcurl"):
+GRPCURL = builds.found_grpcurl()
+if GRPCURL is None:
     if os.environ.get("CI"):
-        raise FileNotFoundError("grpcurl is needed: go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4")
-    pytest.skip("go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4", allow_module_level=True)
+        raise FileNotFoundError("grpcurl is needed: `make servers` builds it")
+    pytest.skip("needs grpcurl: `make servers` builds it", allow_module_level=True)
 
 API = "tensorfleet.api.v1"
 
 
 async def grpcurl(address: str, *arguments: str) -> tuple[int, str]:
-    words = ("grpcurl", "-plaintext", *arguments[:-1], address, arguments[-1])
+    words = (str(GRPCURL), "-plaintext", *arguments[:-1], address, arguments[-1])
     process = await asyncio.create_subprocess_exec(
         *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
