@@ -12,6 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from orchestrator.core.events import Submission
+from orchestrator.core.failures import other_content
 from orchestrator.core.placement import lacks
 from orchestrator.core.state import Job, State
 from orchestrator.documents import DatasetDocument, ModelDocument
@@ -41,6 +42,7 @@ async def admit(
     """A submission whose names are resolved. InvalidRequest names every bad field."""
     if spec.kind is JobKind.PROCESS and upload is None and spec.dataset.startswith("upload:"):
         raise InvalidRequest([FieldViolation("spec.dataset", "upload: is for DatasetService/UploadDataset")])
+    await check_name(spec, documents)
     spec, violations = catalog.validate(spec)
     admission = _Admission(documents, violations)
     spec, resolved = await admission.resolve(spec, upload)
@@ -49,6 +51,18 @@ async def admit(
     if admission.violations:
         raise InvalidRequest(admission.violations)
     return Submission(new_job_id(), request_id, spec, resolved)
+
+
+async def check_name(spec: JobSpec, documents: DocumentStore) -> None:
+    """AlreadyExists where the spec would make a dataset whose name surely has other content.
+
+    Surely: it predicts another column. What the rows are is known when they have been read; the job says it then.
+    """
+    if spec.kind is not JobKind.PROCESS or not spec.dataset_name or not spec.target or spec.replace_dataset:
+        return
+    found = (await documents.get("datasets", [spec.dataset_name])).get(spec.dataset_name)
+    if found is not None and msgspec.convert(found, DatasetDocument).content.target != spec.target:
+        raise other_content(spec.dataset_name)
 
 
 class _Admission:

@@ -243,7 +243,7 @@ def dataset(known: DatasetDocument) -> datasets_pb2.Dataset:
     refs = known.content.refs
     return datasets_pb2.Dataset(
         name=known.name,
-        digest=refs[0].digest,
+        digest=known.content.digest,
         rows=known.content.rows,
         columns=[column(plain) for plain in known.content.columns],
         blocks=len(refs) - 1,

@@ -209,6 +209,11 @@ class DatasetContent(Struct, frozen=True, kw_only=True):
     target: str
     columns: list[dict[str, Value]]
 
+    @property
+    def digest(self) -> str:
+        """The dataset's: that of its manifest."""
+        return self.refs[0].digest
+
 
 class JobResult(Struct, frozen=True, kw_only=True):
     metrics: dict[str, float] = field(default_factory=dict)

@@ -22,12 +22,16 @@ def add(
     at: Options,
     name: Annotated[
         str,
-        typer.Option(help="Its name. Default: the file's name and first digits of its digest.", show_default=False),
+        typer.Option(
+            help="Its name. Default: the file's name, and digits that stand for its content.", show_default=False
+        ),
     ] = "",
     target: Annotated[
         str, typer.Option(metavar="COLUMN", help="The column to predict when a job names none.", show_default=False)
     ] = "",
-    replace: Annotated[bool, typer.Option("--replace", help="Replace a dataset of that name.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace a dataset of that name that has other content.")
+    ] = False,
 ) -> None:
     """Add a dataset; adding what is there already changes nothing."""
     from clients.cli.connection import connected, run

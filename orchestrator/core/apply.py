@@ -305,7 +305,7 @@ def _alias_set(state: State, record: r.AliasSet, mono: float) -> None:
 
 
 def _dataset_added(state: State, record: r.DatasetAdded, mono: float) -> None:
-    state.datasets[record.name] = record.content.refs[0].digest
+    state.datasets[record.name] = record.content.digest
 
 
 def _dataset_deleted(state: State, record: r.DatasetDeleted, mono: float) -> None:

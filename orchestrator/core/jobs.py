@@ -5,7 +5,7 @@ from orchestrator.core.apply import reusable
 from orchestrator.core.commands import Cancel, LookUp, Reply, ToWorker
 from orchestrator.core.decision import NOTHING, Decision, join, nothing, refuse, reply
 from orchestrator.core.events import Advance, CancelJob, KnownResults, PastDeadline, RetryJob, Submission, SubmitJobs
-from orchestrator.core.failures import failed_task, plan_failed
+from orchestrator.core.failures import failed_task, name_taken, plan_failed
 from orchestrator.core.placement import numerics_for
 from orchestrator.core.state import Job, Now, OpenStage, State
 from tensorfleet import catalog
@@ -157,7 +157,11 @@ def _succeed(state: State, job: Job, result: JobResult, now: Now) -> Decision:
     if result.model is not None:
         records.append(_register(state, job, job.spec, result, now))
     if result.dataset is not None and job.spec.dataset_name:
-        records.append(r.DatasetAdded(job.spec.dataset_name, result.dataset, job.spec.dataset, now.wall))
+        known = state.datasets.get(job.spec.dataset_name)
+        if known not in (None, result.dataset.digest) and not job.spec.replace_dataset:
+            return end(state, job, JobState.FAILED, name_taken(job.spec), now)
+        if known != result.dataset.digest:  # else it is there already
+            records.append(r.DatasetAdded(job.spec.dataset_name, result.dataset, job.spec.dataset, now.wall))
     # The registration comes first: who sees the job end finds its model there.
     return join([Decision(tuple(records)), end(state, job, JobState.SUCCEEDED, None, now, result)])
 

@@ -1,13 +1,16 @@
 """DatasetService: adding, looking at and forgetting datasets."""
 
+import hashlib
 from collections.abc import AsyncIterator
 from pathlib import PurePath
 from typing import Any, TypeAlias
 
 import grpc
 import msgspec
+from msgspec.structs import replace
 
 from orchestrator import views
+from orchestrator.admission import check_name
 from orchestrator.core.events import DeleteDataset
 from orchestrator.documents import DatasetDocument
 from orchestrator.services import paging
@@ -34,15 +37,17 @@ class Datasets(datasets_pb2_grpc.DatasetServiceServicer):
         self, request_iterator: AsyncIterator[pb.UploadDatasetRequest], context: Context
     ) -> pb.UploadDatasetResponse:
         header = await _header(request_iterator)
-        upload = None if header.source else await self._objects.put(_chunks(request_iterator))
         spec = JobSpec(
             kind=JobKind.PROCESS,
             dataset=header.source or f"upload:{PurePath(header.file_name).name}",
             target=header.target,
-            dataset_name=header.name or _name(header, upload),
+            dataset_name=header.name,
             replace_dataset=header.replace,
             submitter=submitter(context),
         )
+        await check_name(spec, self._documents)  # before the bytes come
+        upload = None if header.source else await self._objects.put(_chunks(request_iterator))
+        spec = replace(spec, dataset_name=header.name or _name(header, upload))
         if upload is not None and upload.size == 0:
             raise BadInput(f"{header.file_name} is empty: it has no header and no rows", reason="FILE_EMPTY")
         await self._submitting.run(spec, upload)
@@ -125,10 +130,14 @@ async def _chunks(messages: AsyncIterator[pb.UploadDatasetRequest]) -> AsyncIter
 
 
 def _name(header: pb.DatasetHeader, upload: Ref | None) -> str:
+    """One that no other content has: the same file with another target is another dataset."""
     stem = PurePath(header.file_name or header.source).name.partition(".")[0]
     found = SAFE.search(stem)
     stem = found.group() if found else "dataset"
-    return f"{stem}-{upload.digest[:8]}" if upload is not None else stem
+    if upload is None:
+        return stem
+    asked = hashlib.sha256(f"{upload.digest} {header.target}".encode()).hexdigest() if header.target else upload.digest
+    return f"{stem}-{asked[:8]}"
 
 
 def _builtin(name: str) -> pb.Dataset:

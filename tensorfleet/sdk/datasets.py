@@ -28,9 +28,10 @@ class AsyncDatasets:
     async def add(self, source: DatasetLike, *, name: str = "", target: str = "", replace: bool = False) -> DatasetInfo:
         """Adds a file, a DataFrame (without its index) or a source that workers can read, such as `file:///data/x.csv`.
 
-        name: when empty, the file's name and the first digits of its digest. target: the column to predict when a job
-        names none. Adding what is there already returns it. BadInput where it cannot be read, with the line;
-        AlreadyExists where the name has other content and `replace` is not asked for.
+        name: when empty, the file's name and digits that stand for its bytes and the target. target: the column to
+        predict when a job names none. replace: let the name stand for this from now on, where it has other content.
+        Adding what is there already returns it. BadInput where it cannot be read, with the line; AlreadyExists where
+        the name has other content and `replace` is not asked for.
         """
         if is_frame(source):
             header = datasets_pb2.DatasetHeader(name=name, file_name="frame.parquet", target=target, replace=replace)

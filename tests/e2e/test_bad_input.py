@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tensorfleet import AsyncClient
-from tensorfleet.errors import BadInput, InvalidRequest, JobFailed, NotFound, TensorFleetError
+from tensorfleet.errors import AlreadyExists, BadInput, InvalidRequest, JobFailed, NotFound, TensorFleetError
 from tensorfleet.model import JobSpec
 from tensorfleet.rpc.channels import MAX_MESSAGE_BYTES
 
@@ -36,6 +36,29 @@ async def test_a_file_that_cannot_be_read_is_refused(
     assert (refused.value.reason, refused.value.code) == (reason, 3)
     assert says in refused.value.message
     assert await client.datasets.list() == []
+
+
+async def test_a_name_that_has_other_content_is_refused(client: AsyncClient, tmp_path: Path) -> None:
+    path = written(tmp_path, "sales.csv", GOOD)
+    kept = await client.datasets.add(path, name="sales")
+    assert await client.datasets.add(path, name="sales") == kept
+    other = written(tmp_path, "other.csv", GOOD + "7,7,no\n")
+    with pytest.raises(AlreadyExists) as refused:
+        await client.datasets.add(other, name="sales")
+    assert refused.value.code == 6
+    assert "'sales'" in refused.value.message
+    with pytest.raises(AlreadyExists):
+        await client.datasets.add(path, name="sales", target="b")
+    assert await client.datasets.get("sales") == kept
+    replaced = await client.datasets.add(other, name="sales", replace=True)
+    assert (await client.datasets.get("sales")).digest == replaced.digest != kept.digest
+
+
+async def test_a_file_without_a_name_never_clashes(client: AsyncClient, tmp_path: Path) -> None:
+    path = written(tmp_path, "sales.csv", GOOD)
+    added = [await client.datasets.add(path, target=target) for target in ("", "a", "b")]
+    assert len({dataset.name for dataset in added}) == 3
+    assert await client.datasets.add(path, target="a") == added[1]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from tensorfleet.keys import encode
-from tensorfleet.model import JobResult, JobSpec, ModelContent, Ref, Resolved, Task, TaskResult, Value
+from tensorfleet.model import DatasetContent, JobResult, JobSpec, ModelContent, Ref, Resolved, Task, TaskResult, Value
 from tensorfleet.plan import Done, Stage, StageResults
 
 
@@ -19,7 +19,8 @@ class FakePlan:
 
     def next_stage(self, spec: JobSpec, resolved: Resolved, done: Sequence[StageResults]) -> Stage | Done:
         if len(done) == len(stages(spec)):
-            return Done(JobResult(metrics={"accuracy": 1.0}, model=_model(spec, done[-1])))
+            last = done[-1]
+            return Done(JobResult(metrics={"accuracy": 1.0}, model=_model(spec, last), dataset=_dataset(spec, last)))
         name, count = stages(spec)[len(done)]
         if name == spec.hyperparameters.get("broken"):
             raise ZeroDivisionError("a plan with a bug")
@@ -69,6 +70,13 @@ def _model(spec: JobSpec, last: StageResults) -> ModelContent | None:
         return None
     part = last.results[0].outputs[0]
     return ModelContent(sha256=part.digest, parts=(part,), features=("x",), target="y")
+
+
+def _dataset(spec: JobSpec, last: StageResults) -> DatasetContent | None:
+    if not spec.dataset_name:
+        return None
+    refs = tuple(result.outputs[0] for result in last.results)
+    return DatasetContent(refs=refs, rows=1, target="y", columns=[])
 
 
 def plant(patch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 from clients.cli.main import app
 from tensorfleet import __version__
 from tensorfleet.api.v1 import datasets_pb2, fleet_pb2, jobs_pb2, models_pb2
-from tensorfleet.errors import InvalidRequest, NotFound, Unavailable
+from tensorfleet.errors import AlreadyExists, InvalidRequest, NotFound, Unavailable
 from tensorfleet.model import FieldViolation
 from tensorfleet.sdk.bridge import Bridge
 from tests.unit.fake_fleet import FakeFleet, event, job, reported, serving
@@ -192,6 +192,19 @@ def test_a_dataset_that_cannot_be_trained_on_is_exit_code_2(run: Run, fake: Fake
     result = run("datasets", "validate", "d")
     assert result.exit_code == 2
     assert "TARGET_ONE_CLASS: one class" in result.stdout
+
+
+def test_a_dataset_is_replaced_only_when_told_to(run: Run, fake: FakeFleet, tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("a,b\n1,2\n")
+    added = datasets_pb2.UploadDatasetResponse(dataset=datasets_pb2.Dataset(name="d", rows=1))
+    fake.answer("UploadDataset", AlreadyExists("there is a dataset 'd' with other content"), added)
+    result = run("datasets", "add", str(tmp_path / "data.csv"), "--name", "d")
+    assert result.exit_code == 2
+    assert "other content" in result.stderr
+    assert (
+        said(run("datasets", "add", str(tmp_path / "data.csv"), "--name", "d", "--replace", "-o", "json"))["rows"] == 1
+    )
+    assert [call[0].header.replace for call in fake.requests["UploadDataset"]] == [False, True]
 
 
 def test_a_job_is_steered(run: Run, fake: FakeFleet) -> None:

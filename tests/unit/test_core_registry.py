@@ -5,8 +5,8 @@ import pytest
 from orchestrator.core import events as e
 from orchestrator.core import records as r
 from orchestrator.core.apply import apply
-from tensorfleet.errors import FailedPrecondition, NotFound
-from tensorfleet.model import DatasetContent, Ref
+from tensorfleet.errors import AlreadyExists, FailedPrecondition, NotFound
+from tensorfleet.model import DatasetContent, JobState, Ref
 from tests.simulation.fleet import Fleet, info, refused, spec
 
 
@@ -63,3 +63,40 @@ def test_a_dataset_goes(core: Fleet) -> None:
     apply(core.state, r.DatasetAdded("d", content, "iris", core.wall), core.mono)
     assert core.ask(e.DeleteDataset, "d") == "d"
     assert core.state.datasets == {}
+
+
+def added(core: Fleet, job: str, recipe: str, **rest: bool) -> JobState:
+    """A job reads a dataset `d`; where it came to."""
+    core.submit(job, spec(dataset_name="d", recipe=recipe, **rest))
+    core.run_all()
+    return core.job(job).state
+
+
+def test_a_dataset_keeps_its_name(core: Fleet) -> None:
+    core.join(info("w"))
+    assert added(core, "first", "rows") == JobState.SUCCEEDED
+    kept = dict(core.state.datasets)
+    assert added(core, "other", "other rows") == JobState.FAILED
+    failure = core.job("other").failure
+    assert failure is not None
+    assert (failure.code, failure.reason) == (AlreadyExists.code, AlreadyExists.reason)
+    assert "'d'" in failure.message
+    assert "--replace" in failure.message
+    assert core.state.datasets == kept
+
+
+def test_the_same_content_may_be_added_again(core: Fleet) -> None:
+    core.join(info("w"))
+    added(core, "first", "rows")
+    kept = dict(core.state.datasets)
+    assert added(core, "again", "rows") == JobState.SUCCEEDED
+    assert core.state.datasets == kept
+
+
+def test_a_dataset_is_replaced_where_that_was_asked_for(core: Fleet) -> None:
+    core.join(info("w"))
+    added(core, "first", "rows")
+    kept = dict(core.state.datasets)
+    assert added(core, "other", "other rows", replace_dataset=True) == JobState.SUCCEEDED
+    assert core.state.datasets.keys() == kept.keys()
+    assert core.state.datasets != kept

@@ -250,7 +250,7 @@ class DatasetHeader(_message.Message):
     REPLACE_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Its name. When empty: the file's name and the first digits of its digest."""
+    """Its name. When empty: the file's name, and digits that stand for its bytes and the target."""
     file_name: _builtins.str
     """The file's name, which tells its format: .csv, .tsv, .parquet, .jsonl, .ndjson."""
     target: _builtins.str

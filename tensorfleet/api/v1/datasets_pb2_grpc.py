@@ -68,7 +68,8 @@ class DatasetServiceServicer:
 
     def UploadDataset(self, request_iterator, context):
         """Streams a file in and reads it on a worker. The first message describes it, the others carry bytes.
-        Adding what is there already returns it. INVALID_ARGUMENT tells what cannot be read, with the line.
+        Adding what is there already returns it. INVALID_ARGUMENT tells what cannot be read, with the line;
+        ALREADY_EXISTS that the name has other content, and `replace` was not set.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

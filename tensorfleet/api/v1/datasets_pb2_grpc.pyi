@@ -35,7 +35,8 @@ class DatasetServiceStub:
     def __new__(cls, channel: _aio.Channel) -> DatasetServiceAsyncStub: ...
     UploadDataset: _grpc.StreamUnaryMultiCallable[_datasets_pb2.UploadDatasetRequest, _datasets_pb2.UploadDatasetResponse]
     """Streams a file in and reads it on a worker. The first message describes it, the others carry bytes.
-    Adding what is there already returns it. INVALID_ARGUMENT tells what cannot be read, with the line.
+    Adding what is there already returns it. INVALID_ARGUMENT tells what cannot be read, with the line;
+    ALREADY_EXISTS that the name has other content, and `replace` was not set.
     """
     ListDatasets: _grpc.UnaryUnaryMultiCallable[_datasets_pb2.ListDatasetsRequest, _datasets_pb2.ListDatasetsResponse]
     """Datasets, by name, in pages; built-in ones are listed with `include_builtin`."""
@@ -53,7 +54,8 @@ class DatasetServiceAsyncStub(DatasetServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     UploadDataset: _aio.StreamUnaryMultiCallable[_datasets_pb2.UploadDatasetRequest, _datasets_pb2.UploadDatasetResponse]  # type: ignore[assignment]
     """Streams a file in and reads it on a worker. The first message describes it, the others carry bytes.
-    Adding what is there already returns it. INVALID_ARGUMENT tells what cannot be read, with the line.
+    Adding what is there already returns it. INVALID_ARGUMENT tells what cannot be read, with the line;
+    ALREADY_EXISTS that the name has other content, and `replace` was not set.
     """
     ListDatasets: _aio.UnaryUnaryMultiCallable[_datasets_pb2.ListDatasetsRequest, _datasets_pb2.ListDatasetsResponse]  # type: ignore[assignment]
     """Datasets, by name, in pages; built-in ones are listed with `include_builtin`."""
@@ -74,7 +76,8 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_datasets_pb2.UploadDatasetResponse, _abc.Awaitable[_datasets_pb2.UploadDatasetResponse]]:
         """Streams a file in and reads it on a worker. The first message describes it, the others carry bytes.
-        Adding what is there already returns it. INVALID_ARGUMENT tells what cannot be read, with the line.
+        Adding what is there already returns it. INVALID_ARGUMENT tells what cannot be read, with the line;
+        ALREADY_EXISTS that the name has other content, and `replace` was not set.
         """
 
     @_abc_1.abstractmethod
