@@ -39,6 +39,7 @@ RETRY_COMMIT_SECONDS = 0.5
 
 
 def now() -> Now:
+    """Both clocks of this machine."""
     return Now(time.monotonic(), time.time())
 
 
@@ -57,15 +58,21 @@ class _Group:
 
 
 class Engine:
-    """Owns the state. `to_worker` is called with what is to be said in sessions, after the commit."""
+    """Owns the state. `to_worker` is called with what is to be said in sessions, after the commit.
 
-    def __init__(self, documents: DocumentStore, writer: str, settings: Settings) -> None:
+    clock: tells the time; its monotonic half goes on as the event loop's own does.
+    """
+
+    def __init__(
+        self, documents: DocumentStore, writer: str, settings: Settings, clock: Callable[[], Now] = now
+    ) -> None:
         self.state = State(settings=settings)
         self._feed_of_events = EventFeed(documents)
         self.to_worker: Callable[[ToWorker], None] = lambda command: None
         self.failed: asyncio.Future[None] | None = None
         self._documents = documents
         self._writer = writer
+        self._clock = clock
         self._number = 0
         self._snapshot_number = 0
         self._inbox: list[Event] = []
@@ -90,10 +97,10 @@ class Engine:
         """Reads the state back and begins a new term. Deposed, Unavailable."""
         self.failed = asyncio.get_running_loop().create_future()
         await self._recover()
-        began = r.TermBegan(self.state.term + 1, self._writer, time.time())
+        began = r.TermBegan(self.state.term + 1, self._writer, self._clock().wall)
         self._number += 1
         await self._documents.commit(Entry(self._number, began.term, self._writer, r.encode([began])), [])
-        apply(self.state, began, time.monotonic())
+        apply(self.state, began, self._clock().mono)
         log.info("term began", term=began.term, entry=self._number, jobs=len(self.state.active))
         self.feed(Tick(), *(Advance(job) for job in self.state.active))
 
@@ -101,7 +108,7 @@ class Engine:
         snapshot = await self._documents.snapshot()
         if snapshot is not None:
             self._number = self._snapshot_number = snapshot[0]
-            self.state = restore(snapshot[1], self.state.settings, time.monotonic())
+            self.state = restore(snapshot[1], self.state.settings, self._clock().mono)
         projected = await self._documents.projected()
         while entries := await self._documents.read(self._number):
             for entry in entries:
@@ -110,7 +117,7 @@ class Engine:
     async def _read_back(self, entry: Entry, projected: int) -> None:
         records, drawing = r.decode(entry.records), Drawing()
         for record in records:
-            apply(self.state, record, time.monotonic())
+            apply(self.state, record, self._clock().mono)
             if entry.number > projected:
                 draw(drawing, self.state, [record])
         drawing.finish(self.state)
@@ -174,7 +181,7 @@ class Engine:
             if decision.reason:
                 log.debug("decided", event_type=type(event).__name__, reason=decision.reason)
 
-        done = step(self.state, batch, now(), seen)
+        done = step(self.state, batch, self._clock(), seen)
         group.records.extend(record for record in done.records if record.durable)
         group.commands.extend(done.commands)
         group.replies.extend(done.replies)
@@ -268,7 +275,7 @@ class Engine:
         due = next_tick(self.state)
         if due is not None and not self._away:
             # Never at once: what is due now was looked at in this turn.
-            delay = max(due - time.monotonic(), 0.001)
+            delay = max(due - self._clock().mono, 0.001)
             self._timer = asyncio.get_running_loop().call_later(delay, self.feed, Tick())
 
     def _end(self, error: Exception) -> None:

@@ -51,7 +51,7 @@ class EventFeed:
 
     def __init__(self, documents: DocumentStore) -> None:
         self._documents = documents
-        self._watchers: dict[str, set[asyncio.Event]] = {}
+        self._watchers: dict[str, dict[asyncio.Event, None]] = {}  # woken in the order they came
 
     def announce(self, jobs: Iterable[str]) -> None:
         for job in jobs:
@@ -61,7 +61,7 @@ class EventFeed:
     async def watch(self, job: str, after: Cursor) -> AsyncIterator[Happening]:
         """Events after a cursor; ends after the job's end."""
         more = asyncio.Event()
-        self._watchers.setdefault(job, set()).add(more)
+        self._watchers.setdefault(job, {})[more] = None
         try:
             while True:
                 more.clear()
@@ -74,7 +74,7 @@ class EventFeed:
                 if not more.is_set():
                     await more.wait()
         finally:
-            self._watchers[job].discard(more)
+            del self._watchers[job][more]
             if not self._watchers[job]:
                 del self._watchers[job]
 

@@ -49,7 +49,7 @@ def _work(options: argparse.Namespace, zygote: Zygote) -> int:
     from worker import resources
     from worker.agent import Agent, Options
     from worker.protocol import Identity
-    from worker.slots import Limits
+    from worker.slots import Limits, Slots
 
     environment = settings()
     logs.configure(environment.log_level)
@@ -74,8 +74,8 @@ def _work(options: argparse.Namespace, zygote: Zygote) -> int:
     home = (options.home or environment.home / "worker").absolute()
 
     async def work() -> int:
-        chosen = Options(servers=tuple(options.server.split(",")), home=home, limits=limits)
-        return await Agent(chosen, who, zygote).run()
+        chosen = Options(servers=tuple(options.server.split(",")), home=home)
+        return await Agent(chosen, who, Slots(limits, zygote)).run()
 
     return asyncio.run(work())
 

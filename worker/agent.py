@@ -22,11 +22,10 @@ from tensorfleet.model import Cause, LogLine, Point
 from worker import resources
 from worker.cache import Cache, sweep
 from worker.executor import Outcome
-from worker.launch import Zygote
 from worker.messages import Ending, Order, OrderInput, Run, Succeeded
 from worker.protocol import Identity, Vitals
 from worker.session import Refused, RemoteArtifacts, Sessions
-from worker.slots import Limits, Slots
+from worker.slots import Slots
 from worker.state import Action, Begin, Kill, Leave, Pause, Prefetch, Resume, State
 
 log = structlog.get_logger()
@@ -40,16 +39,15 @@ class Options(Struct, frozen=True, kw_only=True):
 
     servers: tuple[str, ...]
     home: Path
-    limits: Limits
 
 
 class Agent:
     """One worker."""
 
-    def __init__(self, options: Options, who: Identity, zygote: Zygote) -> None:
+    def __init__(self, options: Options, who: Identity, slots: Slots) -> None:
         self.state = State(who.slots)
         self._loop = asyncio.get_running_loop()
-        self._slots = Slots(options.limits, zygote)
+        self._slots = slots
         self._cache = Cache(options.home / "cache")
         self._sessions = Sessions(options.servers, who, self)
         self._scratch = options.home / "scratch" / str(os.getpid())
@@ -150,18 +148,18 @@ class Agent:
     # --- one attempt
 
     async def _attempt(self, order: Order) -> None:
-        token, begun = order.token, time.monotonic()
+        token, begun = order.token, self._loop.time()
         place = self._scratch / str(token)
         timer = self._loop.call_later(order.timeout, self._time_out, order) if order.timeout > 0 else None
         try:
             outcome = await self._on_slot(order, place)
             self.act(self.state.slot_freed(token))  # the next one runs while this one's outputs are put away
-            ending = await self._ending(outcome, time.monotonic() - begun)
+            ending = await self._ending(outcome, self._loop.time() - begun)
         except asyncio.CancelledError:
             ending = Ending(cause=Cause.CANCELLED, message="stopped before it ran")
         except Exception as error:
             log.warning("an attempt failed outside its slot", token=token, exc_info=True)
-            ending = _failure(error, time.monotonic() - begun)
+            ending = _failure(error, self._loop.time() - begun)
         finally:
             if timer is not None:
                 timer.cancel()
