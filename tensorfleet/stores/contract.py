@@ -39,13 +39,15 @@ class Write(Struct, frozen=True):
 class Lease(Struct, frozen=True):
     """Who leads: the orchestrator that renews this, and where it serves.
 
-    holder: names the orchestrator over restarts. beat: one more each time it is taken or renewed; times of other
-    machines say nothing here, so whoever waits watches the beat with a clock of its own.
+    holder: names the orchestrator over restarts; empty where it let go of the lease. beat: one more each time it is
+    taken or renewed. seconds: how long it holds from then on; times of other machines say nothing here, so whoever
+    waits watches the beat with a clock of its own.
     """
 
     holder: str
     address: str
     beat: int
+    seconds: float
 
 
 class DocumentStore(Protocol):

@@ -27,7 +27,8 @@ _T = TypeVar("_T")
 
 _LEASE = """
 CREATE TABLE IF NOT EXISTS lease (
-    only INTEGER PRIMARY KEY CHECK (only = 1), holder TEXT NOT NULL, address TEXT NOT NULL, beat INTEGER NOT NULL
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    holder TEXT NOT NULL, address TEXT NOT NULL, beat INTEGER NOT NULL, seconds REAL NOT NULL
 )
 """
 
@@ -300,7 +301,7 @@ def _snapshot(connection: sqlite3.Connection) -> tuple[int, bytes] | None:
 
 
 def _lease(connection: sqlite3.Connection) -> Lease | None:
-    row = connection.execute("SELECT holder, address, beat FROM lease").fetchone()
+    row = connection.execute("SELECT holder, address, beat, seconds FROM lease").fetchone()
     return None if row is None else Lease(*row)
 
 
@@ -309,7 +310,7 @@ def _take_lease(connection: sqlite3.Connection, lease: Lease, previous: Lease | 
         if _lease(connection) != previous:
             return False
         connection.execute(
-            "INSERT OR REPLACE INTO lease (only, holder, address, beat) VALUES (1, ?, ?, ?)",
-            (lease.holder, lease.address, lease.beat),
+            "INSERT OR REPLACE INTO lease (only, holder, address, beat, seconds) VALUES (1, ?, ?, ?, ?)",
+            (lease.holder, lease.address, lease.beat, lease.seconds),
         )
         return True

@@ -484,21 +484,21 @@ async def test_what_was_acknowledged_survives_a_kill(documents_url: str, enough:
 async def test_a_lease_is_taken_by_one(documents: DocumentStore) -> None:
     """Of two that saw the same, one takes it; who holds it renews it; the other learns who it is."""
     assert await documents.lease() is None
-    first, second = Lease("a", "127.0.0.1:1", 1), Lease("b", "127.0.0.1:2", 1)
+    first, second = Lease("a", "127.0.0.1:1", 1, 5.0), Lease("b", "127.0.0.1:2", 1, 2.5)
     assert sorted(await asyncio.gather(documents.take_lease(first, None), documents.take_lease(second, None))) == [
         False,
         True,
     ]
     held = await documents.lease()
     assert held in (first, second)
-    renewed = Lease(held.holder, held.address, 2)
+    renewed = Lease(held.holder, held.address, 2, 7.5)
     assert await documents.take_lease(renewed, held)
-    assert not await documents.take_lease(Lease("c", "127.0.0.1:3", 2), held)
+    assert not await documents.take_lease(Lease("c", "127.0.0.1:3", 2, 5.0), held)
     assert await documents.lease() == renewed
 
 
 async def test_a_lease_survives_reopening(documents: DocumentStore, documents_url: str) -> None:
-    lease = Lease("a", "127.0.0.1:1", 7)
+    lease = Lease("a", "127.0.0.1:1", 7, 5.0)
     await documents.take_lease(lease, None)
     other = await open_documents(documents_url)
     assert await other.lease() == lease
