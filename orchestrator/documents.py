@@ -263,7 +263,7 @@ def _draw_task(drawing: Drawing, state: State, record: r.AttemptAssigned | r.Att
         for token in stage.live.get(index, ())
         if (attempt := state.attempts[token])
     ]
-    if stage.results[index] is not None:
+    if stage.results.has(index):
         return
     failed = isinstance(record, r.AttemptFailed) and record.retry_after is None and not live
     document = TaskDocument(

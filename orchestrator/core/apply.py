@@ -4,6 +4,7 @@ The rule: no deciding here. A record whose job or attempt is gone changes nothin
 """
 
 import heapq
+from bisect import bisect_left, insort
 from collections.abc import Callable
 from typing import Any
 
@@ -116,9 +117,13 @@ def _pass_known(stage: OpenStage) -> None:
 
 
 def _set(stage: OpenStage, index: int, status: Status) -> None:
-    old = Status(stage.status[index])
-    transitions.check(transitions.TASK, old.public, status.public, f"{stage.stage.name}[{index}]")
+    old = stage.status[index]
+    if (old, status) not in _LEGAL:
+        transitions.check(transitions.TASK, Status(old).public, status.public, f"{stage.stage.name}[{index}]")
     stage.status[index] = status
+
+
+_LEGAL = {(old, new) for old in Status for new in Status if new.public in transitions.TASK[old.public]}
 
 
 def _succeed(stage: OpenStage, index: int) -> None:
@@ -151,14 +156,21 @@ def _take(stage: OpenStage, index: int) -> None:
     """Takes an index from wherever it waits."""
     if index >= stage.frontier:
         stage.frontier = index + 1
-    elif stage.returned and stage.returned[0] == index:
-        heapq.heappop(stage.returned)
-    elif index in stage.returned:
-        stage.returned.remove(index)
-        heapq.heapify(stage.returned)
-    else:  # read back from the journal, which does not hold the ends of backoffs
-        stage.waiting = [entry for entry in stage.waiting if entry[1] != index]
-        heapq.heapify(stage.waiting)
+    elif index in stage.waiting:  # read back from the journal, which does not hold the ends of backoffs
+        _end_wait(stage, index)
+    else:
+        del stage.returned[bisect_left(stage.returned, index)]
+
+
+def wait(stage: OpenStage, index: int, until: float) -> None:
+    stage.waiting[index] = until
+    heapq.heappush(stage.dues, (until, index))
+
+
+def _end_wait(stage: OpenStage, index: int) -> None:
+    del stage.waiting[index]
+    while stage.dues and stage.waiting.get(stage.dues[0][1]) != stage.dues[0][0]:
+        heapq.heappop(stage.dues)
 
 
 def _drop_attempt(state: State, token: int) -> tuple[Job, OpenStage, Attempt] | None:
@@ -196,7 +208,10 @@ def _task_succeeded(state: State, record: r.TaskSucceeded, mono: float) -> None:
     stage.seconds += record.duration
     stage.timed += 1
     state.paces[stage.operator] = 0.8 * state.paces.get(stage.operator, record.duration) + 0.2 * record.duration
-    stage.reported.pop(record.index, None)
+    for kept in (stage.reported, stage.charged, stage.deaths):
+        kept.pop(record.index, None)
+    stage.history.pop(stage.settled, None)
+    stage.settled = record.index
     job.run += 1
 
 
@@ -205,7 +220,9 @@ def _attempt_failed(state: State, record: r.AttemptFailed, mono: float) -> None:
     if found is None:
         return
     _, stage, attempt = found
-    stage.history.setdefault(record.index, []).append(
+    history = stage.history.setdefault(record.index, [])
+    del history[: -KEPT_ATTEMPTS + 1]
+    history.append(
         AttemptRecord(
             token=record.token,
             worker=record.worker,
@@ -226,10 +243,13 @@ def _attempt_failed(state: State, record: r.AttemptFailed, mono: float) -> None:
         return
     _set(stage, record.index, Status.PENDING)
     if record.retry_after > 0:
-        heapq.heappush(stage.waiting, (mono + record.retry_after, record.index))
+        wait(stage, record.index, mono + record.retry_after)
     else:
-        heapq.heappush(stage.returned, record.index)
+        insort(stage.returned, record.index)
 
+
+KEPT_ATTEMPTS = 32
+"""Failed attempts of a task that are remembered: those that never began are not limited by its budgets."""
 
 DEATHS = (Cause.OUT_OF_MEMORY, Cause.SIGNAL, Cause.LOST_WORKER)
 
@@ -243,7 +263,7 @@ def _attempt_released(state: State, record: r.AttemptReleased, mono: float) -> N
         job.beaten[record.token] = (record.stage, record.index)
     elif not stage.live.get(record.index):
         _set(stage, record.index, Status.PENDING)
-        heapq.heappush(stage.returned, record.index)
+        insort(stage.returned, record.index)
 
 
 def _reported(state: State, record: r.Reported, mono: float) -> None:
@@ -332,9 +352,8 @@ def _known_results_asked(state: State, record: r.KnownResultsAsked, mono: float)
 def _backoff_ended(state: State, record: r.BackoffEnded, mono: float) -> None:
     stage = state.jobs[record.job].open
     if stage is not None:
-        _, index = heapq.heappop(stage.waiting)
-        assert index == record.index, "backoffs end in their order"
-        heapq.heappush(stage.returned, index)
+        _end_wait(stage, record.index)
+        insort(stage.returned, record.index)
 
 
 def _ticked(state: State, record: r.Ticked, mono: float) -> None:

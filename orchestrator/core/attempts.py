@@ -89,8 +89,9 @@ def finished(state: State, event: Finished, now: Now) -> Decision:
 
 def _refused(state: State, event: Finished) -> Decision:
     """Changes nothing, but for a twin that came second: what it made must be what the first made."""
-    job = next((state.jobs[job] for job in state.active if event.token in state.jobs[job].beaten), None)
-    if job is None or event.cause is not None:
+    beaten = () if event.cause is not None else state.active
+    job = next((state.jobs[job] for job in beaten if event.token in state.jobs[job].beaten), None)
+    if job is None:
         return nothing("the attempt's token was refused: its task was given away or its job has ended")
     name, index = job.beaten[event.token]
     kept, other = _digests(_result(job, name, index)), _digests(event.result)

@@ -78,15 +78,17 @@ def _stage(job: Job, stage: OpenStage) -> Iterator[str]:
         yield f"{name}: {job.running} running, yet {live} live and {job.by_worker} by worker"
     if stage.done != stage.status.count(Status.SUCCEEDED):
         yield f"{name}: {stage.done} done, yet {stage.status.count(Status.SUCCEEDED)} succeeded"
-    waiting = {index for _, index in stage.waiting}
-    if len(stage.returned) != len(set(stage.returned)) or len(stage.waiting) != len(waiting):
-        yield f"{name}: a task waits twice"
+    if stage.returned != sorted(set(stage.returned)):
+        yield f"{name}: {stage.returned} are pending again, not each once and in order"
+    due = {(until, index) for index, until in stage.waiting.items()}
+    if not due <= set(stage.dues) or (stage.dues and stage.dues[0] != min(due, default=None)):
+        yield f"{name}: {stage.waiting} wait, yet next is due {stage.dues[:1]}"
     for index, status in enumerate(stage.status):
-        yield from (f"{name}[{index}] {fault}" for fault in _task(stage, index, Status(status), waiting))
+        yield from (f"{name}[{index}] {fault}" for fault in _task(stage, index, Status(status)))
 
 
-def _task(stage: OpenStage, index: int, status: Status, waiting: set[int]) -> Iterator[str]:
-    held = index in stage.returned or index in waiting
+def _task(stage: OpenStage, index: int, status: Status) -> Iterator[str]:
+    held = index in stage.returned or index in stage.waiting
     if status == Status.PENDING and not (held or index >= stage.frontier):
         yield "is pending and nowhere: it is lost"
     if held and index >= stage.frontier:
@@ -97,5 +99,5 @@ def _task(stage: OpenStage, index: int, status: Status, waiting: set[int]) -> It
         yield "is running, yet nobody has it"
     if status != Status.RUNNING and stage.live.get(index):
         yield f"is {status.name}, yet {stage.live[index]} run it"
-    if (status == Status.SUCCEEDED) != (stage.results[index] is not None):
+    if (status == Status.SUCCEEDED) != stage.results.has(index):
         yield f"is {status.name}, which its result belies"

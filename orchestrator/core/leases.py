@@ -33,7 +33,7 @@ def _times(state: State) -> Iterator[float]:
         if job.deadline is not None:
             yield job.deadline
         if job.open is not None and job.open.waiting:
-            yield job.open.waiting[0][0]
+            yield job.open.dues[0][0]
     look = next_look(state)
     if look is not None:
         yield look
@@ -80,6 +80,14 @@ def give_up_due(state: State, event: GiveUp, now: Now) -> Decision:
 
 
 def _backoffs(job: str, stage: OpenStage, now: Now) -> Iterator[r.BackoffEnded]:
-    for due, index in sorted(stage.waiting):
-        if due <= now.mono:
+    for due, index in sorted(_due(stage.dues, now.mono)):
+        if stage.waiting.get(index) == due:
             yield r.BackoffEnded(job, index)
+
+
+def _due(heap: list[tuple[float, int]], mono: float, at: int = 0) -> Iterator[tuple[float, int]]:
+    """What a heap has up to a time, without a look at the rest."""
+    if at < len(heap) and heap[at][0] <= mono:
+        yield heap[at]
+        yield from _due(heap, mono, 2 * at + 1)
+        yield from _due(heap, mono, 2 * at + 2)

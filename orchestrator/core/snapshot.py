@@ -4,28 +4,36 @@ The rule: `restore(capture(state))` decides as `state` would. Only what can't be
 the plan, sessions from the workers when they return.
 """
 
-import heapq
 from collections.abc import Iterator
 
 import msgspec
 from msgspec import Struct
 
 from orchestrator.core import records as r
-from orchestrator.core.apply import apply
+from orchestrator.core.apply import apply, wait
 from orchestrator.core.attempts import backoff
+from orchestrator.core.results import Results, ResultsImage
 from orchestrator.core.state import GONE, Job, OpenStage, Settings, State, Status, Worker
-from tensorfleet.model import AttemptRecord, JobSpec, JobState, Resolved, TaskResult, WorkerState
+from tensorfleet.model import AttemptRecord, JobSpec, JobState, Resolved, WorkerState
 from tensorfleet.plan import StageResults
 
-VERSION = 1
+VERSION = 2
+
+
+class DoneImage(Struct, frozen=True, array_like=True):
+    name: str
+    results: ResultsImage
 
 
 class StageImage(Struct, frozen=True, kw_only=True):
+    """status: a byte a task."""
+
     name: str
     total_tasks: int
     checked: int
     frontier: int
-    results: dict[int, TaskResult]
+    status: bytes
+    results: ResultsImage
     seconds: float
     timed: int
     history: dict[int, list[AttemptRecord]]
@@ -53,7 +61,7 @@ class JobImage(Struct, frozen=True, kw_only=True):
     state: JobState
     fingerprint: str | None
     started_at: float | None
-    done: list[StageResults]
+    done: list[DoneImage]
     run: int
     reused: int
     open: StageImage | None
@@ -140,7 +148,7 @@ def _job_image(state: State, job: Job) -> JobImage:
         state=job.state,
         fingerprint=job.fingerprint,
         started_at=job.started_at,
-        done=job.done,
+        done=[_done_image(stage) for stage in job.done],
         run=job.run,
         reused=job.reused,
         open=_stage_image(job),
@@ -151,6 +159,11 @@ def _job_image(state: State, job: Job) -> JobImage:
             if (attempt := state.attempts[token])
         ],
     )
+
+
+def _done_image(stage: StageResults) -> DoneImage:
+    assert isinstance(stage.results, Results)
+    return DoneImage(stage.name, stage.results.image())
 
 
 def _live(job: Job) -> Iterator[tuple[int, int]]:
@@ -167,14 +180,15 @@ def _stage_image(job: Job) -> StageImage | None:
         total_tasks=job.total_tasks,
         checked=stage.checked,
         frontier=stage.frontier,
-        results={index: result for index, result in enumerate(stage.results) if result is not None},
+        status=bytes(stage.status),
+        results=stage.results.image(),
         seconds=stage.seconds,
         timed=stage.timed,
-        history=stage.history,
+        history={index: history for index, history in stage.history.items() if index != stage.settled},
         charged=stage.charged,
         deaths=stage.deaths,
         reported=stage.reported,
-        waiting=sorted(index for _, index in stage.waiting),
+        waiting=sorted(stage.waiting),
     )
 
 
@@ -184,7 +198,8 @@ def _restore_job(state: State, image: JobImage, mono: float) -> None:
     job = state.jobs[image.id]
     if image.fingerprint is not None:
         apply(state, r.NumericsChosen(job.id, image.fingerprint, image.accepted_at), mono)
-    job.started_at, job.done = image.started_at, list(image.done)
+    job.started_at = image.started_at
+    job.done = [StageResults(stage.name, Results.of_image(stage.results)) for stage in image.done]
     if image.open is not None:
         _restore_stage(state, job, image, image.open, mono)
     job.state, job.run, job.reused = image.state, image.run, image.reused
@@ -193,27 +208,32 @@ def _restore_job(state: State, image: JobImage, mono: float) -> None:
 
 def _restore_stage(state: State, job: Job, image: JobImage, opened: StageImage, mono: float) -> None:
     apply(state, r.StageOpened(job.id, opened.name, 0, opened.total_tasks, image.accepted_at), mono)
-    known = tuple(r.KnownTask(index, "", opened.results[index]) for index in sorted(opened.results))
-    apply(state, r.StageChecked(job.id, opened.name, opened.checked, known, image.accepted_at), mono)
-    for attempt in image.attempts:
+    apply(state, r.StageChecked(job.id, opened.name, opened.checked, (), image.accepted_at), mono)
+    stage = job.open
+    assert stage is not None
+    stage.status, stage.results = bytearray(opened.status), Results.of_image(opened.results)
+    stage.done = stage.status.count(Status.SUCCEEDED)
+    stage.seconds, stage.timed = opened.seconds, opened.timed
+    stage.history, stage.charged, stage.deaths = opened.history, opened.charged, opened.deaths
+    stage.reported, stage.frontier = opened.reported, opened.frontier
+    for attempt in image.attempts:  # its task is running already, and takes it as it takes a twin
         assigned = r.AttemptAssigned(
             job.id, opened.name, attempt.index, attempt.token, attempt.worker, attempt.assigned_at
         )
         apply(state, assigned, mono)
         state.attempts[attempt.token].last_report = attempt.last_report
-    stage = job.open
-    assert stage is not None
-    stage.seconds, stage.timed = opened.seconds, opened.timed
-    stage.history, stage.charged, stage.deaths = opened.history, opened.charged, opened.deaths
-    stage.reported, stage.frontier = opened.reported, opened.frontier
     # When a backoff ends was told by a clock that is gone: it is waited out anew.
-    stage.waiting = [(mono + _backoff(job, stage, index), index) for index in opened.waiting]
-    heapq.heapify(stage.waiting)
-    stage.returned = [
-        index
-        for index in range(stage.frontier)
-        if stage.status[index] == Status.PENDING and index not in opened.waiting
-    ]
+    for index in opened.waiting:
+        wait(stage, index, mono + _backoff(job, stage, index))
+    stage.returned = [index for index in _pending(stage) if index not in stage.waiting]
+
+
+def _pending(stage: OpenStage) -> Iterator[int]:
+    """Pending tasks below the frontier."""
+    index = stage.status.find(Status.PENDING, 0, stage.frontier)
+    while index >= 0:
+        yield index
+        index = stage.status.find(Status.PENDING, index + 1, stage.frontier)
 
 
 def _backoff(job: Job, stage: OpenStage, index: int) -> float:

@@ -1,6 +1,7 @@
 """The orchestrator's state: live jobs, workers, attempts, and what the registry's names stand for.
 
-The rule: only `apply` changes it. A task costs a byte and a result slot, never an object, while it waits.
+The rule: only `apply` changes it. A task costs a byte and its place among the results, and no object, unless it runs or
+has failed.
 """
 
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from enum import IntEnum
 from msgspec import Struct
 
 from orchestrator.core.records import ModelRegistered, WorkerInfo
+from orchestrator.core.results import Results
 from tensorfleet.model import (
     AttemptRecord,
     Failure,
@@ -17,7 +19,6 @@ from tensorfleet.model import (
     JobSpec,
     JobState,
     Resolved,
-    TaskResult,
     TaskState,
     WorkerState,
 )
@@ -61,15 +62,17 @@ class Now(Struct, frozen=True):
 class OpenStage:
     """The stage of a job whose tasks run.
 
-    status: a byte a task. results: by index. checked: known results were looked up below this index; asked: are being.
-    frontier: from here on nothing was ever assigned. returned: a heap of lower indexes that are pending again; waiting:
-    a heap of (monotonic time, index) that wait out a backoff. live: index -> tokens of its attempts, first to last.
+    status: a byte a task. checked: known results were looked up below this index; asked: are being. frontier: from here
+    on nothing was ever assigned. returned: lower indexes that are pending again, in order. waiting: index -> the
+    monotonic time at which its backoff ends; dues: a heap of (that time, index), where what waits no more may linger,
+    though never on top. live: index -> tokens of its attempts, first to last. history: failed attempts of tasks that
+    have not succeeded, and of the last that has, `settled`.
     """
 
     stage: Stage
     operator: str
     status: bytearray
-    results: list[TaskResult | None]
+    results: Results
     checked: int = 0
     asked: int = 0
     frontier: int = 0
@@ -77,9 +80,11 @@ class OpenStage:
     seconds: float = 0.0
     timed: int = 0
     returned: list[int] = field(default_factory=list)
-    waiting: list[tuple[float, int]] = field(default_factory=list)
+    waiting: dict[int, float] = field(default_factory=dict)
+    dues: list[tuple[float, int]] = field(default_factory=list)
     live: dict[int, list[int]] = field(default_factory=dict)
     history: dict[int, list[AttemptRecord]] = field(default_factory=dict)
+    settled: int = -1
     charged: dict[int, int] = field(default_factory=dict)
     deaths: dict[int, int] = field(default_factory=dict)
     reported: dict[int, dict[str, int]] = field(default_factory=dict)
@@ -87,7 +92,7 @@ class OpenStage:
     @classmethod
     def of(cls, stage: Stage) -> "OpenStage":
         operator = stage.task(0).operator if stage.count else ""
-        return cls(stage, operator, bytearray(stage.count), [None] * stage.count)
+        return cls(stage, operator, bytearray(stage.count), Results(stage.count))
 
     @property
     def mean_seconds(self) -> float | None:
@@ -96,7 +101,7 @@ class OpenStage:
 
     def pending(self) -> Iterator[int]:
         """Indexes that can be assigned now, in order."""
-        yield from sorted(self.returned)
+        yield from self.returned
         for index in range(self.frontier, self.checked):
             if self.status[index] == Status.PENDING:
                 yield index
@@ -138,8 +143,7 @@ class Job:
         """The results of the stages that are done, the open one counted among them."""
         if self.open is None:
             return list(self.done)
-        results = [result for result in self.open.results if result]
-        return [*self.done, StageResults(self.open.stage.name, results)]
+        return [*self.done, StageResults(self.open.stage.name, self.open.results)]
 
 
 @dataclass(slots=True)

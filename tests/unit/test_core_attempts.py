@@ -42,7 +42,7 @@ def test_a_failure_is_tried_again_after_a_backoff_that_doubles(core: Fleet) -> N
         assert core.tokens() == []
         due = next_tick(core.state)
         assert due is not None
-        waits.append(core.stage("j").waiting[0][0] - core.mono)
+        waits.append(core.stage("j").waiting[0] - core.mono)
         core.sleep(waits[-1] - 0.01, beating=("w",))
         assert core.tokens() == []
         core.sleep(0.02, beating=("w",))
