@@ -18,9 +18,11 @@ LARGEST_LOG = 16 * 1024 * 1024
 
 
 class Child:
-    """A running program. `name` is also its log's."""
+    """A running program. `name` is also its log's. within: a command that runs another one, itself no longer there."""
 
-    def __init__(self, name: str, program: str, arguments: Sequence[str], logs: Path) -> None:
+    def __init__(
+        self, name: str, program: str, arguments: Sequence[str], logs: Path, *, within: Sequence[str] = ()
+    ) -> None:
         self.name = name
         self.log = logs / f"{name}.log"
         logs.mkdir(parents=True, exist_ok=True)
@@ -28,7 +30,7 @@ class Child:
             self.log.replace(self.log.with_suffix(".log.1"))
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*command(program), *arguments, "--parent-death"],
+                [*within, *command(program), *arguments, "--parent-death"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

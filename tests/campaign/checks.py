@@ -1,0 +1,81 @@
+"""What must hold of a job and its fleet after everything that was done to them.
+
+The rule: a check that fails raises AssertionError with what was found; nothing here changes the fleet.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from tensorfleet.client import AsyncClient, AsyncJob
+from tensorfleet.errors import CorruptArtifact
+from tensorfleet.model import JobState
+from tensorfleet.sdk.events import AttemptFailed, Event, TaskAssigned, TaskReported, TaskSucceeded
+from tensorfleet.testing.faults import Fault, Plan
+from tests.campaign.cluster import POLL, Cluster
+
+GONE_SECONDS = 20.0
+"""In which what was told to end has to be gone."""
+TASK_EVENTS = (TaskAssigned, TaskSucceeded, AttemptFailed)
+
+
+def outcome(plan: Plan, job: AsyncJob, undisturbed: str) -> bool:
+    """Whether it trained, which then is the undisturbed model. Only a blob that nobody has in order any more may fail
+    a job, and by its name."""
+    damaged = any(strike.fault is Fault.CORRUPT_BLOB for strike in plan.strikes)
+    failure = job.info.failure
+    if damaged and job.state is JobState.FAILED:
+        assert failure is not None
+        assert failure.reason == CorruptArtifact.reason, failure
+        return False
+    assert job.state is JobState.SUCCEEDED, failure
+    assert job.model is not None
+    assert job.model.sha256 == undisturbed, f"{job.model.sha256}, and undisturbed {undisturbed}"
+    return True
+
+
+def counted_once(job: AsyncJob, events: list[Event]) -> None:
+    """Each task succeeded once, by an attempt that was assigned once and had not failed; its reports are complete."""
+    succeeded = [event for event in events if isinstance(event, TaskSucceeded)]
+    tasks = Counter((event.stage, event.index) for event in succeeded)
+    assert not [task for task, times in tasks.items() if times > 1], tasks
+    if job.state is JobState.SUCCEEDED:
+        assert len(tasks) == job.tasks.total == job.tasks.run + job.tasks.reused, job.tasks
+        assert job.tasks.run == sum(not event.reused for event in succeeded)
+    assigned = Counter(event.token for event in events if isinstance(event, TaskAssigned))
+    assert all(times == 1 for times in assigned.values()), assigned
+    failed = {event.attempt.token for event in events if isinstance(event, AttemptFailed)}
+    numbers: dict[int, list[int]] = {}
+    for event in events:
+        if isinstance(event, TaskReported):
+            numbers.setdefault(event.token, []).append(event.number)
+    for event in succeeded:
+        if not event.reused:
+            assert event.token in assigned, event
+            assert event.token not in failed, event
+            assert numbers.get(event.token, []) == list(range(1, event.last_report + 1)), event
+
+
+async def seen_once(client: AsyncClient, job: AsyncJob, seen: list[Event]) -> None:
+    """A watcher that hung up, and whose server died, has seen what one sees who asks when all is over."""
+    cursors = [event.cursor for event in seen]
+    assert len(set(cursors)) == len(cursors), "an event was repeated"
+    whole = [event async for event in (await client.job(job.id)).watch()]
+    assert [event.cursor for event in whole] == cursors
+    assert whole == seen
+
+
+async def nothing_left(cluster: Cluster) -> None:
+    """No process of a program that died, and no file of a task that ended, once all that was stopped has gone."""
+    deadline = time.monotonic() + GONE_SECONDS
+    while left := [*map(str, cluster.strays()), *map(str, _files_left(cluster))]:
+        assert time.monotonic() < deadline, left
+        await asyncio.sleep(POLL)
+
+
+def _files_left(cluster: Cluster) -> Iterator[Path]:
+    for worker in cluster.workers:
+        yield from (path for path in (worker.home / "scratch").rglob("*") if not path.is_dir())
+        yield from (worker.home / "cache").glob("draft-*")
