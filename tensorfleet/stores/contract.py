@@ -128,6 +128,13 @@ class DocumentStore(Protocol):
     async def count(self, collection: str, where: Mapping[str, Any] | None = None) -> int: ...
 
 
+class Leftovers(Struct, frozen=True):
+    """Parts of blobs that will never be whole: how many, and their bytes."""
+
+    count: int
+    size: int
+
+
 class ObjectStore(Protocol):
     """Blobs by digest, and names on them."""
 
@@ -138,7 +145,7 @@ class ObjectStore(Protocol):
     async def close(self) -> None: ...
 
     async def put(self, chunks: AsyncIterator[bytes], digest: str | None = None) -> Ref:
-        """Stores a blob durably; one that is there already has its age renewed.
+        """Stores a blob durably; one that is there already has its age renewed, and is mended where it was damaged.
 
         CorruptArtifact where a digest is given and the bytes have another. Nothing of a failed put is left.
         """
@@ -164,10 +171,20 @@ class ObjectStore(Protocol):
         """Bytes of a blob; None where there is none."""
         ...
 
-    async def delete(self, digest: str) -> None: ...
+    async def delete(self, digest: str, idle: float = 0.0) -> bool:
+        """Deletes a blob, unless it was put or renewed within the last `idle` seconds. Whether there is none now.
+
+        Looking at the age and deleting are one step: a put that has returned, or is renewing the age just then, keeps
+        the blob.
+        """
+        ...
 
     def blobs(self) -> AsyncIterator[tuple[Ref, float]]:
-        """Every blob with its age in seconds."""
+        """Every blob with its age: the seconds since it was put or renewed by the store's own clock, rounded down."""
+        ...
+
+    async def unfinished(self, *, remove: bool) -> Leftovers:
+        """What puts that died have left behind; removed where that is asked for. A put that goes on loses nothing."""
         ...
 
     def path(self, digest: str) -> Path | None:

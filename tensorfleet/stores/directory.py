@@ -1,13 +1,16 @@
 """Objects as files in a directory: `cas/sha256/ab/<digest>`, and names as relative links to them.
 
 The rule: a file under its digest is whole. Bytes are written and synced elsewhere in the directory, moved to their
-place in one step, and the move is synced before `put` returns; then nothing changes them but `delete`.
+place in one step, and the move is synced before `put` returns; then nothing changes them but `delete`. A file on its
+way in is locked by whoever writes it, so that one without a lock is known to be nobody's.
 """
 
 import errno
+import fcntl
 import hashlib
 import os
 import re
+import stat
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -20,13 +23,16 @@ from urllib.parse import quote, unquote, urlsplit
 
 from tensorfleet.errors import AlreadyExists, CorruptArtifact, InvalidRequest, NotFound, Unavailable
 from tensorfleet.model import FieldViolation, Ref
+from tensorfleet.stores.contract import Leftovers
 from tensorfleet.stores.threads import in_thread
 
 CHUNK = 1024 * 1024
 OPEN_AT_ONCE = 128
 """Files that one `put_many` holds open, at most."""
 FORGOTTEN_SECONDS = 24 * 3600.0
-"""A temporary file this old belongs to a put that died."""
+"""A temporary file this old belongs to a put that died, also where the filesystem has no locks to tell."""
+TICK_SECONDS = 0.01
+"""By how much a file's time may be behind the clock."""
 
 _T = TypeVar("_T")
 
@@ -111,13 +117,16 @@ class DirectoryObjects:
     async def size(self, digest: str) -> int | None:
         return await in_thread(self._size, digest)
 
-    async def delete(self, digest: str) -> None:
-        await in_thread(self._delete, digest)
+    async def delete(self, digest: str, idle: float = 0.0) -> bool:
+        return await in_thread(self._delete, digest, idle)
 
     async def blobs(self) -> AsyncIterator[tuple[Ref, float]]:
         for directory in await in_thread(self._directories):
             for found in await in_thread(_listed, directory):
                 yield found
+
+    async def unfinished(self, *, remove: bool) -> Leftovers:
+        return await in_thread(self._clear, remove=remove)
 
     def path(self, digest: str) -> Path | None:
         """Where a blob is; None where there is none."""
@@ -140,10 +149,18 @@ class DirectoryObjects:
                     (self._blobs / f"{number:02x}").mkdir(exist_ok=True)
             for directory in (self._blobs, self._blobs.parent, self.root, self.root.parent):
                 _sync(directory)
-            oldest = time.time() - FORGOTTEN_SECONDS
+        self._clear(remove=True)
+
+    def _clear(self, *, remove: bool) -> Leftovers:
+        count = size = 0
+        with _disk(self._unfinished):
             for path in self._unfinished.iterdir():
-                if path.lstat().st_mtime < oldest:
-                    path.unlink(missing_ok=True)
+                left = _left_behind(path)
+                if left is not None:
+                    count, size = count + 1, size + left
+                    if remove:
+                        path.unlink(missing_ok=True)
+        return Leftovers(count, size)
 
     def _place(self, digest: str) -> Path | None:
         # What is no digest is nowhere: no text from outside becomes part of a path.
@@ -175,19 +192,32 @@ class DirectoryObjects:
     def _settle(self, incoming: Sequence["_Incoming | _Given"]) -> list[Ref]:
         """Makes bytes durable and puts them into their places; syncs that go on at once share their cost."""
         refs = [item.ref() for item in incoming]
-        places = [self._blobs / ref.digest[:2] / ref.digest for ref in refs]
+        items = {
+            self._blobs / ref.digest[:2] / ref.digest: (item, ref) for item, ref in zip(incoming, refs, strict=True)
+        }
         with _disk(self.root):
-            new = {
-                place: item
-                for place, item, ref in zip(places, incoming, refs, strict=True)
-                if not _renewed(place, ref.size)
-            }
+            new = {place: item for place, (item, ref) in items.items() if not _intact(place, ref)}
             self._at_once(lambda item: item.sync(), list(new.values()))
-            for place, item in new.items():
-                item.move(place)
+            with self._locked(fcntl.LOCK_SH):
+                for place, (item, _) in items.items():
+                    if place in new or not _renewed(place):
+                        item.move(place)
+            gone = [item for place, (item, _) in items.items() if place not in new and item.moved]
+            self._at_once(lambda item: item.sync(), gone)  # deleted since it was found intact
             # Also where a blob was there already: who brought it may not have come to this yet.
-            self._at_once(_sync, list({place.parent for place in places}))
+            self._at_once(_sync, list({place.parent for place in items}))
         return refs
+
+    @contextmanager
+    def _locked(self, kind: int) -> Iterator[None]:
+        """Shared by those who move blobs in, alone for one who deletes: neither comes between what the other does."""
+        descriptor = os.open(self._blobs, os.O_RDONLY)
+        try:
+            with suppress(OSError):  # a filesystem without locks has the race of a moment instead
+                fcntl.flock(descriptor, kind)
+            yield
+        finally:
+            os.close(descriptor)
 
     def _at_once(self, sync: Callable[[_T], None], things: Sequence[_T]) -> None:
         if len(things) == 1 or self._syncing is None:
@@ -217,11 +247,15 @@ class DirectoryObjects:
             except FileNotFoundError:
                 return None
 
-    def _delete(self, digest: str) -> None:
+    def _delete(self, digest: str, idle: float) -> bool:
         place = self._place(digest)
-        if place is not None:
-            with _disk(place):
-                place.unlink(missing_ok=True)
+        if place is None:
+            return True
+        with _disk(place), self._locked(fcntl.LOCK_EX):
+            if idle > 0 and place.exists() and _age(place.stat().st_mtime, time.time()) < idle:
+                return False
+            place.unlink(missing_ok=True)
+            return True
 
     def _directories(self) -> list[Path]:
         with _disk(self._blobs):
@@ -262,10 +296,9 @@ class _Incoming:
 
     def __init__(self, directory: Path) -> None:
         with _disk(directory):
-            descriptor, name = tempfile.mkstemp(dir=directory)
+            descriptor, self._path = _owned(directory)
         self._file = os.fdopen(descriptor, "wb", buffering=0)
-        self._path = Path(name)
-        self._moved = False
+        self.moved = False
         self._hash = hashlib.sha256()
         self._size = 0
 
@@ -289,11 +322,11 @@ class _Incoming:
 
     def move(self, place: Path) -> None:
         self._path.replace(place)
-        self._moved = True
+        self.moved = True
 
     def discard(self) -> None:
         self._file.close()
-        if not self._moved:
+        if not self.moved:
             self._path.unlink(missing_ok=True)
 
 
@@ -302,6 +335,7 @@ class _Given:
 
     def __init__(self, path: Path, ref: Ref) -> None:
         self._path, self._ref = path, ref
+        self.moved = False
 
     def ref(self) -> Ref:
         return self._ref
@@ -312,6 +346,7 @@ class _Given:
 
     def move(self, place: Path) -> None:
         self._path.replace(place)
+        self._path, self.moved = place, True
 
 
 async def _pieces(path: Path) -> AsyncIterator[bytes]:
@@ -343,13 +378,55 @@ def _disk(path: Path) -> Iterator[None]:
         raise Unavailable(f"{path} cannot be used now: {error.strerror or error}.") from error
 
 
-def _renewed(place: Path, size: int) -> bool:
-    """Renews a blob's age. False where there is none, or one that was cut short and must be replaced."""
+def _owned(directory: Path) -> tuple[int, Path]:
+    """A new file that is locked as long as it is open."""
+    while True:
+        descriptor, name = tempfile.mkstemp(dir=directory)
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:  # else it was cleared away before it was locked
+            return descriptor, Path(name)
+        os.close(descriptor)
+
+
+def _left_behind(path: Path) -> int | None:
+    """Bytes of a file on its way in that nobody writes any more; None where somebody may."""
     try:
-        os.utime(place)
-        return place.stat().st_size == size
+        status = path.lstat()
+        if time.time() - status.st_mtime > FORGOTTEN_SECONDS:
+            return status.st_size
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return status.st_size if os.fstat(file.fileno()).st_nlink else None
+    except OSError:
+        return None  # locked, gone since, or no locks here
+
+
+def _intact(place: Path, ref: Ref) -> bool:
+    """Whether a blob is there already and whole; what is damaged is replaced."""
+    try:
+        with place.open("rb", buffering=0) as file:
+            return (
+                os.fstat(file.fileno()).st_size == ref.size
+                and hashlib.file_digest(file, "sha256").hexdigest() == ref.digest
+            )
     except FileNotFoundError:
         return False
+
+
+def _renewed(place: Path) -> bool:
+    """Renews a blob's age; False where there is none."""
+    try:
+        os.utime(place)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _age(since: float, now: float) -> float:
+    return max(now - since - TICK_SECONDS, 0.0)
 
 
 def _read(file: BinaryIO, seen: "hashlib._Hash | None") -> bytes:
@@ -369,7 +446,7 @@ def _listed(directory: Path) -> list[tuple[Ref, float]]:
             except FileNotFoundError:
                 continue  # deleted since
             if _DIGEST.fullmatch(file.name):
-                found.append((Ref(file.name, status.st_size), max(now - status.st_mtime, 0.0)))
+                found.append((Ref(file.name, status.st_size), _age(status.st_mtime, now)))
     return found
 
 

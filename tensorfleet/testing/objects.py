@@ -26,7 +26,7 @@ import pytest_asyncio
 from tensorfleet.errors import AlreadyExists, CorruptArtifact, InvalidRequest, NotFound
 from tensorfleet.model import Ref
 from tensorfleet.stores import open_objects
-from tensorfleet.stores.contract import ObjectStore
+from tensorfleet.stores.contract import Leftovers, ObjectStore
 
 MIB = 1024 * 1024
 NOWHERE = hashlib.sha256(b"nobody stored this").hexdigest()
@@ -229,10 +229,20 @@ async def test_damage_is_noticed_before_the_last_chunk(objects: ObjectStore, ove
         assert len(b"".join(received)) < max(len(damaged), 1)
 
 
-async def test_a_blob_that_was_cut_short_is_mended_by_a_put(objects: ObjectStore, overwrite: Overwrite) -> None:
+@pytest.mark.parametrize("damaged", [b"who", b"whale"], ids=["cut short", "other bytes"])
+@pytest.mark.parametrize("how", ["put", "put_many", "put_file"])
+async def test_a_damaged_blob_is_mended_by_a_put(
+    objects: ObjectStore, overwrite: Overwrite, tmp_path: Path, how: str, damaged: bytes
+) -> None:
     digest = await put(objects, b"whole")
-    await overwrite(digest, b"who")
-    assert await put(objects, b"whole") == digest
+    await overwrite(digest, damaged)
+    if how == "put":
+        assert await put(objects, b"whole") == digest
+    elif how == "put_many":
+        assert await objects.put_many([[b"whole"]]) == [ref_of(b"whole")]
+    else:
+        (tmp_path / "output").write_bytes(b"whole")
+        await objects.put_file(tmp_path / "output", ref_of(b"whole"))
     assert await fetch(objects, digest) == b"whole"
 
 
@@ -273,14 +283,58 @@ async def test_a_blob_being_read_outlives_its_deletion_or_says_so(objects: Objec
 async def test_a_deleted_blob_is_gone_and_can_come_back(objects: ObjectStore) -> None:
     digest = await put(objects, b"bytes")
     kept = await put(objects, b"others")
-    await objects.delete(digest)
-    await objects.delete(digest)
+    assert await objects.delete(digest)
+    assert await objects.delete(digest)
     assert await objects.size(digest) is None
     with pytest.raises(NotFound):
         await fetch(objects, digest)
     assert {ref.digest for ref in await refs(objects)} == {kept}
     assert await put(objects, b"bytes") == digest
     assert await fetch(objects, digest) == b"bytes"
+
+
+async def test_a_blob_that_was_just_put_is_no_garbage(objects: ObjectStore) -> None:
+    digest = await put(objects, b"bytes")
+    assert not await objects.delete(digest, idle=3600.0)
+    assert await fetch(objects, digest) == b"bytes"
+    assert await objects.delete(NOWHERE, idle=3600.0)
+
+
+async def test_a_put_wins_against_deletions(objects: ObjectStore) -> None:
+    """Whoever has put a blob has it, however often somebody deletes what is not new at that moment."""
+    digest = await put(objects, b"bytes")
+
+    async def delete() -> None:
+        while not done:
+            await objects.delete(digest, idle=60.0)
+
+    done = False
+    deleting = [asyncio.create_task(delete()) for _ in range(2)]
+    try:
+        for _ in range(20):
+            await objects.delete(digest)
+            await put(objects, b"bytes")
+            assert await objects.size(digest) == 5
+    finally:
+        done = True
+        await asyncio.gather(*deleting)
+
+
+async def test_nothing_is_left_of_what_was_put(objects: ObjectStore) -> None:
+    await put(objects, b"bytes")
+    for remove in (False, True):
+        assert await objects.unfinished(remove=remove) == Leftovers(0, 0)
+    assert await refs(objects) == {ref_of(b"bytes")}
+
+
+async def test_a_put_that_goes_on_loses_nothing(objects: ObjectStore) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield bytes(2 * MIB)
+        await objects.unfinished(remove=True)
+        yield bytes(2 * MIB)
+
+    ref = await objects.put(chunks())
+    assert await fetch(objects, ref.digest) == bytes(4 * MIB)
 
 
 async def test_blobs_have_their_ages(objects: ObjectStore) -> None:

@@ -5,6 +5,7 @@ import errno
 import os
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import cast
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from tensorfleet.errors import NotFound, Unavailable
-from tensorfleet.stores.contract import ObjectStore
+from tensorfleet.stores.contract import Leftovers, ObjectStore
 from tensorfleet.stores.directory import FORGOTTEN_SECONDS, DirectoryObjects
 from tensorfleet.stores.threads import in_thread
 from tensorfleet.testing.objects import *  # noqa: F403
@@ -162,12 +163,49 @@ async def test_a_killed_put_leaves_no_blob_and_is_cleared_in_time(store: Directo
     await child.wait()
     assert await refs(store) == set()
     [left] = unfinished(root)
-    await store.open()
-    assert unfinished(root) == [left]  # it may be a put that goes on
-    old = left.stat().st_mtime - FORGOTTEN_SECONDS - 1
-    os.utime(left, (old, old))
-    await store.open()
+    found = Leftovers(1, left.stat().st_size)
+    assert await store.unfinished(remove=False) == found
+    assert await store.unfinished(remove=True) == found
     assert unfinished(root) == []
+
+
+async def test_a_store_is_opened_beside_puts_that_go_on(store: DirectoryObjects, root: Path) -> None:
+    (root / "tmp" / "left").write_bytes(b"by a put that died")
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield bytes(2_000_000)
+        other = DirectoryObjects(root)
+        await other.open()
+        await other.close()
+        yield b"more"
+
+    ref = await store.put(chunks())
+    assert ref.size == 2_000_004
+    assert unfinished(root) == []
+
+
+async def test_links_on_their_way_are_no_garbage_until_they_are_old(store: DirectoryObjects, root: Path) -> None:
+    digest = await put(store, b"bytes")
+    draft = root / "tmp" / "name-1"
+    draft.symlink_to(place(store, digest))
+    assert await store.unfinished(remove=True) == Leftovers(0, 0)
+    old = time.time() - FORGOTTEN_SECONDS - 60
+    os.utime(draft, (old, old), follow_symlinks=False)
+    assert (await store.unfinished(remove=True)).count == 1
+    assert unfinished(root) == []
+    assert await fetch(store, digest) == b"bytes"
+
+
+async def test_a_blob_whose_age_was_renewed_is_not_deleted(store: DirectoryObjects) -> None:
+    digest = await put(store, b"bytes")
+    os.utime(place(store, digest), (1000, 1000))
+    [(_, age)] = [found async for found in store.blobs()]
+    assert age > 1e9
+    await put(store, b"bytes")
+    assert not await store.delete(digest, idle=60.0)
+    os.utime(place(store, digest), (1000, 1000))
+    assert await store.delete(digest, idle=60.0)
+    assert await store.size(digest) is None
 
 
 async def test_a_digest_leads_nowhere_else(store: DirectoryObjects, root: Path) -> None:
