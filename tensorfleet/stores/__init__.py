@@ -11,7 +11,11 @@ from urllib.parse import quote
 from tensorfleet.errors import FailedPrecondition
 from tensorfleet.stores.contract import DocumentStore, ObjectStore
 
-DOCUMENTS = {"sqlite": "tensorfleet.stores.sqlite"}
+DOCUMENTS = {
+    "sqlite": "tensorfleet.stores.sqlite",
+    "mongodb": "tensorfleet.stores.mongo",
+    "mongodb+srv": "tensorfleet.stores.mongo",
+}
 OBJECTS = {"file": "tensorfleet.stores.directory"}
 
 

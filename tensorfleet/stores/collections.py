@@ -1,21 +1,26 @@
 """The collections that people read and query, and the fields each is looked up by, declared once for every backend.
 
-The rule: what is listed here makes look-ups fast and never changes an answer; any field can be queried.
+The rule: an index makes look-ups fast and never changes an answer; any field can be queried.
 """
 
 from types import MappingProxyType
 
 from msgspec import Struct
 
+SCHEMA = 1
+"""The form of the documents; each carries that in which it was drawn, as its field `schema`."""
+
 
 class Collection(Struct, frozen=True):
     """Documents of one kind.
 
     indexes: each a row of fields, in the order in which they are looked up and sorted; a dot reaches into a document.
+    unique: rows of fields that no two documents share; they are indexes too.
     """
 
     name: str
     indexes: tuple[tuple[str, ...], ...] = ()
+    unique: tuple[tuple[str, ...], ...] = ()
 
 
 def _each(*fields: str, then: str) -> tuple[tuple[str, ...], ...]:
@@ -38,16 +43,17 @@ _ALL = (
     Collection(
         "models",
         (
-            ("name", "version"),
             ("created_at",),
             *_each("algorithm", "dataset", then="created_at"),
             ("metrics.accuracy",),
         ),
+        unique=(("name", "version"),),
     ),
     Collection("datasets", (("name",),)),
     Collection("aliases", (("name",),)),
     Collection("results"),
     Collection("workers"),
+    Collection("tokens"),
 )
 
 COLLECTIONS = MappingProxyType({collection.name: collection for collection in _ALL})

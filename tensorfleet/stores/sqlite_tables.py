@@ -5,15 +5,15 @@ takes a connection and leaves transactions to its caller.
 """
 
 import json
-import re
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from tensorfleet.errors import AlreadyExists
 from tensorfleet.stores.collections import COLLECTIONS, collection_named
 from tensorfleet.stores.contract import Write
+from tensorfleet.stores.queries import check_field, check_page, check_schema, check_value, last_writes, ordering
 
-_FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z_][A-Za-z0-9_-]*)*")
 _ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"), check_circular=False)
 
 # A deletion leaves its number behind until a snapshot passes it, so that an older entry that is projected late does
@@ -38,6 +38,10 @@ def make_tables(connection: sqlite3.Connection) -> None:
             name = f"{collection.name}:{'+'.join(fields)}"
             columns = ", ".join([*map(_expression, fields), "id"])
             wanted[name] = f'CREATE INDEX "{name}" ON "{collection.name}" ({columns})'
+        for fields in collection.unique:
+            name = f"{collection.name}:{'+'.join(fields)}:unique"
+            columns = ", ".join(map(_expression, fields))
+            wanted[name] = f'CREATE UNIQUE INDEX "{name}" ON "{collection.name}" ({columns})'
     there = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'index' AND sql > ''")}
     for name in there - wanted.keys():
         connection.execute(f'DROP INDEX "{name}"')
@@ -50,19 +54,14 @@ Batch = dict[str, list[tuple[str, str | None]]]
 
 
 def batch(writes: Sequence[Write]) -> Batch:
-    """Checks and encodes an entry's writes; where one document is written twice, the last counts.
-
-    ValueError for an unknown collection and for what JSON cannot hold.
-    """
-    last = {(write.collection, write.id): write.document for write in writes}
-    rows: Batch = {}
-    for (collection, document_id), document in last.items():
-        if collection not in rows:
-            rows[collection_named(collection).name] = []
-        rows[collection].append(
+    """Checks and encodes an entry's writes. ValueError for an unknown collection and for what JSON cannot hold."""
+    return {
+        collection: [
             (document_id, None if document is None else _encoded(collection, document_id, document))
-        )
-    return rows
+            for document_id, document in documents.items()
+        ]
+        for collection, documents in last_writes(writes).items()
+    }
 
 
 def apply(connection: sqlite3.Connection, number: int, rows: Batch) -> None:
@@ -75,13 +74,20 @@ def apply(connection: sqlite3.Connection, number: int, rows: Batch) -> None:
 
 
 def _upsert(connection: sqlite3.Connection, collection: str, number: int, items: Sequence[tuple[str, Any]]) -> None:
-    connection.executemany(
-        f'INSERT INTO "{collection}" (id, number, document) SELECT ?1, ?2, ?3 WHERE NOT EXISTS '
-        "(SELECT 1 FROM tombstones WHERE collection = ?4 AND id = ?1 AND number > ?2) "
-        "ON CONFLICT (id) DO UPDATE SET number = excluded.number, document = excluded.document "
-        "WHERE excluded.number >= number",
-        [(document_id, number, document, collection) for document_id, document in items],
-    )
+    try:
+        connection.executemany(
+            f'INSERT INTO "{collection}" (id, number, document) SELECT ?1, ?2, ?3 WHERE NOT EXISTS '
+            "(SELECT 1 FROM tombstones WHERE collection = ?4 AND id = ?1 AND number > ?2) "
+            "ON CONFLICT (id) DO UPDATE SET number = excluded.number, document = excluded.document "
+            "WHERE excluded.number >= number",
+            [(document_id, number, document, collection) for document_id, document in items],
+        )
+    except sqlite3.IntegrityError as error:
+        raise AlreadyExists(f"{collection} has another document of the same {_shared(collection)}") from error
+
+
+def _shared(collection: str) -> str:
+    return " or ".join(" and ".join(fields) for fields in collection_named(collection).unique)
 
 
 def _delete(connection: sqlite3.Connection, collection: str, number: int, ids: Sequence[str]) -> None:
@@ -105,7 +111,7 @@ def get(connection: sqlite3.Connection, collection: str, ids: Iterable[str]) -> 
     rows = connection.execute(
         f'SELECT id, document FROM "{table}" WHERE id IN (SELECT value FROM json_each(?))', (json.dumps(list(ids)),)
     )
-    return {document_id: json.loads(document) for document_id, document in rows}
+    return {document_id: _decoded(table, document_id, document) for document_id, document in rows}
 
 
 def find(
@@ -117,10 +123,10 @@ def find(
     skip: int,
     limit: int,
 ) -> list[dict[str, Any]]:
-    if skip < 0 or limit < 0:
-        raise ValueError(f"skip and limit are counts, not {skip} and {limit}")
+    check_page(skip, limit)
     statement, values = find_statement(collection, where, above, order)
-    return [json.loads(document) for (document,) in connection.execute(statement, [*values, limit, skip])]
+    rows = connection.execute(statement, [*values, limit, skip])
+    return [_decoded(collection, document_id, document) for document_id, document in rows]
 
 
 def find_statement(
@@ -129,7 +135,7 @@ def find_statement(
     """The query and its values, to which limit and skip are still to be added."""
     condition, values = _condition(where, above)
     return (
-        f'SELECT document FROM "{collection_named(collection).name}" WHERE {condition} '
+        f'SELECT id, document FROM "{collection_named(collection).name}" WHERE {condition} '
         f"ORDER BY {_order(order)} LIMIT ? OFFSET ?"
     ), values
 
@@ -148,10 +154,12 @@ def _encoded(collection: str, document_id: str, document: dict[str, Any]) -> str
         raise ValueError(f"document {document_id!r} of {collection} is not plain JSON data: {error}") from error
 
 
+def _decoded(collection: str, document_id: str, text: str) -> dict[str, Any]:
+    return check_schema(collection, document_id, json.loads(text))
+
+
 def _path(field: str) -> str:
-    if not _FIELD.fullmatch(field):
-        raise ValueError(f"{field!r} is not the name of a field")
-    return f"'$.{field}'"
+    return f"'$.{check_field(field)}'"
 
 
 def _expression(field: str) -> str:
@@ -167,7 +175,7 @@ def _condition(where: Mapping[str, Any], above: tuple[str, Any] | None) -> tuple
             values.append(value)
     if above is not None:
         field, value = above
-        _check_value(field, value)
+        check_value(field, value)
         terms.append(f"{_expression(field)} > ?")
         values.append(value)
         if not isinstance(value, str):
@@ -178,7 +186,7 @@ def _condition(where: Mapping[str, Any], above: tuple[str, Any] | None) -> tuple
 def _equals(field: str, value: Any) -> str:
     if value is None:
         return f"{_expression(field)} IS NULL"
-    _check_value(field, value)
+    check_value(field, value)
     if field == "id" or isinstance(value, str) or value not in (0, 1):
         return f"{_expression(field)} = ?"
     # SQLite gives flags out as 1 and 0: their type tells them from the numbers.
@@ -186,14 +194,5 @@ def _equals(field: str, value: Any) -> str:
     return f"{_expression(field)} = ? AND {flags if isinstance(value, bool) else 'NOT ' + flags}"
 
 
-def _check_value(field: str, value: Any) -> None:
-    if not isinstance(value, bool | int | float | str) or (isinstance(value, int) and abs(value) >= 2**63):
-        raise ValueError(f"{field} can be compared with a flag, a number or a text, not with {value!r}")
-
-
 def _order(order: Sequence[str]) -> str:
-    """Ties go by id, in the direction of the last field, as the indexes have them."""
-    terms = [(field.removeprefix("-"), " DESC" if field.startswith("-") else "") for field in order]
-    if all(field != "id" for field, _ in terms):
-        terms.append(("id", terms[-1][1] if terms else ""))
-    return ", ".join(_expression(field) + direction for field, direction in terms)
+    return ", ".join(_expression(field) + (" DESC" if descends else "") for field, descends in ordering(order))

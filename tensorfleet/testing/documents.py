@@ -19,8 +19,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tensorfleet.errors import Deposed, Unavailable
+from tensorfleet.errors import AlreadyExists, Deposed, FailedPrecondition, Unavailable
 from tensorfleet.stores import open_documents
+from tensorfleet.stores.collections import SCHEMA
 from tensorfleet.stores.contract import MAX_RECORDS, DocumentStore, Entry, Lease, Write
 
 
@@ -116,6 +117,14 @@ async def test_of_two_who_commit_at_once_one_is_deposed(documents: DocumentStore
         assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Deposed", "NoneType"]
     assert [one.number for one in await other.read(0)] == list(range(1, 11))
     await other.close()
+
+
+async def test_a_gap_is_refused(documents: DocumentStore) -> None:
+    await fill(documents, 2)
+    for number in (4, 0, -1):
+        with pytest.raises(ValueError, match="cannot follow"):
+            await documents.commit(entry(number), [])
+    assert await documents.last_number() == 2
 
 
 async def test_records_have_a_limit(documents: DocumentStore) -> None:
@@ -290,6 +299,67 @@ async def test_documents_come_back_as_they_were(documents: DocumentStore) -> Non
     assert list(found) == list(document)
 
 
+async def test_odd_documents_come_back_as_they_were(documents: DocumentStore) -> None:
+    """Names with dots and dollars, lists in lists, integers without end: what some databases have no form for."""
+    odd = {
+        "a.b": 1,
+        "$set": {"$inc": 1, "x.y.z": {"": ""}},
+        "%": 2,
+        "%2E": 3,
+        "%list": [1],
+        "_id": "mine",
+        "_entry": 5,
+        "_deleted": True,
+        "__": {"_id": {"_entry": []}},
+        "lists": [[1, [2, [], [[]]]], [], [{"a.b": [[{"%list": 1}]]}]],
+        "one marked": {"%list": [[1]]},
+        "another": {"%integer": "5"},
+        "integers": [2**63 - 1, -(2**63), 2**63, -(2**64) - 1, 10**40, {"deep": 2**70}],
+        "reals": [0.0, 5e-324, 1.7976931348623157e308, 1e22],
+        "naïve 😀": "\\0 \x00 \\uD800 \x85",
+        "nul\x00key": None,
+    }
+    await put(documents, "jobs", **{"": odd, "a.b$c/d": odd, "x" * 500: odd})
+    found = await documents.get("jobs", ["", "a.b$c/d", "x" * 500])
+    assert found == {"": odd, "a.b$c/d": odd, "x" * 500: odd}
+    assert [type(number) for number in found[""]["integers"][:5]] == [int] * 5
+    assert str(found[""]["reals"]) == str(odd["reals"])
+    assert await documents.find("jobs", {"_entry": 5}, limit=1) == [odd]
+    assert await documents.find("jobs", {"_entry": 1}) == []
+
+
+async def test_what_is_unique_stays_so(documents: DocumentStore) -> None:
+    one, two = {"name": "iris", "version": "v1"}, {"name": "iris", "version": "v2"}
+    await put(documents, "models", a=one, b=two)
+    await put(documents, "models", a=one | {"more": 1}, b=two)
+    with pytest.raises(AlreadyExists, match=r"models.*name and version"):
+        await put(documents, "models", c=two)
+    assert await documents.get("models", "abc") == {"a": one | {"more": 1}, "b": two}
+
+
+async def test_deleted_documents_stand_in_nobodys_way(documents: DocumentStore) -> None:
+    ids = ["a", "b", "c"]
+    await put(documents, "models", **{each: {"name": each, "version": "v1", "metrics": {}} for each in ids})
+    await documents.commit(entry(2), [Write("models", each, None) for each in ids])
+    assert await documents.count("models") == await documents.count("models", {"name": None}) == 0
+    assert await documents.find("models") == await documents.find("models", {"version": None}) == []
+    for where in ({"id": "a"}, {"name": "a"}, {"metrics.accuracy": None}):
+        assert await documents.find("models", where) == []
+    assert await documents.find("models", above=("name", ""), order=["-version"]) == []
+    await put(documents, "models", again={"name": "a", "version": "v1"}, b={"name": "b", "version": "v1"})
+    assert [document["name"] for document in await documents.find("models", order=["name"])] == ["a", "b"]
+
+
+async def test_a_document_of_a_newer_release_is_refused(documents: DocumentStore) -> None:
+    await put(documents, "jobs", a={"schema": SCHEMA, "state": "queued"}, b={"schema": SCHEMA + 1, "state": "later"})
+    assert await read(documents, "a") == {"schema": SCHEMA, "state": "queued"}
+    with pytest.raises(FailedPrecondition, match=rf"newer release.*{SCHEMA + 1}"):
+        await documents.get("jobs", ["a", "b"])
+    with pytest.raises(FailedPrecondition, match="'b' of jobs"):
+        await documents.find("jobs", {"state": "later"})
+    assert await documents.count("jobs") == 2
+
+
 async def test_many_documents_by_id(documents: DocumentStore) -> None:
     ids = [f"job-{number}" for number in range(3000)]
     await documents.commit(entry(1), [Write("jobs", document_id, {"name": document_id}) for document_id in ids])
@@ -442,12 +512,15 @@ async def test_a_cancelled_commit_is_there_whole_or_not_at_all(documents: Docume
     assert await read(documents, "j") == {"turn": 1}
 
 
+def writes_of(number: int) -> list[Write]:
+    return [Write("results", str(number), {"number": number}), Write("jobs", "newest", {"number": number})]
+
+
 async def commit_until_killed(url: str) -> None:
     """Commits and takes snapshots without end, and prints each number once it is acknowledged."""
     store = await open_documents(url)
     for number in counting(await store.last_number() + 1):
-        writes = [Write("results", str(number), {"number": number}), Write("jobs", "newest", {"number": number})]
-        await store.commit(entry(number, records=b"%d" % number), writes)
+        await store.commit(entry(number, records=b"%d" % number), writes_of(number))
         print(number, flush=True)
         if number % 20 == 0:
             await store.save_snapshot(number, b"state after %d" % number)
@@ -474,9 +547,12 @@ async def test_what_was_acknowledged_survives_a_kill(documents_url: str, enough:
         (later, b"%d" % later) for later in range(number + 1, last + 1)
     ]
     projected = await store.projected()
-    assert projected <= last
-    assert await read(store, "newest") == {"number": projected}
-    assert await store.count("results") == projected
+    assert max(number, acknowledged - 1) <= projected <= last
+    assert await store.count("results") >= projected
+    for later in range(projected + 1, last + 1):
+        await store.project(later, writes_of(later))
+    assert await read(store, "newest") == {"number": last}
+    assert await store.count("results") == await store.projected() == last
     await store.commit(entry(last + 1), [])
     await store.close()
 

@@ -1,6 +1,7 @@
 """Where the tests' servers are: read by fixtures, written by `make servers`."""
 
 import os
+import secrets
 import socket
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -8,6 +9,10 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 from msgspec import Struct
+from pymongo import AsyncMongoClient
+
+REAL_MONGO = "MONGODB_TEST_URL"
+"""Where it is set, `mongodb://HOST:PORT` of a MongoDB that the tests of the MongoDB servers run on as well."""
 
 PLACE = Path(__file__).parents[2] / ".servers"
 FILE = PLACE / "servers.json"
@@ -41,6 +46,22 @@ def required() -> Running:
             pytest.fail(told)
         pytest.skip(told)
     return there
+
+
+def mongo_servers() -> list[str]:
+    """The names of the servers that speak MongoDB's protocol, for a fixture's parameters."""
+    return ["quick_mongo", "durable_mongo", *(["real_mongo"] if os.environ.get(REAL_MONGO) else [])]
+
+
+def database_url(server: str) -> str:
+    """The URL of a database on one of them that nobody else uses."""
+    base = os.environ[REAL_MONGO] if server == "real_mongo" else str(getattr(required(), server))
+    return f"{base.rstrip('/')}/test_{secrets.token_hex(6)}"
+
+
+async def remove_database(url: str) -> None:
+    async with AsyncMongoClient[dict[str, object]](url) as client:
+        await client.drop_database(client.get_default_database().name)
 
 
 def _answers(url: str) -> bool:

@@ -1,0 +1,141 @@
+"""A way to a MongoDB server: its URL, its client, and its errors in the words of ours.
+
+The rule: a password is in the URL that the client was given, and in nothing that is shown, logged or raised.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+from urllib.parse import unquote, urlsplit
+
+from msgspec import Struct
+from pymongo import AsyncMongoClient, WriteConcern
+from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import (
+    ConfigurationError,
+    ConnectionFailure,
+    ExecutionTimeout,
+    InvalidOperation,
+    OperationFailure,
+    PyMongoError,
+    WTimeoutError,
+)
+from pymongo.read_concern import ReadConcern
+
+from tensorfleet.errors import FailedPrecondition, Unavailable
+
+Document: TypeAlias = dict[str, Any]
+Collection: TypeAlias = AsyncCollection[Document]
+Database: TypeAlias = AsyncDatabase[Document]
+
+PATIENCE = {"serverSelectionTimeoutMS": 3000, "connectTimeoutMS": 3000, "socketTimeoutMS": 20_000}
+"""Milliseconds until a server that does not answer is said to be away, where the URL does not say otherwise."""
+
+_SCHEMES = ("mongodb", "mongodb+srv")
+_REFUSED = {2, 9, 11, 13, 14, 18, 20, 59, 67, 72, 73, 85, 86, 238, 8000}
+"""Answers that trying again does not change: no such user, no right, no such command or option, another index."""
+
+_WITH_A_MAJORITY = ("ReplicaSetWithPrimary", "ReplicaSetNoPrimary", "Sharded", "LoadBalanced")
+
+
+class Place(Struct, frozen=True):
+    """A database of a server. client_url: with the password. hosts, database: what may be shown."""
+
+    client_url: str
+    scheme: str
+    hosts: str
+    database: str
+
+    @property
+    def url(self) -> str:
+        return f"{self.scheme}://{self.hosts}/{self.database}"
+
+    def __str__(self) -> str:
+        return f"MongoDB at {self.hosts}, database {self.database!r}"
+
+
+def place(url: str) -> Place:
+    """What a URL such as `mongodb://user:password@host:27017/tensorfleet?tls=true` names. ValueError."""
+    parts = urlsplit(url)
+    hosts, database = parts.netloc.rpartition("@")[2], unquote(parts.path[1:])
+    if parts.scheme not in _SCHEMES or not hosts or parts.fragment:
+        raise ValueError(
+            "the URL of a MongoDB is mongodb://HOST:PORT/DATABASE, or mongodb://USER:PASSWORD@HOST:PORT/DATABASE with "
+            "user and password quoted as in any URL"
+        )
+    if not database or any(character in database for character in '/\\. "$\0'):
+        raise ValueError(f"the URL of the MongoDB at {hosts} names no database; add /tensorfleet, or another")
+    return Place(url, parts.scheme, hosts, database)
+
+
+class Connection:
+    """An open client, and the one database of it that is used."""
+
+    def __init__(self, where: Place, client: "AsyncMongoClient[Document]", database: Database) -> None:
+        self.where = where
+        self.database = database
+        self._client = client
+
+    async def close(self) -> None:
+        await self._client.close()
+
+
+async def connect(where: Place) -> Connection:
+    """Connects, and has the server answer. FailedPrecondition where it never will; Unavailable where it is away.
+
+    Reads and writes are those of a majority where the server is one of several.
+    """
+    client: AsyncMongoClient[Document] | None = None
+    try:
+        with told(where):
+            client = _client(where)
+            database = client.get_database(where.database)
+            await database.command("ping")
+            several = client.topology_description.topology_type_name in _WITH_A_MAJORITY
+            return Connection(
+                where,
+                client,
+                database.with_options(
+                    write_concern=WriteConcern("majority", j=True),
+                    read_concern=ReadConcern("majority" if several else None),
+                ),
+            )
+    except BaseException:
+        if client is not None:
+            await client.close()
+        raise
+
+
+def _client(where: Place) -> "AsyncMongoClient[Document]":
+    given = {option.partition("=")[0].lower() for option in urlsplit(where.client_url).query.split("&")}
+    patience: Mapping[str, Any] = {name: value for name, value in PATIENCE.items() if name.lower() not in given}
+    try:
+        return AsyncMongoClient(where.client_url, appname="tensorfleet", **patience)
+    except (PyMongoError, ValueError, TypeError) as error:
+        # What is wrong with a URL may be told by quoting it, and then a password with it.
+        why = "see its user, password and options" if "@" in where.client_url else str(error)
+        raise FailedPrecondition(f"The URL of the {where} cannot be used: {why}.") from None
+
+
+@contextmanager
+def told(where: Place) -> Iterator[None]:
+    """Errors of the driver as ours: Unavailable where trying again may help, FailedPrecondition where it will not."""
+    try:
+        yield
+    except (ConnectionFailure, WTimeoutError, ExecutionTimeout, InvalidOperation) as error:
+        raise Unavailable(f"The {where} cannot be reached now: {_short(error)}.") from error
+    except ConfigurationError as error:
+        raise FailedPrecondition(f"The {where} cannot be used: {_short(error)}.") from error
+    except OperationFailure as error:
+        if error.code in _REFUSED:
+            raise FailedPrecondition(f"The {where} refuses: {_short(error)}.") from error
+        raise Unavailable(f"The {where} failed: {_short(error)}.") from error
+
+
+def _short(error: PyMongoError) -> str:
+    """The driver's message without what it appends: its settings and all it knows of the servers."""
+    text = str(error)
+    for tail in (", full error:", ", Timeout:", " (configured timeouts:"):
+        text = text.partition(tail)[0]
+    return text.rstrip(".") or type(error).__name__
