@@ -180,14 +180,14 @@ class Leases:
         if not newest:
             return None
         document = _check_schema(newest[0])
-        return Lease(document["holder"], document["address"], int(document["_id"]))
+        return Lease(document["holder"], document["address"], int(document["_id"]), document["seconds"])
 
     async def take(self, lease: Lease, previous: Lease | None) -> bool:
         if await self.held() != previous:
             return False
-        document = {"holder": lease.holder, "address": lease.address, "at": datetime.now(UTC)}
+        said = {"holder": lease.holder, "address": lease.address, "seconds": lease.seconds}
         try:
-            await self._beats.insert_one({"_id": lease.beat, "schema": SCHEMA, **document})
+            await self._beats.insert_one({"_id": lease.beat, "schema": SCHEMA, **said, "at": datetime.now(UTC)})
         except DuplicateKeyError:
             return False
         # One that comes so late that others took and removed its beat has gained nothing.
