@@ -91,6 +91,16 @@ class Unavailable(TensorFleetError):  # noqa: N818
     exit_code = 3
 
 
+class NotLeader(Unavailable):
+    """This orchestrator does not lead. `leader`: where the one that does serves, as far as is known; else empty."""
+
+    reason = "NOT_LEADER"
+
+    def __init__(self, message: str, *, leader: str = "") -> None:
+        super().__init__(message)
+        self.leader = leader
+
+
 class JobFailed(TensorFleetError):  # noqa: N818
     """A job ended without its result. `failure`, where it is known, tells why, with the attempts of the task."""
 

@@ -46,6 +46,7 @@ def _work(options: argparse.Namespace, zygote: Zygote) -> int:
     import tensorfleet
     from tensorfleet import logs
     from tensorfleet.config import settings
+    from tensorfleet.rpc.addresses import split
     from worker import resources
     from worker.agent import Agent, Options
     from worker.protocol import Identity
@@ -74,7 +75,7 @@ def _work(options: argparse.Namespace, zygote: Zygote) -> int:
     home = (options.home or environment.home / "worker").absolute()
 
     async def work() -> int:
-        chosen = Options(servers=tuple(options.server.split(",")), home=home)
+        chosen = Options(servers=split(options.server), home=home)
         return await Agent(chosen, who, Slots(limits, zygote)).run()
 
     return asyncio.run(work())

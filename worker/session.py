@@ -8,7 +8,6 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from itertools import cycle
 from typing import Protocol
 
 import grpc
@@ -16,10 +15,11 @@ import structlog
 
 from tensorfleet import wire
 from tensorfleet.api.v1 import artifacts_pb2, artifacts_pb2_grpc, worker_pb2, worker_pb2_grpc
-from tensorfleet.errors import Unavailable
+from tensorfleet.errors import TensorFleetError, Unavailable
 from tensorfleet.model import Ref
+from tensorfleet.rpc.addresses import Addresses
 from tensorfleet.rpc.channels import open_channel
-from tensorfleet.rpc.status import to_error
+from tensorfleet.rpc.status import ended, to_error
 from worker import protocol
 from worker.protocol import Identity, Vitals
 from worker.state import Action, State
@@ -27,7 +27,7 @@ from worker.state import Action, State
 log = structlog.get_logger()
 
 FIRST_BACKOFF = 0.05
-LONGEST_BACKOFF = 2.0
+LONGEST_BACKOFF = 1.0
 WELCOME_WITHIN = 10.0
 """Seconds a server that took the stream has to answer the hello."""
 LULL = 0.01
@@ -43,7 +43,11 @@ class Refused(Exception):  # noqa: N818
 
 
 class Lost(Exception):  # noqa: N818
-    """The session is over and another may be tried."""
+    """The session is over and another may be tried. why: what ended it."""
+
+    def __init__(self, why: TensorFleetError) -> None:
+        super().__init__(why.message)
+        self.why = why
 
 
 class Host(Protocol):
@@ -66,7 +70,8 @@ class Sessions:
     """A worker's sessions, one after another."""
 
     def __init__(self, servers: Sequence[str], who: Identity, host: Host) -> None:
-        self._servers = servers
+        self._addresses = Addresses(servers)
+        self._backoff = FIRST_BACKOFF
         self._who = who
         self._host = host
         self._wake = asyncio.Event()
@@ -86,34 +91,31 @@ class Sessions:
 
     async def run(self) -> None:
         """Holds sessions until `close`. Refused where the orchestrator sends the worker away."""
-        backoff = FIRST_BACKOFF
-        for server in cycle(self._servers):
+        while not self._closing:
+            server = self._addresses.current
             try:
                 await self._one(server)
-            except Lost as error:
-                log.warning("no session", server=server, why=str(error))
-            else:
-                backoff = FIRST_BACKOFF
-            if self._closing:
-                return
-            await asyncio.sleep(random.uniform(backoff / 2, backoff))
-            backoff = min(backoff * 2, LONGEST_BACKOFF)
+            except Lost as lost:
+                log.warning("no session", server=server, why=str(lost))
+                if self._addresses.failed(server, lost.why) and not self._closing:
+                    await asyncio.sleep(random.uniform(self._backoff / 2, self._backoff))
+                    self._backoff = min(self._backoff * 2, LONGEST_BACKOFF)
 
     async def _one(self, server: str) -> None:
-        """One session. Returns when it ends after a welcome; Lost where there was none."""
-        channel = open_channel(server)
+        """One session, to its end: Lost, unless it was closed from here. Refused."""
+        channel = open_channel(server, watchful=len(self._addresses) > 1)
+        call: Call = worker_pb2_grpc.WorkerServiceStub(channel).Session()  # type: ignore[call-arg]
         try:
-            call: Call = worker_pb2_grpc.WorkerServiceStub(channel).Session()  # type: ignore[call-arg]
-            try:
-                welcome = await self._greet(call)
-                await self._hold(server, channel, call, welcome)
-            finally:
-                call.cancel()
-                self._host.act(self._host.state.stream_lost())
-                self._host.disconnected()
+            welcome = await self._greet(call)
+            await self._hold(server, channel, call, welcome)
         except grpc.aio.AioRpcError as error:
-            raise Lost(error.details() or error.code().name) from error
+            raise Lost(to_error(error)) from error
+        except asyncio.InvalidStateError:  # the stream ended while it was written to
+            raise Lost(await ended(call)) from None
         finally:
+            call.cancel()
+            self._host.act(self._host.state.stream_lost())
+            self._host.disconnected()
             await channel.close(None)
 
     async def _greet(self, call: Call) -> worker_pb2.Welcome:
@@ -123,19 +125,19 @@ class Sessions:
                 await call.write(hello)
                 answer = await call.read()
         except TimeoutError:
-            raise Lost("the hello was not answered") from None
-        except asyncio.InvalidStateError:  # the stream ended while it was written to
-            raise Lost(await call.details() or "the stream was refused") from None
+            raise Lost(Unavailable("the hello was not answered")) from None
         if not isinstance(answer, worker_pb2.OrchestratorMessage):
-            raise Lost(await call.details() or "the stream ended")
+            raise Lost(await ended(call))
         if answer.WhichOneof("message") == "goodbye":
             raise _parting(answer.goodbye)
         if answer.WhichOneof("message") != "welcome":
-            raise Lost("the hello was answered with something else")
+            raise Lost(Unavailable("the hello was answered with something else"))
         return answer.welcome
 
     async def _hold(self, server: str, channel: grpc.aio.Channel, call: Call, welcome: worker_pb2.Welcome) -> None:
         log.info("joined", server=server, session=welcome.session, term=welcome.term)
+        self._addresses.served()
+        self._backoff = FIRST_BACKOFF
         await self._host.welcomed(welcome, RemoteArtifacts(channel))
         self._host.act(self._host.state.welcome(welcome.keep, welcome.stop))
         listening = asyncio.create_task(self._listen(call))
@@ -148,13 +150,11 @@ class Sessions:
             for task in (listening, speaking):
                 task.cancel()
             ends = await asyncio.gather(listening, speaking, return_exceptions=True)
-        for end in ends:
-            if isinstance(end, Refused):
-                raise end
-            if isinstance(end, Exception) and not isinstance(end, _ENDS):
-                raise end
-            if isinstance(end, Exception):
-                log.warning("the session broke", why=str(end))
+        errors = [end for end in ends if isinstance(end, Exception)]
+        for error in sorted(errors, key=lambda error: isinstance(error, _ENDS)):  # what should not happen comes first
+            raise error
+        if not self._closing:
+            raise Lost(await ended(call))
 
     async def _listen(self, call: Call) -> None:
         while isinstance(message := await call.read(), worker_pb2.OrchestratorMessage):
@@ -207,7 +207,7 @@ _ENDS = (grpc.aio.AioRpcError, asyncio.InvalidStateError, Lost)
 
 
 def _parting(goodbye: worker_pb2.Goodbye) -> Exception:
-    return Lost(goodbye.reason) if goodbye.reconnect else Refused(goodbye.reason)
+    return Lost(Unavailable(goodbye.reason)) if goodbye.reconnect else Refused(goodbye.reason)
 
 
 class RemoteArtifacts:

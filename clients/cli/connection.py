@@ -80,10 +80,11 @@ async def connected(
 
 async def _reached(server: str) -> None:
     """Unavailable, soon, where nobody serves there: a wrong address needs no patience."""
-    from tensorfleet.sdk.seat import serves
+    from tensorfleet.rpc.addresses import split
+    from tensorfleet.sdk.seat import answers
 
     deadline = asyncio.get_running_loop().time() + FIRST_CONTACT
-    while not await serves(server):
+    while not await answers(split(server)):
         if asyncio.get_running_loop().time() >= deadline:
             raise Unavailable(f"no server answers at {server}. Is the address right? {START_ONE}")
         await asyncio.sleep(0.05)

@@ -11,7 +11,7 @@ import structlog
 from grpc_status import rpc_status
 
 from tensorfleet.errors import TensorFleetError
-from tensorfleet.rpc.channels import OPTIONS
+from tensorfleet.rpc.channels import OPTIONS, PATIENT
 from tensorfleet.rpc.status import to_status
 
 log = structlog.get_logger(__name__)
@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 def make_server() -> grpc.aio.Server:
     """A server whose servicers raise errors of the catalogue."""
     # Two servers on one port would share its connections between two homes without a word.
-    return grpc.aio.server(interceptors=[Translate()], options=(*OPTIONS, ("grpc.so_reuseport", 0)))
+    return grpc.aio.server(interceptors=[Translate()], options=(*OPTIONS, *PATIENT, ("grpc.so_reuseport", 0)))
 
 
 class Translate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]

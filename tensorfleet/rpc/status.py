@@ -13,6 +13,9 @@ from tensorfleet.model import FieldViolation
 from tensorfleet.wire import duration, duration_seconds
 
 DOMAIN = "tensorfleet"
+LEADER = "leader"
+"""The name in ErrorInfo's metadata under which one that does not lead tells who does."""
+
 _BY_CODE: dict[int, type[errors.TensorFleetError]] = {
     kind.code: kind
     for kind in (
@@ -29,7 +32,8 @@ _BY_CODE: dict[int, type[errors.TensorFleetError]] = {
 
 def to_status(error: errors.TensorFleetError) -> status_pb2.Status:
     """An error as google.rpc.Status: ErrorInfo, and BadRequest or RetryInfo where they apply."""
-    details: list[Message] = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)]
+    known = {LEADER: error.leader} if isinstance(error, errors.NotLeader) and error.leader else {}
+    details: list[Message] = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=known)]
     if isinstance(error, errors.InvalidRequest):
         violations = [
             error_details_pb2.BadRequest.FieldViolation(field=violation.field, description=violation.description)
@@ -55,23 +59,34 @@ def to_error(error: grpc.RpcError) -> errors.TensorFleetError:
         return errors.InvalidRequest(violations)
     if code == errors.ResourceExhausted.code:
         return errors.ResourceExhausted(text, retry_after=retry_after)
+    if info.reason == errors.NotLeader.reason:
+        return errors.NotLeader(text, leader=info.metadata.get(LEADER, ""))
     if code in (1, 4):  # CANCELLED and DEADLINE_EXCEEDED come from the transport
         return errors.Unavailable(text, reason=error.code().name)
     kind = _BY_CODE.get(code, errors.TensorFleetError)
-    return kind(text, reason=info or error.code().name)
+    return kind(text, reason=info.reason or error.code().name)
 
 
-def _details(error: grpc.Call | grpc.aio.AioRpcError) -> tuple[str, list[FieldViolation], float | None]:
+async def ended(call: "grpc.aio.Call") -> errors.TensorFleetError:
+    """What a stream has ended with, as the catalogue's error."""
+    code, details = await call.code(), await call.details()
+    if code is grpc.StatusCode.OK:
+        return errors.Unavailable("the server ended the stream")
+    metadata = await call.initial_metadata(), await call.trailing_metadata()
+    return to_error(grpc.aio.AioRpcError(code, *metadata, details, None))
+
+
+def _details(
+    error: grpc.Call | grpc.aio.AioRpcError,
+) -> tuple[error_details_pb2.ErrorInfo, list[FieldViolation], float | None]:
     try:
         status = rpc_status.from_call(cast(grpc.Call, error))
     except ValueError:  # the trailing status disagrees with the code: not of our making
         status = None
-    reason, violations, retry_after = "", [], None
+    info, violations, retry_after = error_details_pb2.ErrorInfo(), [], None
     for packed in status.details if status else ():
         if packed.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
-            info = error_details_pb2.ErrorInfo()
             packed.Unpack(info)
-            reason = info.reason
         elif packed.Is(error_details_pb2.BadRequest.DESCRIPTOR):
             bad = error_details_pb2.BadRequest()
             packed.Unpack(bad)
@@ -80,4 +95,4 @@ def _details(error: grpc.Call | grpc.aio.AioRpcError) -> tuple[str, list[FieldVi
             retry = error_details_pb2.RetryInfo()
             packed.Unpack(retry)
             retry_after = duration_seconds(retry.retry_delay)
-    return reason, violations, retry_after
+    return info, violations, retry_after

@@ -1,18 +1,19 @@
-"""How the client calls: one channel, retries, an overall deadline, and errors of the catalogue.
+"""How the client calls: whoever leads, with retries, an overall deadline, and errors of the catalogue.
 
-The rule: whatever is sent can be sent again without harm, so what is unavailable is tried again until the deadline;
-every other error is raised at once as the catalogue's own.
+The rule: whatever is sent can be sent again without harm, so what is unavailable is tried again until the deadline,
+there or where the leader is now; every other error is raised at once as the catalogue's own.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import grpc
 
 from tensorfleet import errors
-from tensorfleet.rpc.channels import open_channel
+from tensorfleet.rpc.addresses import Addresses, split
+from tensorfleet.rpc.channels import LeaderChannel
 from tensorfleet.rpc.status import to_error
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ Request = TypeVar("Request")
 Response = TypeVar("Response")
 
 PAGE = 1000
-FIRST_PAUSE, LAST_PAUSE = 0.05, 2.0
+FIRST_PAUSE, LAST_PAUSE = 0.05, 1.0
 DEFAULT_TIMEOUT = 30.0
 
 
@@ -39,7 +40,7 @@ def pauses() -> Iterator[float]:
 
 
 class Calls:
-    """A channel to one address, with the services' stubs.
+    """The services' stubs, at the one of the addresses (`host:port`, several joined by commas) that leads.
 
     timeout: seconds that a call may take with all of its tries; for calls that have work to do, such as reading a
     dataset, seconds that the server may be away. sleep: waits between tries.
@@ -57,10 +58,12 @@ class Calls:
         self.timeout = timeout
         self.metadata = (("x-user-id", user),) if user else ()
         self._sleep = sleep
+        self._addresses = Addresses(split(address))
+        self._leader = LeaderChannel(self._addresses)
 
-    @cached_property
+    @property
     def channel(self) -> grpc.aio.Channel:
-        return open_channel(self.address)  # made here, where the event loop runs
+        return cast(grpc.aio.Channel, self._leader)
 
     @cached_property
     def jobs(self) -> "JobServiceAsyncStub":
@@ -93,8 +96,7 @@ class Calls:
         return ArtifactServiceStub(self.channel)
 
     async def close(self) -> None:
-        if "channel" in self.__dict__:
-            await self.channel.close(None)
+        await self._leader.close()
 
     async def unary(
         self, method: "grpc.aio.UnaryUnaryMultiCallable[Request, Response]", request: Request, *, works: bool = False
@@ -106,13 +108,20 @@ class Calls:
         """What `attempt(seconds left)` answers, tried again while the server is unavailable or asks for it."""
         patience = Patience(self.timeout, self._sleep, self.address)
         while True:
-            began = patience.now()
+            began, at = patience.now(), self._addresses.current
             try:
-                return await attempt(patience.left())
+                answer = await attempt(patience.left())
+                self._addresses.served()
+                return answer
             except grpc.RpcError as error:
                 failure = to_error(error)
-            # A try that waited long for its answer was served for that long: only the time without a server counts.
-            await patience.after(failure, served=patience.now() - began)
+            await self._elsewhere(patience, at, failure, patience.now() - began)
+
+    async def _elsewhere(self, patience: "Patience", at: str, failure: errors.TensorFleetError, took: float) -> None:
+        """Turns to where the leader may be now, after a pause where everyone was asked; raises what is final."""
+        patience.check(failure, took)
+        if not isinstance(failure, errors.Unavailable) or self._addresses.failed(at, failure):
+            await patience.pause(failure)
 
     async def stream(
         self, open_from: Callable[[str], AsyncIterator[Response]], cursor_of: Callable[[Response], str], after: str
@@ -123,15 +132,17 @@ class Calls:
         """
         patience = Patience(self.timeout, self._sleep, self.address)
         while True:
+            began, at = patience.now(), self._addresses.current
             failure: errors.TensorFleetError = errors.Unavailable("the stream ended before the job did")
             try:
                 async for message in open_from(after):
                     after = cursor_of(message)
                     patience.renew()
+                    self._addresses.served()
                     yield message
             except grpc.RpcError as error:
                 failure = to_error(error)
-            await patience.after(failure)
+            await self._elsewhere(patience, at, failure, patience.now() - began)
 
 
 async def paged(limit: int, page: Callable[[int, str], Awaitable[tuple[Sequence[Response], str]]]) -> list[Response]:
@@ -164,21 +175,29 @@ class Patience:
     def left(self) -> float:
         return max(0.001, self._deadline - self.now())
 
-    async def after(self, failure: errors.TensorFleetError, served: float = 0.0) -> None:
-        """Waits before the next try; raises the failure where another try cannot help or has no time left."""
+    def check(self, failure: errors.TensorFleetError, took: float) -> None:
+        """Raises the failure where another try cannot help, or has no time left. took: seconds, of the try."""
+        if not _passes(failure):
+            raise failure
+        # A try that waited long for its answer was served for that long: only the time without a server counts.
+        if took > self._timeout / 2:
+            self.renew()
+        if self.now() >= self._deadline:
+            raise _told(failure, self._address, self._timeout)
+
+    async def pause(self, failure: errors.TensorFleetError) -> None:
+        """Waits before the next try; raises the failure where there is no time for it."""
         pause = next(self._pauses)
         if isinstance(failure, errors.ResourceExhausted) and failure.retry_after is not None:
             pause = failure.retry_after
-        elif not _passes(failure):
-            raise failure
-        if served > self._timeout / 2:
-            self.renew()
         if self.now() + pause >= self._deadline:
             raise _told(failure, self._address, self._timeout)
         await self._sleep(pause)
 
 
 def _passes(failure: errors.TensorFleetError) -> bool:
+    if isinstance(failure, errors.ResourceExhausted):
+        return failure.retry_after is not None
     return isinstance(failure, errors.Unavailable) and failure.reason != "DEADLINE_EXCEEDED"
 
 

@@ -3,7 +3,9 @@
 The rule: the file only says where to look; that somebody serves there is asked of them.
 """
 
+import asyncio
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -42,7 +44,17 @@ def reachable(address: str) -> str:
 
 
 async def serves(address: str) -> bool:
-    """Whether an orchestrator answers there, by gRPC's health check."""
+    """Whether an orchestrator answers there and leads, by gRPC's health check."""
+    return await _health(address) == b"\x08\x01"  # HealthCheckResponse(status=SERVING)
+
+
+async def answers(addresses: Sequence[str]) -> bool:
+    """Whether an orchestrator answers at any of the addresses, be it one that stands by."""
+    return any(await asyncio.gather(*map(_health, addresses)))
+
+
+async def _health(address: str) -> bytes:
+    """What the health check answers; nothing where nobody does."""
     import grpc
 
     from tensorfleet.rpc.channels import open_channel
@@ -51,10 +63,10 @@ async def serves(address: str) -> bool:
     try:
         answer: bytes = await channel.unary_unary("/grpc.health.v1.Health/Check", _same, _same)(b"", timeout=3.0)
     except grpc.RpcError:
-        return False
+        return b""
     finally:
         await channel.close(None)
-    return answer == b"\x08\x01"  # HealthCheckResponse(status=SERVING)
+    return answer
 
 
 def _same(content: bytes) -> bytes:

@@ -13,7 +13,9 @@ import pytest
 import pytest_asyncio
 
 from tensorfleet import wire
-from tensorfleet.api.v1 import jobs_pb2, values_pb2, worker_pb2
+from tensorfleet.api.v1 import jobs_pb2, values_pb2, worker_pb2, worker_pb2_grpc
+from tensorfleet.errors import NotLeader
+from tensorfleet.rpc.servers import make_server
 from tensorfleet.stores import open_objects
 from tests.integration.fake_orchestrator import FakeOrchestrator, own
 from tests.integration.processes import children, gone
@@ -301,6 +303,29 @@ async def test_what_a_welcome_says_to_stop_is_stopped_without_a_word(
 async def test_several_servers_are_tried_in_turn(orchestrator: FakeOrchestrator, join: Join) -> None:
     await join("--slots", "1", server=f"127.0.0.1:1,{orchestrator.address}")
     assert (await orchestrator.session()).hello.slots == 1
+
+
+class Standby(worker_pb2_grpc.WorkerServiceServicer):
+    """Leads nobody, and knows who does."""
+
+    def __init__(self, leader: str) -> None:
+        self.leader = leader
+
+    async def Session(self, request_iterator: Any, context: Any) -> AsyncIterator[worker_pb2.OrchestratorMessage]:
+        raise NotLeader("standing by", leader=self.leader)
+        yield
+
+
+async def test_a_standby_sends_the_worker_to_the_leader(orchestrator: FakeOrchestrator, join: Join) -> None:
+    server = make_server()
+    worker_pb2_grpc.add_WorkerServiceServicer_to_server(Standby(orchestrator.address), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        await join(server=f"127.0.0.1:{port}")
+        await orchestrator.session()
+    finally:
+        await server.stop(None)
 
 
 async def test_a_drained_worker_finishes_and_leaves(orchestrator: FakeOrchestrator, join: Join) -> None:

@@ -1,12 +1,14 @@
 """Calls: what is tried again, with what, for how long; and which errors come out."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
+import grpc
 import pytest
 
 from tensorfleet.api.v1 import fleet_pb2, jobs_pb2
 from tensorfleet.client import AsyncClient
-from tensorfleet.errors import InvalidRequest, NotFound, ResourceExhausted, Unavailable
+from tensorfleet.errors import InvalidRequest, NotFound, NotLeader, ResourceExhausted, Unavailable
 from tensorfleet.model import FieldViolation, JobSpec
 from tensorfleet.sdk.calls import Calls, pauses
 from tests.unit.fake_fleet import FakeFleet, job, reported, serving
@@ -107,7 +109,7 @@ def test_pauses_have_a_limit() -> None:
     endless = pauses()
     taken = [next(endless) for _ in range(20)]
     assert taken == sorted(taken)
-    assert taken[-1] == 2.0
+    assert taken[-1] == 1.0
 
 
 @pytest.mark.parametrize("address", ["", "nowhere", "host:", ":80", "host:0", "host:99999", "a:1,b"])
@@ -129,3 +131,55 @@ async def test_a_stream_that_speaks_is_believed_anew(fake: FakeFleet) -> None:
     assert [(await anext(stream)).event.cursor for _ in range(3)] == ["1", "2", "3"]
     assert naps.taken == [0.05, 0.1, 0.05]
     await calls.close()
+
+
+async def test_a_call_goes_to_the_leader_that_a_standby_tells_of(fake: FakeFleet) -> None:
+    fake.answer("SubmitJob", jobs_pb2.SubmitJobResponse(job_id="job-1"))
+    async with serving(FakeFleet()) as standby:
+        standby.answer("SubmitJob", NotLeader("standing by", leader=fake.address))
+        calls = Calls(standby.address, sleep=(naps := Naps()))
+        assert (await submit(calls)).job_id == "job-1"
+        assert (await submit(calls)).job_id == "job-1"
+        await calls.close()
+    assert naps.taken == []
+    assert len(standby.requests["SubmitJob"]) == 1
+
+
+async def test_calls_turn_to_the_other_address_when_one_is_away(fake: FakeFleet) -> None:
+    fake.answer("SubmitJob", jobs_pb2.SubmitJobResponse(job_id="job-1"))
+    calls = Calls(f"127.0.0.1:1,{fake.address}", sleep=(naps := Naps()))
+    assert (await submit(calls)).job_id == "job-1"
+    assert naps.taken == []
+    await calls.close()
+
+
+async def test_a_stream_goes_on_at_the_new_leader(fake: FakeFleet) -> None:
+    fake.answer("WatchJob", [reported("2", 2)])
+    async with serving(FakeFleet()) as old:
+        old.answer("WatchJob", [reported("1", 1), NotLeader("deposed", leader=fake.address)])
+        calls = Calls(old.address, sleep=Naps())
+
+        def open_from(cursor: str) -> AsyncIterator[jobs_pb2.WatchJobResponse]:
+            return aiter(calls.jobs.WatchJob(jobs_pb2.WatchJobRequest(job_id="job-1", after=cursor)))
+
+        stream = calls.stream(open_from, lambda message: message.event.cursor, "")
+        assert [(await anext(stream)).event.cursor for _ in range(2)] == ["1", "2"]
+        await calls.close()
+    assert [request.after for request in fake.requests["WatchJob"]] == ["1"]
+
+
+async def test_a_stream_that_was_quiet_for_long_is_still_opened_again(fake: FakeFleet) -> None:
+    """Only the time without a server counts, and a quiet server is one."""
+
+    async def broken_after_a_while() -> AsyncIterator[jobs_pb2.WatchJobResponse]:
+        await asyncio.sleep(0.25)
+        raise grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata())
+        yield
+
+    async def speaking() -> AsyncIterator[jobs_pb2.WatchJobResponse]:
+        yield reported("1", 1)
+
+    opened = iter([broken_after_a_while, speaking])
+    calls = Calls(fake.address, timeout=0.2, sleep=Naps())
+    stream = calls.stream(lambda _: next(opened)(), lambda message: message.event.cursor, "")
+    assert (await anext(stream)).event.cursor == "1"
