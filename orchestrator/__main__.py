@@ -42,7 +42,15 @@ def main() -> None:
             restart_grace=given.restart_grace,
         )
         home = (given.home or environment.home).absolute()
-        asyncio.run(serve(Options(home=home, listen=given.listen, insecure=given.insecure, settings=patience)))
+        options = Options(
+            home=home,
+            listen=given.listen,
+            documents=environment.documents,
+            objects=environment.objects,
+            insecure=given.insecure,
+            settings=patience,
+        )
+        asyncio.run(serve(options))
     except TensorFleetError as error:
         sys.stderr.write(f"{error.message}\n")
         sys.exit(error.exit_code)

@@ -11,9 +11,13 @@ from msgspec import Struct
 
 from tensorfleet.errors import InvalidRequest
 from tensorfleet.model import FieldViolation
+from tensorfleet.stores import OBJECTS, mongo_url
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 DEFAULT_HOME = ".tensorfleet"
+
+STORE_VARIABLES = ("MONGODB_URL", "MONGODB_DB", "OBJECTS_URL")
+"""What says where the orchestrator keeps things, with its passwords: no worker is to see them."""
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -21,11 +25,16 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     home: `TENSORFLEET_HOME`, where an embedded fleet keeps everything; absolute. server: `TENSORFLEET_SERVER`, the
     fleet to talk to; empty for none. log_level: `TENSORFLEET_LOG_LEVEL`, one of `LOG_LEVELS`.
+
+    documents, objects: URLs of the orchestrator's stores, with their passwords; empty for those in the home.
+    `MONGODB_URL` and `MONGODB_DB` name the documents' database; `OBJECTS_URL` the objects' place.
     """
 
     home: Path
     server: str = ""
     log_level: str = "info"
+    documents: str = ""
+    objects: str = ""
 
 
 def settings(environ: Mapping[str, str] = os.environ) -> Settings:
@@ -40,9 +49,48 @@ def settings(environ: Mapping[str, str] = os.environ) -> Settings:
         violations.append(FieldViolation("TENSORFLEET_SERVER", problem))
     if home.exists() and not home.is_dir():
         violations.append(FieldViolation("TENSORFLEET_HOME", f"expected a folder, and {home} is a file"))
+    documents = _documents(environ, violations)
+    objects = _objects(environ, documents, violations)
     if violations:
         raise InvalidRequest(violations)
-    return Settings(home=home.absolute(), server=server, log_level=level)
+    return Settings(home=home.absolute(), server=server, log_level=level, documents=documents, objects=objects)
+
+
+def _documents(environ: Mapping[str, str], violations: list[FieldViolation]) -> str:
+    url, database = environ.get("MONGODB_URL", "").strip(), environ.get("MONGODB_DB", "").strip()
+    if not url:
+        return ""
+    try:
+        url = mongo_url.with_database(url, "")
+    except ValueError:
+        violations.append(FieldViolation("MONGODB_URL", mongo_url.EXPECTED))
+        return ""
+    try:
+        return mongo_url.with_database(url, database)
+    except ValueError as error:
+        violations.append(FieldViolation("MONGODB_DB", str(error)))
+        return url
+
+
+def _objects(environ: Mapping[str, str], documents: str, violations: list[FieldViolation]) -> str:
+    url = environ.get("OBJECTS_URL", "").strip()
+    scheme = url.partition("://")[0]
+    if url == "gridfs://" and documents:
+        return mongo_url.gridfs(documents)
+    if url == "gridfs://":
+        violations.append(
+            FieldViolation("OBJECTS_URL", "gridfs:// alone is the database of MONGODB_URL, which is not set")
+        )
+    elif scheme.startswith("gridfs"):
+        try:
+            return mongo_url.gridfs(mongo_url.with_database(mongo_url.documents(url), ""))
+        except ValueError:
+            violations.append(FieldViolation("OBJECTS_URL", "expected gridfs:// alone, or gridfs://HOST:PORT/DATABASE"))
+    elif url and scheme not in OBJECTS:
+        violations.append(
+            FieldViolation("OBJECTS_URL", f"expected one of {', '.join(f'{each}://' for each in OBJECTS)}")
+        )
+    return url
 
 
 def address_problem(address: str) -> str:

@@ -144,7 +144,7 @@ def _become(program: str, arguments: list[str]) -> NoReturn:
     from tensorfleet.sdk.processes import command as how
     from tensorfleet.sdk.processes import environment
 
-    os.execve(sys.executable, [*how(program), *arguments], environment())
+    os.execve(sys.executable, [*how(program), *arguments], environment(program))
 
 
 def status(at: Options) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import tensorfleet
+from tensorfleet.config import STORE_VARIABLES
 
 LARGEST_LOG = 16 * 1024 * 1024
 
@@ -34,7 +35,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=environment(),
+                env=environment(program),
                 process_group=0,
             )
 
@@ -82,11 +83,16 @@ def command(program: str) -> list[str]:
     return [sys.executable, "-P", "-m", program]
 
 
-def environment() -> dict[str, str]:
-    """The environment in which our programs find the very package that is running here."""
+def environment(program: str) -> dict[str, str]:
+    """The environment in which a program of ours finds the very package that is running here.
+
+    A worker's has nothing of where the orchestrator keeps things: it runs what users submit.
+    """
     root = str(Path(tensorfleet.__file__).parent.parent)
     paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path != root]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([root, *paths])}
+    hidden = STORE_VARIABLES if program == "worker" else ()
+    shown = {name: value for name, value in os.environ.items() if name not in hidden}
+    return {**shown, "PYTHONPATH": os.pathsep.join([root, *paths])}
 
 
 def is_alive(pid: int) -> bool:

@@ -16,7 +16,11 @@ DOCUMENTS = {
     "mongodb": "tensorfleet.stores.mongo",
     "mongodb+srv": "tensorfleet.stores.mongo",
 }
-OBJECTS = {"file": "tensorfleet.stores.directory"}
+OBJECTS = {
+    "file": "tensorfleet.stores.directory",
+    "gridfs": "tensorfleet.stores.gridfs",
+    "gridfs+srv": "tensorfleet.stores.gridfs",
+}
 
 
 async def open_documents(place: str | Path) -> DocumentStore:

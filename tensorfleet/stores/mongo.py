@@ -14,13 +14,14 @@ from tensorfleet.errors import FailedPrecondition, Unavailable
 from tensorfleet.stores import mongo_connection as connection
 from tensorfleet.stores import mongo_tables as tables
 from tensorfleet.stores.contract import MAX_RECORDS, Entry, Lease, Write
-from tensorfleet.stores.mongo_connection import Connection, Place
+from tensorfleet.stores.mongo_connection import Connection
 from tensorfleet.stores.mongo_journal import SCHEMA, Journal, Leases, Snapshots
+from tensorfleet.stores.mongo_url import Place, place
 
 
 def from_url(url: str) -> "MongoDocuments":
     """The store of a URL such as `mongodb://host:27017/tensorfleet`."""
-    return MongoDocuments(connection.place(url))
+    return MongoDocuments(place(url))
 
 
 class _Open:

@@ -1,4 +1,4 @@
-"""A way to a MongoDB server: its URL, its client, and its errors in the words of ours.
+"""A way to a MongoDB server: a client, and its errors in the words of ours.
 
 The rule: a password is in the URL that the client was given, and in nothing that is shown, logged or raised.
 """
@@ -6,9 +6,8 @@ The rule: a password is in the URL that the client was given, and in nothing tha
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeAlias
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
-from msgspec import Struct
 from pymongo import AsyncMongoClient, WriteConcern
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
@@ -24,6 +23,7 @@ from pymongo.errors import (
 from pymongo.read_concern import ReadConcern
 
 from tensorfleet.errors import FailedPrecondition, Unavailable
+from tensorfleet.stores.mongo_url import Place
 
 Document: TypeAlias = dict[str, Any]
 Collection: TypeAlias = AsyncCollection[Document]
@@ -32,41 +32,10 @@ Database: TypeAlias = AsyncDatabase[Document]
 PATIENCE = {"serverSelectionTimeoutMS": 3000, "connectTimeoutMS": 3000, "socketTimeoutMS": 20_000}
 """Milliseconds until a server that does not answer is said to be away, where the URL does not say otherwise."""
 
-_SCHEMES = ("mongodb", "mongodb+srv")
 _REFUSED = {2, 9, 11, 13, 14, 18, 20, 59, 67, 72, 73, 85, 86, 238, 8000}
 """Answers that trying again does not change: no such user, no right, no such command or option, another index."""
 
 _WITH_A_MAJORITY = ("ReplicaSetWithPrimary", "ReplicaSetNoPrimary", "Sharded", "LoadBalanced")
-
-
-class Place(Struct, frozen=True):
-    """A database of a server. client_url: with the password. hosts, database: what may be shown."""
-
-    client_url: str
-    scheme: str
-    hosts: str
-    database: str
-
-    @property
-    def url(self) -> str:
-        return f"{self.scheme}://{self.hosts}/{self.database}"
-
-    def __str__(self) -> str:
-        return f"MongoDB at {self.hosts}, database {self.database!r}"
-
-
-def place(url: str) -> Place:
-    """What a URL such as `mongodb://user:password@host:27017/tensorfleet?tls=true` names. ValueError."""
-    parts = urlsplit(url)
-    hosts, database = parts.netloc.rpartition("@")[2], unquote(parts.path[1:])
-    if parts.scheme not in _SCHEMES or not hosts or parts.fragment:
-        raise ValueError(
-            "the URL of a MongoDB is mongodb://HOST:PORT/DATABASE, or mongodb://USER:PASSWORD@HOST:PORT/DATABASE with "
-            "user and password quoted as in any URL"
-        )
-    if not database or any(character in database for character in '/\\. "$\0'):
-        raise ValueError(f"the URL of the MongoDB at {hosts} names no database; add /tensorfleet, or another")
-    return Place(url, parts.scheme, hosts, database)
 
 
 class Connection:

@@ -4,13 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from tensorfleet.config import settings
+from tensorfleet.config import STORE_VARIABLES, settings
 from tensorfleet.errors import InvalidRequest
+from tensorfleet.sdk.processes import environment
 
 
 def test_nothing_said_is_the_folder_here() -> None:
     found = settings({})
     assert (found.home, found.server, found.log_level) == (Path.cwd() / ".tensorfleet", "", "info")
+    assert (found.documents, found.objects) == ("", "")
 
 
 def test_what_is_said_is_typed(tmp_path: Path) -> None:
@@ -25,7 +27,69 @@ def test_every_bad_variable_is_named_at_once(tmp_path: Path) -> None:
         "TENSORFLEET_HOME": str(tmp_path / "file"),
         "TENSORFLEET_SERVER": "nowhere",
         "TENSORFLEET_LOG_LEVEL": "loud",
+        "MONGODB_URL": "127.0.0.1:27017",
+        "OBJECTS_URL": "ftp://host/objects",
     }
     with pytest.raises(InvalidRequest) as told:
         settings(given)
     assert {each.field for each in told.value.violations} == set(given)
+
+
+@pytest.mark.parametrize(
+    ("url", "database", "documents"),
+    [
+        ("mongodb://h", "", "mongodb://h/tensorfleet"),
+        ("mongodb://h:1,i:2/?replicaSet=r", "", "mongodb://h:1,i:2/tensorfleet?replicaSet=r"),
+        ("mongodb+srv://h/own", "", "mongodb+srv://h/own"),
+        ("mongodb://h/own", "other", "mongodb://h/other"),
+        # Whose password it is does not change with the database.
+        ("mongodb://u:p%40@h", "", "mongodb://u:p%40@h/tensorfleet?authSource=admin"),
+        ("mongodb://u:p@h/own", "other", "mongodb://u:p@h/other?authSource=own"),
+        ("mongodb://u:p@h/?authSource=x", "other", "mongodb://u:p@h/other?authSource=x"),
+        ("mongodb://u:p@h/?tls=true&authMechanism=PLAIN", "a", "mongodb://u:p@h/a?tls=true&authMechanism=PLAIN"),
+    ],
+)
+def test_a_mongodb_and_its_database(url: str, database: str, documents: str) -> None:
+    assert settings({"MONGODB_URL": url, "MONGODB_DB": database}).documents == documents
+    assert settings({"MONGODB_DB": "alone"}).documents == ""
+
+
+@pytest.mark.parametrize(
+    ("objects", "found"),
+    [
+        ("gridfs://", "gridfs+srv://u:p@h/fleet?authSource=admin"),
+        ("gridfs://i:2/own", "gridfs://i:2/own"),
+        ("gridfs+srv://u:p@i", "gridfs+srv://u:p@i/tensorfleet?authSource=admin"),
+        ("file:///var/objects", "file:///var/objects"),
+        ("", ""),
+    ],
+)
+def test_where_objects_are(objects: str, found: str) -> None:
+    given = {"MONGODB_URL": "mongodb+srv://u:p@h", "MONGODB_DB": "fleet", "OBJECTS_URL": objects}
+    assert settings(given).objects == found
+
+
+@pytest.mark.parametrize(
+    ("variable", "given"),
+    [
+        ("MONGODB_URL", {"MONGODB_URL": "http://u:hunter2@h"}),
+        ("MONGODB_URL", {"MONGODB_URL": "mongodb://u:hunter2@"}),
+        ("MONGODB_URL", {"MONGODB_URL": "mongodb://u:hun/ter2@h"}),
+        ("MONGODB_DB", {"MONGODB_URL": "mongodb://u:hunter2@h", "MONGODB_DB": "a.b"}),
+        ("OBJECTS_URL", {"OBJECTS_URL": "gridfs://"}),
+        ("OBJECTS_URL", {"OBJECTS_URL": "gridfs://u:hunter2@h/a.b"}),
+        ("OBJECTS_URL", {"OBJECTS_URL": "/var/objects"}),
+    ],
+)
+def test_stores_that_cannot_be_name_their_variable_and_no_password(variable: str, given: dict[str, str]) -> None:
+    with pytest.raises(InvalidRequest) as told:
+        settings(given)
+    assert [each.field for each in told.value.violations] == [variable]
+    assert "hun" not in str(told.value)
+
+
+def test_workers_are_not_told_where_things_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in STORE_VARIABLES:
+        monkeypatch.setenv(name, "mongodb://u:hunter2@h")
+    assert not set(STORE_VARIABLES) & environment("worker").keys()
+    assert set(STORE_VARIABLES) < environment("orchestrator").keys()
