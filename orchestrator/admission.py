@@ -13,14 +13,14 @@ from msgspec.structs import replace
 
 from orchestrator.core.events import Submission
 from orchestrator.core.failures import other_content
-from orchestrator.core.placement import lacks
+from orchestrator.core.pools import lacks
 from orchestrator.core.state import Job, State
 from orchestrator.documents import DatasetDocument, ModelDocument
 from tensorfleet import catalog
 from tensorfleet.data import sources
 from tensorfleet.errors import InvalidRequest, NotFound
 from tensorfleet.kinds import plan_for
-from tensorfleet.model import FieldViolation, JobKind, JobSpec, Ref, Resolved, WorkerState
+from tensorfleet.model import FieldViolation, JobKind, JobSpec, Ref, Resolved
 from tensorfleet.stores.contract import DocumentStore
 
 PROCESS_EXPORT = "export"
@@ -131,12 +131,12 @@ def _columns(spec: JobSpec, added: DatasetDocument | None) -> list[FieldViolatio
 
 def _infeasible(spec: JobSpec, resolved: Resolved, state: State) -> list[FieldViolation]:
     """Why no worker that is here could ever run the job; nothing while there are no workers at all."""
-    here = [worker for worker in state.workers.values() if worker.state == WorkerState.READY]
     job = Job("", "", 0, spec, resolved, plan_for(spec), 0.0, None)
-    reasons = [lacks(job, worker) for worker in here]
-    if not here or any(reason is None for reason in reasons):
+    reasons = [lacks(job, pool.like) for pool in state.pools.values()]
+    if not reasons or any(reason is None for reason in reasons):
         return []
-    return [FieldViolation("spec.resources", f"none of the {len(here)} workers can run this: one {reasons[0]}")]
+    here = sum(len(pool.places) for pool in state.pools.values())
+    return [FieldViolation("spec.resources", f"none of the {here} workers can run this: one {reasons[0]}")]
 
 
 async def find_model(documents: DocumentStore, reference: str) -> ModelDocument:

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct, field
 
 from orchestrator.core import records as r
-from orchestrator.core.placement import why_pending
+from orchestrator.core.explaining import why_pending
 from orchestrator.core.state import GONE, Job, State
 from tensorfleet.model import (
     AttemptRecord,

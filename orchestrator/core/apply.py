@@ -11,9 +11,11 @@ from typing import Any
 from orchestrator.core import apply_workers as workers
 from orchestrator.core import records as r
 from orchestrator.core import transitions
+from orchestrator.core.lines import line_up
+from orchestrator.core.pools import sort_in
 from orchestrator.core.state import COUNTER_BITS, GONE, Attempt, Job, OpenStage, State, Status
 from tensorfleet.kinds import plan_for
-from tensorfleet.model import AttemptRecord, Cause, JobSpec, JobState
+from tensorfleet.model import AttemptRecord, Cause, JobState
 from tensorfleet.plan import Stage
 
 
@@ -32,7 +34,7 @@ def _term_began(state: State, record: r.TermBegan, mono: float) -> None:
     state.term, state.counter, state.ticked = record.term, 0, mono
     for worker in state.workers.values():
         if worker.state not in GONE:
-            workers.suspect(worker, state.settings.restart_grace, "the orchestrator was started again", mono)
+            workers.suspect(state, worker, state.settings.restart_grace, "the orchestrator was started again", mono)
             worker.heard = mono
     for job in map(state.jobs.__getitem__, state.active):
         if job.spec.deadline is not None:  # it runs from the submission, also while no orchestrator did
@@ -55,14 +57,9 @@ def _job_accepted(state: State, record: r.JobAccepted, mono: float) -> None:
     )
     state.active[record.job] = state.unchosen[record.job] = None
     state.ended.pop(record.job, None)
-    state.lines.setdefault(_line(record.spec), {})[record.job] = None
     if record.request_id:
         state.requests[record.request_id] = record.job
         _bound(state.requests, state.settings.remember_requests)
-
-
-def _line(spec: JobSpec) -> tuple[int, str]:
-    return -spec.priority, spec.submitter
 
 
 def _bound(mapping: dict[str, Any], most: int) -> None:
@@ -74,6 +71,7 @@ def _numerics_chosen(state: State, record: r.NumericsChosen, mono: float) -> Non
     if job := state.jobs.get(record.job):
         job.fingerprint = record.fingerprint
         state.unchosen.pop(job.id, None)
+        line_up(state, job)
 
 
 def _job_started(state: State, record: r.JobStarted, mono: float) -> None:
@@ -93,6 +91,7 @@ def _stage_opened(state: State, record: r.StageOpened, mono: float) -> None:
     job.open, job.total_tasks = OpenStage.of(stage), record.total_tasks
     if not reusable(job, stage):
         job.open.checked = job.open.asked = stage.count
+    line_up(state, job)
 
 
 def _stage_checked(state: State, record: r.StageChecked, mono: float) -> None:
@@ -108,6 +107,7 @@ def _stage_checked(state: State, record: r.StageChecked, mono: float) -> None:
             stage.results[known.index] = known.result
             job.reused += 1
     _pass_known(stage)
+    line_up(state, job)
 
 
 def _pass_known(stage: OpenStage) -> None:
@@ -141,6 +141,9 @@ def _attempt_assigned(state: State, record: r.AttemptAssigned, mono: float) -> N
     )
     if worker := state.workers.get(record.worker):
         worker.held[record.token] = None
+        worker.memory_taken += job.spec.resources.memory
+        worker.gpus_taken += job.spec.resources.gpus
+        sort_in(state, worker)
     stage = job.open
     if stage.status[record.index] == Status.PENDING:  # else it is a twin
         _take(stage, record.index)
@@ -150,6 +153,7 @@ def _attempt_assigned(state: State, record: r.AttemptAssigned, mono: float) -> N
     state.shares[job.spec.submitter] = state.shares.get(job.spec.submitter, 0) + 1
     job.running += 1
     job.by_worker[record.worker] = job.by_worker.get(record.worker, 0) + 1
+    line_up(state, job)
 
 
 def _take(stage: OpenStage, index: int) -> None:
@@ -178,9 +182,12 @@ def _drop_attempt(state: State, token: int) -> tuple[Job, OpenStage, Attempt] | 
     attempt = state.attempts.pop(token, None)
     if attempt is None:
         return None
-    if worker := state.workers.get(attempt.worker):
-        worker.held.pop(token, None)
     job = state.jobs[attempt.job]
+    if (worker := state.workers.get(attempt.worker)) and token in worker.held:
+        del worker.held[token]
+        worker.memory_taken -= job.spec.resources.memory
+        worker.gpus_taken -= job.spec.resources.gpus
+        sort_in(state, worker)
     job.running -= 1
     _count_down(state.shares, job.spec.submitter)
     _count_down(job.by_worker, attempt.worker)
@@ -219,7 +226,7 @@ def _attempt_failed(state: State, record: r.AttemptFailed, mono: float) -> None:
     found = _drop_attempt(state, record.token)
     if found is None:
         return
-    _, stage, attempt = found
+    job, stage, attempt = found
     history = stage.history.setdefault(record.index, [])
     del history[: -KEPT_ATTEMPTS + 1]
     history.append(
@@ -246,6 +253,7 @@ def _attempt_failed(state: State, record: r.AttemptFailed, mono: float) -> None:
         wait(stage, record.index, mono + record.retry_after)
     else:
         insort(stage.returned, record.index)
+        line_up(state, job)
 
 
 KEPT_ATTEMPTS = 32
@@ -264,6 +272,7 @@ def _attempt_released(state: State, record: r.AttemptReleased, mono: float) -> N
     elif not stage.live.get(record.index):
         _set(stage, record.index, Status.PENDING)
         insort(stage.returned, record.index)
+        line_up(state, job)
 
 
 def _reported(state: State, record: r.Reported, mono: float) -> None:
@@ -287,14 +296,11 @@ def _job_ended(state: State, record: r.JobEnded, mono: float) -> None:
             _drop_attempt(state, token)
     job.state = transitions.check(transitions.JOB, job.state, record.state, job.id)
     job.open, job.done = None, []
+    line_up(state, job)
     job.beaten.clear()
     job.ended_at, job.result, job.failure = record.at, record.result, record.failure
     state.active.pop(job.id, None)
     state.unchosen.pop(job.id, None)
-    line = _line(job.spec)
-    state.lines[line].pop(job.id, None)
-    if not state.lines[line]:
-        del state.lines[line]
     state.ended[job.id] = None
     while len(state.ended) > state.settings.remember_ended:
         forgotten = next(iter(state.ended))
@@ -350,10 +356,11 @@ def _known_results_asked(state: State, record: r.KnownResultsAsked, mono: float)
 
 
 def _backoff_ended(state: State, record: r.BackoffEnded, mono: float) -> None:
-    stage = state.jobs[record.job].open
-    if stage is not None:
-        _end_wait(stage, record.index)
-        insort(stage.returned, record.index)
+    job = state.jobs[record.job]
+    if job.open is not None:
+        _end_wait(job.open, record.index)
+        insort(job.open.returned, record.index)
+        line_up(state, job)
 
 
 def _ticked(state: State, record: r.Ticked, mono: float) -> None:

@@ -2,6 +2,7 @@
 
 from orchestrator.core import records as r
 from orchestrator.core import transitions
+from orchestrator.core.pools import forget, key_of, sort_in
 from orchestrator.core.state import GONE, State, Worker
 from tensorfleet.model import WorkerState
 
@@ -15,8 +16,11 @@ def joined(state: State, record: r.WorkerJoined, mono: float) -> None:
     same_life = known is not None and known.info.incarnation == record.info.incarnation
     draining = same_life and known is not None and known.draining
     joined = WorkerState.DRAINING if draining else WorkerState.READY
+    state.joins += 1
     worker = Worker(
         info=record.info,
+        pool=known.pool if known is not None and known.info == record.info else key_of(record.info),
+        order=state.joins,
         state=transitions.check(transitions.WORKER, known.state, joined, record.info.id) if known else joined,
         session=record.session,
         joined_at=known.joined_at if same_life and known else record.at,
@@ -25,9 +29,12 @@ def joined(state: State, record: r.WorkerJoined, mono: float) -> None:
         draining=draining,
     )
     if known is not None:
-        worker.held = known.held
+        forget(state, known)
+        worker.held, worker.memory_taken, worker.gpus_taken = known.held, known.memory_taken, known.gpus_taken
         worker.cached = known.cached if same_life else set()
     state.workers[record.info.id] = worker
+    state.suspects.pop(record.info.id, None)
+    sort_in(state, worker)
 
 
 def draining(state: State, record: r.WorkerDraining, mono: float) -> None:
@@ -35,6 +42,7 @@ def draining(state: State, record: r.WorkerDraining, mono: float) -> None:
         worker.draining = True
         if worker.state == WorkerState.READY:
             worker.state = transitions.check(transitions.WORKER, worker.state, WorkerState.DRAINING, record.worker)
+            sort_in(state, worker)
 
 
 def gone(state: State, record: r.WorkerGone, mono: float) -> None:
@@ -44,6 +52,8 @@ def gone(state: State, record: r.WorkerGone, mono: float) -> None:
     worker.state = transitions.check(transitions.WORKER, worker.state, record.state, record.worker)
     worker.session, worker.deadline, worker.reason = 0, None, record.reason
     worker.cached.clear()
+    state.suspects.pop(record.worker, None)
+    sort_in(state, worker)
     state.workers[record.worker] = worker
     gone = [name for name, other in state.workers.items() if other.state in GONE and not other.held]
     for forgotten in gone[: max(0, len(gone) - state.settings.remember_gone)]:
@@ -51,13 +61,15 @@ def gone(state: State, record: r.WorkerGone, mono: float) -> None:
 
 
 def suspected(state: State, record: r.WorkerSuspected, mono: float) -> None:
-    suspect(state.workers[record.worker], record.grace, record.reason, mono)
+    suspect(state, state.workers[record.worker], record.grace, record.reason, mono)
 
 
-def suspect(worker: Worker, grace: float, reason: str, mono: float) -> None:
+def suspect(state: State, worker: Worker, grace: float, reason: str, mono: float) -> None:
     worker.state = transitions.check(transitions.WORKER, worker.state, WorkerState.SUSPECT, worker.info.id)
     worker.session, worker.reason = 0, reason
     worker.grace, worker.deadline = grace, mono + grace
+    state.suspects[worker.info.id] = None
+    sort_in(state, worker)
 
 
 def heard(state: State, record: r.WorkerHeard, mono: float) -> None:

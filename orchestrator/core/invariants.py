@@ -2,7 +2,10 @@
 
 from collections.abc import Iterator
 
-from orchestrator.core.state import GONE, Job, OpenStage, State, Status
+from orchestrator.core.lines import line_of
+from orchestrator.core.pools import key_of
+from orchestrator.core.state import GONE, Job, LineKey, OpenStage, PoolKey, State, Status
+from tensorfleet.model import WorkerState
 
 
 class Breach(AssertionError):  # noqa: N818
@@ -11,7 +14,7 @@ class Breach(AssertionError):  # noqa: N818
 
 def check(state: State) -> None:
     """Raises Breach with everything that is wrong."""
-    wrong = [*_attempts(state), *_workers(state), *_jobs(state), *_lines(state)]
+    wrong = [*_attempts(state), *_workers(state), *_jobs(state), *_lines(state), *_pools(state)]
     if wrong:
         raise Breach("; ".join(wrong))
 
@@ -35,22 +38,45 @@ def _workers(state: State) -> Iterator[str]:
             yield f"worker {name} holds {len(worker.held)} attempts, more than its credit {worker.info.credit}"
         if worker.state in GONE and worker.held:
             yield f"worker {name} is {worker.state} and still holds {list(worker.held)}"
+        needs = [
+            state.jobs[state.attempts[token].job].spec.resources for token in worker.held if token in state.attempts
+        ]
+        taken = sum(need.memory for need in needs), sum(need.gpus for need in needs)
+        if taken != (worker.memory_taken, worker.gpus_taken):
+            yield f"worker {name}: {worker.memory_taken} bytes and {worker.gpus_taken} GPUs are taken, not {taken}"
         yield from (
             f"worker {name} holds {token}, which is over" for token in worker.held if token not in state.attempts
         )
 
 
+def _pools(state: State) -> Iterator[str]:
+    places: dict[PoolKey, list[tuple[int, int, str]]] = {}
+    for name, worker in state.workers.items():
+        if worker.state == WorkerState.READY:
+            places.setdefault(key_of(worker.info), []).append((len(worker.held), worker.order, name))
+    kept = {key: pool.places for key, pool in state.pools.items()}
+    if kept != {key: sorted(listed) for key, listed in places.items()}:
+        yield f"pools are kept as {kept}, yet they are {places}"
+    ahead = {
+        name for name, worker in state.workers.items() if worker.reachable and len(worker.held) > worker.info.slots
+    }
+    if set(state.ahead) != ahead:
+        yield f"{list(state.ahead)} are said to hold more than they have slots, yet {ahead} do"
+    suspects = {name for name, worker in state.workers.items() if worker.state == WorkerState.SUSPECT}
+    if set(state.suspects) != suspects:
+        yield f"{list(state.suspects)} are said to be away, yet {suspects} are"
+
+
 def _lines(state: State) -> Iterator[str]:
-    queued = [job for line in state.lines.values() for job in line]
-    if sorted(queued) != sorted(state.active):
-        yield f"{queued} wait in line, yet {list(state.active)} are active"
+    queued: dict[LineKey, list[tuple[int, str]]] = {}
+    for job in map(state.jobs.__getitem__, state.active):
+        if job.fingerprint is not None and job.open is not None and next(job.open.pending(), None) is not None:
+            queued.setdefault(line_of(job), []).append((job.order, job.id))
+    if state.lines != {key: sorted(line) for key, line in queued.items()}:
+        yield f"{state.lines} are in line, yet {queued} have tasks to hand out"
     unchosen = {job for job in state.active if state.jobs[job].fingerprint is None}
     if set(state.unchosen) != unchosen:
         yield f"{list(state.unchosen)} are said to have no numerics, yet {unchosen} have none"
-    for line in state.lines.values():
-        orders = [state.jobs[job].order for job in line]
-        if orders != sorted(orders):
-            yield f"{list(line)} are not in the order they came"
     shares: dict[str, int] = {}
     for attempt in state.attempts.values():
         submitter = state.jobs[attempt.job].spec.submitter

@@ -6,7 +6,7 @@ from orchestrator.core.commands import Cancel, LookUp, Reply, ToWorker
 from orchestrator.core.decision import NOTHING, Decision, join, nothing, refuse, reply
 from orchestrator.core.events import Advance, CancelJob, KnownResults, PastDeadline, RetryJob, Submission, SubmitJobs
 from orchestrator.core.failures import failed_task, name_taken, plan_failed
-from orchestrator.core.placement import numerics_for
+from orchestrator.core.pools import numerics_for
 from orchestrator.core.state import Job, Now, OpenStage, State
 from tensorfleet import catalog
 from tensorfleet.errors import AlreadyExists, FailedPrecondition
@@ -24,7 +24,7 @@ def submit(state: State, event: SubmitJobs, now: Now) -> Decision:
     accepted: dict[str, str] = {}
     records: list[r.Record] = []
     ids: list[str] = []
-    taken: set[str] = set()
+    taken: dict[str, None] = {}
     for submission in event.submissions:
         known = state.requests.get(submission.request_id) or accepted.get(submission.request_id)
         if submission.request_id and known:
@@ -36,8 +36,9 @@ def submit(state: State, event: SubmitJobs, now: Now) -> Decision:
             accepted[submission.request_id] = submission.job
         records.append(_accept(submission, now, retried=False))
         ids.append(submission.job)
-        taken.add(submission.job)
-    return Decision(tuple(records), replies=(Reply(event.ticket, ids),))
+        taken[submission.job] = None
+    then = tuple(Advance(job) for job in taken)
+    return Decision(tuple(records), replies=(Reply(event.ticket, ids),), then=then)
 
 
 def _accept(submission: Submission, now: Now, *, retried: bool) -> r.JobAccepted:
@@ -47,7 +48,9 @@ def _accept(submission: Submission, now: Now, *, retried: bool) -> r.JobAccepted
 def retry(state: State, event: RetryJob, now: Now) -> Decision:
     if event.submission.job in state.active:
         return refuse(event.ticket, FailedPrecondition(f"job {event.submission.job} has not ended: nothing to retry"))
-    return join([Decision((_accept(event.submission, now, retried=True),)), reply(event.ticket, event.submission.job)])
+    job = event.submission.job
+    accepted = Decision((_accept(event.submission, now, retried=True),), then=(Advance(job),))
+    return join([accepted, reply(event.ticket, job)])
 
 
 def cancel(state: State, event: CancelJob, now: Now) -> Decision:

@@ -12,6 +12,7 @@ from msgspec import Struct
 from orchestrator.core import records as r
 from orchestrator.core.apply import apply, wait
 from orchestrator.core.attempts import backoff
+from orchestrator.core.lines import line_up
 from orchestrator.core.results import Results, ResultsImage
 from orchestrator.core.state import GONE, Job, OpenStage, Settings, State, Status, Worker
 from tensorfleet.model import AttemptRecord, JobSpec, JobState, Resolved, WorkerState
@@ -202,6 +203,7 @@ def _restore_job(state: State, image: JobImage, mono: float) -> None:
     job.done = [StageResults(stage.name, Results.of_image(stage.results)) for stage in image.done]
     if image.open is not None:
         _restore_stage(state, job, image, image.open, mono)
+    line_up(state, job)
     job.state, job.run, job.reused = image.state, image.run, image.reused
     job.beaten = image.beaten
 

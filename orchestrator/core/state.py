@@ -107,12 +107,17 @@ class OpenStage:
                 yield index
 
     def has_pending(self) -> bool:
-        return bool(self.returned) or next(self.pending(), None) is not None
+        return bool(self.returned) or self.frontier < self.checked  # the first of these is always pending
+
+
+LineKey = tuple[int, str, int, int, int, tuple[tuple[str, str], ...], str, int, str]
+"""What the jobs of a line have in common: priority (negated) and submitter, needs, numerics, workers, operator."""
 
 
 @dataclass(slots=True)
 class Job:
-    """beaten: tokens of twins that were second, with their task; one may yet have finished, and must agree."""
+    """line: the one in which it waits, while it has tasks to hand out. beaten: tokens of twins that were second, with
+    their task; one may yet have finished, and must agree."""
 
     id: str
     request_id: str
@@ -128,6 +133,7 @@ class Job:
     started_at: float | None = None
     done: list[StageResults] = field(default_factory=list)
     open: OpenStage | None = None
+    line: LineKey | None = None
     total_tasks: int = 0
     run: int = 0
     reused: int = 0
@@ -163,12 +169,27 @@ class Attempt:
     last_report: int = 0
 
 
+PoolKey = tuple[int, int, int, int, int, tuple[tuple[str, str], ...], str]
+"""What the workers of a pool have in common: slots, credit, processors, memory, GPUs, labels, numerics."""
+
+
+@dataclass(slots=True)
+class Pool:
+    """Workers that are alike and take work. like: one of them. places: attempts held, order of joining, id; sorted."""
+
+    like: WorkerInfo
+    places: list[tuple[int, int, str]] = field(default_factory=list)
+
+
 @dataclass(slots=True)
 class Worker:
-    """deadline: when a suspect is given up, monotonic; grace: the seconds it was given then. held: tokens in the order
-    they were assigned."""
+    """order: the later it joined, the higher. deadline: when a suspect is given up, monotonic; grace: the seconds it
+    was given then. held: tokens in the order they were assigned; memory_taken, gpus_taken: what these need. place:
+    where it is in its pool, while it takes work."""
 
     info: WorkerInfo
+    pool: PoolKey
+    order: int
     state: WorkerState
     session: int
     joined_at: float
@@ -180,6 +201,9 @@ class Worker:
     load: float = 0.0
     memory: int = 0
     held: dict[int, None] = field(default_factory=dict)
+    memory_taken: int = 0
+    gpus_taken: int = 0
+    place: tuple[int, int, str] | None = None
     cached: set[str] = field(default_factory=set)
     draining: bool = False
 
@@ -214,9 +238,11 @@ class Settings(Struct, frozen=True, kw_only=True):
 class State:
     """active: the jobs that have not ended; a few that have, `ended`, stay in `jobs` for whoever asks just then.
 
-    lines: the active jobs that share a priority and a submitter, oldest first, by (-priority, submitter). unchosen:
-    those whose numerics are yet to be chosen. shares: running attempts by submitter. These keep a round of placement
-    from looking at every job.
+    lines: the jobs that have tasks to hand out, as (order, id), oldest first, by what they have in common: where one of
+    a line finds no room, no other will. unchosen: those whose numerics are yet to be chosen. shares: running attempts
+    by submitter. pools: workers that take work, by what they have; ahead: those that hold more than they have slots;
+    suspects: those that are away and have time to come back. These keep a round of placement from looking at every job
+    and every worker.
     requests: request id -> job. models: name -> versions; aliases: name -> alias -> version; datasets: name -> digest.
     paces: operator -> running mean of its tasks' seconds, for stages that have run nothing yet.
     """
@@ -229,12 +255,16 @@ class State:
     jobs: dict[str, Job] = field(default_factory=dict)
     active: dict[str, None] = field(default_factory=dict)
     ended: dict[str, None] = field(default_factory=dict)
-    lines: dict[tuple[int, str], dict[str, None]] = field(default_factory=dict)
+    lines: dict[LineKey, list[tuple[int, str]]] = field(default_factory=dict)
     unchosen: dict[str, None] = field(default_factory=dict)
     shares: dict[str, int] = field(default_factory=dict)
     requests: dict[str, str] = field(default_factory=dict)
     attempts: dict[int, Attempt] = field(default_factory=dict)
     workers: dict[str, Worker] = field(default_factory=dict)
+    joins: int = 0
+    pools: dict[PoolKey, Pool] = field(default_factory=dict)
+    ahead: dict[str, None] = field(default_factory=dict)
+    suspects: dict[str, None] = field(default_factory=dict)
     models: dict[str, dict[str, None]] = field(default_factory=dict)
     aliases: dict[str, dict[str, str]] = field(default_factory=dict)
     datasets: dict[str, str] = field(default_factory=dict)

@@ -3,13 +3,12 @@
 The first to commit wins. Tasks are pure, so whichever it is, the result is the same.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
 from orchestrator.core.decision import Decision, join
 from orchestrator.core.events import HelpStragglers
-from orchestrator.core.placement import Room, assignment
+from orchestrator.core.placement import Round, assignment
 from orchestrator.core.state import Attempt, Job, Now, OpenStage, State
-from tensorfleet.model import WorkerState
 
 COHORT = 4
 """Tasks that must have run before their mean says anything."""
@@ -36,43 +35,29 @@ def _alone(state: State, stage: OpenStage) -> Iterator[Attempt]:
 
 def next_look(state: State) -> float | None:
     """When the next attempt becomes a straggler that an idle worker could help out."""
-    idle = _idle(state)
-    if not idle:
-        return None
+    turn = Round(state)
     times = [
         attempt.since + limit
         for job, stage, limit in _watched(state)
         for attempt in _alone(state, stage)
-        if any(_helps(room, job, attempt, job.by_worker) for room in idle)
+        if turn.choose(job, (), apart=attempt.worker) is not None
     ]
     return min(times, default=None)
 
 
-def _idle(state: State) -> list[Room]:
-    return [
-        Room.of(state, worker)
-        for worker in state.workers.values()
-        if worker.state == WorkerState.READY and len(worker.held) < worker.info.slots
-    ]
-
-
-def _helps(room: Room, job: Job, attempt: Attempt, among: Collection[str]) -> bool:
-    return room.worker.info.id != attempt.worker and room.fits(job, among)
-
-
 def help_out(state: State, event: HelpStragglers, now: Now) -> Decision:
-    """A twin for each straggler, as far as idle workers go, one each."""
-    idle = _idle(state)
+    """A twin for each straggler, as far as free slots go."""
+    turn = Round(state)
     decisions: list[Decision] = []
     for job, stage, limit in _watched(state):
-        among = set(job.by_worker)
         for attempt in _alone(state, stage):
-            helper = next((room for room in idle if _helps(room, job, attempt, among)), None)
-            if helper is None or attempt.since + limit > now.mono:
+            if attempt.since + limit > now.mono:
                 continue
-            idle.remove(helper)
-            among.add(helper.worker.info.id)
-            token = state.token(len(decisions))
-            record, command = assignment(token, helper.worker, job, stage, attempt.index, now)
+            helper = turn.choose(job, (), apart=attempt.worker)
+            if helper is None:
+                continue
+            turn.give(job, helper)
+            task = stage.stage.task(attempt.index)
+            record, command = assignment(state.token(len(decisions)), helper, job, stage, attempt.index, task, now)
             decisions.append(Decision((record,), (command,)))
     return join(decisions)

@@ -4,7 +4,8 @@ from orchestrator.core import records as r
 from orchestrator.core.attempts import failed, held, release, speaker
 from orchestrator.core.commands import Command, Drain, Goodbye, Welcome
 from orchestrator.core.decision import Decision, join, nothing, refuse, reply
-from orchestrator.core.events import DrainWorker, Heartbeat, Leaving, OpenSession, SessionLost
+from orchestrator.core.events import Advance, DrainWorker, Heartbeat, Leaving, OpenSession, SessionLost
+from orchestrator.core.pools import key_of
 from orchestrator.core.state import GONE, Now, State, Worker
 from tensorfleet.errors import NotFound
 from tensorfleet.model import Cause, WorkerState
@@ -38,7 +39,9 @@ def open_session(state: State, event: OpenSession, now: Now) -> Decision:
     said: list[Command] = [Welcome(worker_id, event.session, PROTOCOL, keep, stop)]
     if known is not None and same_life and known.draining:  # it may have been away when it was asked
         said.append(Drain(worker_id, event.session, "asked to drain"))
-    return join([superseded, lost, Decision((joined, heard, *begun), tuple(said))])
+    # The first of its kind may be what jobs wait for.
+    waiting = () if key_of(event.info) in state.pools else tuple(Advance(job) for job in state.unchosen)
+    return join([superseded, lost, Decision((joined, heard, *begun), tuple(said), then=waiting)])
 
 
 def _supersede(known: Worker | None, event: OpenSession) -> Decision:

@@ -9,7 +9,8 @@ from msgspec.structs import replace
 
 from orchestrator import views
 from orchestrator.core import events
-from orchestrator.core.placement import lacks, why_pending
+from orchestrator.core.explaining import why_pending
+from orchestrator.core.pools import lacks
 from orchestrator.core.state import Job
 from orchestrator.documents import JobDocument
 from orchestrator.services import paging
@@ -99,7 +100,7 @@ class Jobs(jobs_pb2_grpc.JobServiceServicer):
             return pb.ExplainJobResponse(summary=_ending(known), plan=plan)
         summary = why_pending(self._engine.state, live)
         here = [worker for worker in self._engine.state.workers.values() if worker.state == WorkerState.READY]
-        lacking = {worker.info.id: lacks(live, worker) or "" for worker in here if lacks(live, worker)}
+        lacking = {worker.info.id: reason for worker in here if (reason := lacks(live, worker.info))}
         return pb.ExplainJobResponse(summary=summary, reasons=_reasons(live), workers=lacking, plan=plan)
 
     async def ListTasks(self, request: pb.ListTasksRequest, context: Context) -> pb.ListTasksResponse:

@@ -10,7 +10,7 @@ from orchestrator.core import commands as c
 from orchestrator.core import events as e
 from orchestrator.core import records as r
 from orchestrator.core.decision import Decision
-from orchestrator.core.placement import why_pending
+from orchestrator.core.explaining import why_pending
 from tensorfleet.errors import TensorFleetError
 from tensorfleet.model import Cause, Ref, Resources, RetryPolicy, TaskResult
 from tests.simulation.fleet import Fleet, info, spec

@@ -4,8 +4,8 @@ import pytest
 
 from orchestrator.core import events as e
 from orchestrator.core import records as r
+from orchestrator.core.apply import apply
 from orchestrator.core.commands import Cancel
-from orchestrator.core.state import Status
 from tensorfleet.errors import AlreadyExists, FailedPrecondition
 from tensorfleet.model import Cause, JobState, Resolved
 from tests.simulation.fleet import Fleet, info, refused, said, spec
@@ -225,14 +225,10 @@ def test_a_task_that_cannot_be_made_is_found_out_when_it_is_handed_out(core: Fle
 def test_a_failed_task_whose_job_did_not_hear_of_it_ends_the_job(core: Fleet) -> None:
     core.join(info("w"))
     core.submit("j", spec(("fit", 2)))
-    stage = core.job("j").open
-    assert stage is not None
-    core.state.attempts.clear()
-    core.state.workers["w"].held.clear()
-    stage.live.clear()
-    core.job("j").running, core.job("j").by_worker = 0, {}
-    core.state.shares.clear()
-    stage.status[0] = Status.FAILED  # what a restart finds where a step's second journal entry is missing
+    (token,) = core.tokens()
+    cause = Cause.EXCEPTION
+    gone = r.AttemptFailed("j", "fit", 0, token, "w", cause, "", "it broke", (), 1.0, True, None, core.wall)
+    apply(core.state, gone, core.mono)  # what a restart finds where a step's second journal entry is missing
     core.tell(e.Advance("j"))
     failure = ended(core, "j").failure
     assert failure is not None

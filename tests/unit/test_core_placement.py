@@ -4,7 +4,7 @@ import pytest
 
 from orchestrator.core import events as e
 from orchestrator.core.commands import Assign, Recall
-from orchestrator.core.placement import why_pending
+from orchestrator.core.explaining import why_pending
 from tensorfleet.model import Resources
 from tests.simulation.fleet import Fleet, assigned, info, said, spec
 from tests.simulation.plans import resolved_inputs

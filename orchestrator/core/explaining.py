@@ -1,0 +1,32 @@
+"""Why a live job has nothing running, or not more; in one line, by the same tests that place it."""
+
+from orchestrator.core.placement import Round
+from orchestrator.core.pools import able, lacks
+from orchestrator.core.state import Job, State
+
+
+def why_pending(state: State, job: Job) -> str:
+    if not state.pools and state.suspects:
+        return f"{len(state.suspects)} workers are away and have a moment to come back; no other takes work"
+    if not state.pools:
+        return "no worker takes work; `tensorfleet worker join ADDRESS` adds one"
+    pools = [pool for _, pool in able(state, job)]
+    if not pools:
+        ready = sum(len(pool.places) for pool in state.pools.values())
+        return f"none of {ready} workers can run it: {lacks(job, next(iter(state.pools.values())).like)}"
+    stage = job.open
+    if stage is None or stage.asked > stage.checked:
+        return "known results are being looked up"
+    if stage.done == stage.stage.count:
+        return "its next stage is about to open"
+    if not stage.has_pending():
+        if stage.live:
+            return f"{len(stage.live)} tasks are running, and the stage has no others"
+        return f"{len(stage.waiting)} tasks wait out their backoff"
+    if 0 < job.spec.workers <= len(job.by_worker):
+        return f"it runs on {len(job.by_worker)} workers, the most that its spec allows"
+    if all(pool.places[0][0] >= pool.like.slots for pool in pools):
+        return "every slot that could run it is busy"
+    if Round(state).choose(job, ()) is None:
+        return "a slot is free, but what runs has taken the memory or the GPUs that it needs"
+    return "it is next"
