@@ -9,7 +9,6 @@ import errno
 import fcntl
 import hashlib
 import os
-import re
 import stat
 import tempfile
 import time
@@ -24,6 +23,7 @@ from urllib.parse import quote, unquote, urlsplit
 from tensorfleet.errors import AlreadyExists, CorruptArtifact, InvalidRequest, NotFound, Unavailable
 from tensorfleet.model import FieldViolation, Ref
 from tensorfleet.stores.contract import Leftovers
+from tensorfleet.stores.names import is_digest, name_parts
 from tensorfleet.stores.threads import in_thread
 
 CHUNK = 1024 * 1024
@@ -35,8 +35,6 @@ TICK_SECONDS = 0.01
 """By how much a file's time may be behind the clock."""
 
 _T = TypeVar("_T")
-
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def from_url(url: str) -> "DirectoryObjects":
@@ -134,7 +132,7 @@ class DirectoryObjects:
         return path if path is not None and path.exists() else None
 
     async def name(self, name: str, digest: str | None) -> None:
-        link = self.root.joinpath(*_parts(name))
+        link = self.root.joinpath(*name_parts(name))
         if digest is None:
             await in_thread(self._unname, link)
         else:
@@ -164,7 +162,7 @@ class DirectoryObjects:
 
     def _place(self, digest: str) -> Path | None:
         # What is no digest is nowhere: no text from outside becomes part of a path.
-        return self._blobs / digest[:2] / digest if _DIGEST.fullmatch(digest) else None
+        return self._blobs / digest[:2] / digest if is_digest(digest) else None
 
     def _put_many(self, blobs: Sequence[Sequence[bytes | memoryview]]) -> list[Ref]:
         with ExitStack() as stack:
@@ -445,7 +443,7 @@ def _listed(directory: Path) -> list[tuple[Ref, float]]:
                 status = file.stat(follow_symlinks=False)
             except FileNotFoundError:
                 continue  # deleted since
-            if _DIGEST.fullmatch(file.name):
+            if is_digest(file.name):
                 found.append((Ref(file.name, status.st_size), _age(status.st_mtime, now)))
     return found
 
@@ -457,12 +455,3 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _parts(name: str) -> list[str]:
-    """A name's parts. InvalidRequest for one that could lead out of its place, or into the blobs."""
-    parts = name.split("/")
-    bad = any(part in ("", ".", "..") or "\0" in part or "\\" in part or len(part.encode()) > 255 for part in parts)
-    if bad or len(parts) < 2 or parts[0] in ("cas", "tmp"):
-        raise InvalidRequest([FieldViolation("name", f"expected a name such as models/iris/v1/manifest, not {name!r}")])
-    return parts
