@@ -18,9 +18,9 @@ from orchestrator.core.commands import Command, LookUp, Reply, ToWorker
 from orchestrator.core.decide import step
 from orchestrator.core.decision import Decision
 from orchestrator.core.events import Advance, Event, KnownResults, Tick
-from orchestrator.core.leases import next_tick
 from orchestrator.core.snapshot import capture, restore
 from orchestrator.core.state import Now, Settings, State
+from orchestrator.core.timers import next_tick
 from orchestrator.documents import Drawing, draw
 from orchestrator.watch import Cursor, EventFeed, Happening
 from tensorfleet.errors import Deposed, ResourceExhausted, TensorFleetError, Unavailable

@@ -3,7 +3,6 @@
 The rule: no deciding here. A record whose job or attempt is gone changes nothing.
 """
 
-import heapq
 from bisect import bisect_left, insort
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +12,8 @@ from orchestrator.core import records as r
 from orchestrator.core import transitions
 from orchestrator.core.lines import line_up
 from orchestrator.core.pools import sort_in
-from orchestrator.core.state import COUNTER_BITS, GONE, Attempt, Job, OpenStage, State, Status
+from orchestrator.core.state import COUNTER_BITS, GONE, Attempt, Job, OpenStage, State, Status, TimerKind
+from orchestrator.core.timers import catch_up, clear_up, set_timer, watch
 from tensorfleet.kinds import plan_for
 from tensorfleet.model import AttemptRecord, Cause, JobState
 from tensorfleet.plan import Stage
@@ -39,12 +39,14 @@ def _term_began(state: State, record: r.TermBegan, mono: float) -> None:
     for job in map(state.jobs.__getitem__, state.active):
         if job.spec.deadline is not None:  # it runs from the submission, also while no orchestrator did
             job.deadline = mono + job.accepted_at + job.spec.deadline - record.at
+            set_timer(state, job.deadline, TimerKind.DEADLINE, job.id)
+    clear_up(state)
 
 
 def _job_accepted(state: State, record: r.JobAccepted, mono: float) -> None:
     state.orders += 1
     state.jobs.pop(record.job, None)
-    state.jobs[record.job] = Job(
+    state.jobs[record.job] = job = Job(
         id=record.job,
         request_id=record.request_id,
         order=state.orders,
@@ -57,6 +59,8 @@ def _job_accepted(state: State, record: r.JobAccepted, mono: float) -> None:
     )
     state.active[record.job] = state.unchosen[record.job] = None
     state.ended.pop(record.job, None)
+    if job.deadline is not None:
+        set_timer(state, job.deadline, TimerKind.DEADLINE, job.id)
     if record.request_id:
         state.requests[record.request_id] = record.job
         _bound(state.requests, state.settings.remember_requests)
@@ -146,7 +150,7 @@ def _attempt_assigned(state: State, record: r.AttemptAssigned, mono: float) -> N
         sort_in(state, worker)
     stage = job.open
     if stage.status[record.index] == Status.PENDING:  # else it is a twin
-        _take(stage, record.index)
+        _take(state, stage, record.index)
         _set(stage, record.index, Status.RUNNING)
         _pass_known(stage)
     stage.live.setdefault(record.index, []).append(record.token)
@@ -156,25 +160,24 @@ def _attempt_assigned(state: State, record: r.AttemptAssigned, mono: float) -> N
     line_up(state, job)
 
 
-def _take(stage: OpenStage, index: int) -> None:
+def _take(state: State, stage: OpenStage, index: int) -> None:
     """Takes an index from wherever it waits."""
     if index >= stage.frontier:
         stage.frontier = index + 1
     elif index in stage.waiting:  # read back from the journal, which does not hold the ends of backoffs
-        _end_wait(stage, index)
+        _end_wait(state, stage, index)
     else:
         del stage.returned[bisect_left(stage.returned, index)]
 
 
-def wait(stage: OpenStage, index: int, until: float) -> None:
+def wait(state: State, job: Job, stage: OpenStage, index: int, until: float) -> None:
     stage.waiting[index] = until
-    heapq.heappush(stage.dues, (until, index))
+    set_timer(state, until, TimerKind.BACKOFF, job.id, index)
 
 
-def _end_wait(stage: OpenStage, index: int) -> None:
+def _end_wait(state: State, stage: OpenStage, index: int) -> None:
     del stage.waiting[index]
-    while stage.dues and stage.waiting.get(stage.dues[0][1]) != stage.dues[0][0]:
-        heapq.heappop(stage.dues)
+    clear_up(state)
 
 
 def _drop_attempt(state: State, token: int) -> tuple[Job, OpenStage, Attempt] | None:
@@ -250,7 +253,7 @@ def _attempt_failed(state: State, record: r.AttemptFailed, mono: float) -> None:
         return
     _set(stage, record.index, Status.PENDING)
     if record.retry_after > 0:
-        wait(stage, record.index, mono + record.retry_after)
+        wait(state, job, stage, record.index, mono + record.retry_after)
     else:
         insort(stage.returned, record.index)
         line_up(state, job)
@@ -301,6 +304,7 @@ def _job_ended(state: State, record: r.JobEnded, mono: float) -> None:
     job.ended_at, job.result, job.failure = record.at, record.result, record.failure
     state.active.pop(job.id, None)
     state.unchosen.pop(job.id, None)
+    clear_up(state)
     state.ended[job.id] = None
     while len(state.ended) > state.settings.remember_ended:
         forgotten = next(iter(state.ended))
@@ -358,7 +362,7 @@ def _known_results_asked(state: State, record: r.KnownResultsAsked, mono: float)
 def _backoff_ended(state: State, record: r.BackoffEnded, mono: float) -> None:
     job = state.jobs[record.job]
     if job.open is not None:
-        _end_wait(job.open, record.index)
+        _end_wait(state, job.open, record.index)
         insort(job.open.returned, record.index)
         line_up(state, job)
 
@@ -371,6 +375,12 @@ def _ticked(state: State, record: r.Ticked, mono: float) -> None:
             worker.heard = min(worker.heard + record.stalled, mono)
             if worker.deadline is not None:
                 worker.deadline = min(worker.deadline + record.stalled, mono + worker.grace)
+            watch(state, worker)
+    catch_up(state, mono)
+
+
+def _looked(state: State, record: r.Looked, mono: float) -> None:
+    state.look = record.until
 
 
 _APPLY: dict[type[r.Record], Callable[[State, Any, float], None]] = {
@@ -401,4 +411,5 @@ _APPLY: dict[type[r.Record], Callable[[State, Any, float], None]] = {
     r.KnownResultsAsked: _known_results_asked,
     r.BackoffEnded: _backoff_ended,
     r.Ticked: _ticked,
+    r.Looked: _looked,
 }

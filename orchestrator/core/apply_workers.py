@@ -3,14 +3,15 @@
 from orchestrator.core import records as r
 from orchestrator.core import transitions
 from orchestrator.core.pools import forget, key_of, sort_in
-from orchestrator.core.state import GONE, State, Worker
+from orchestrator.core.state import State, Worker
+from orchestrator.core.timers import watch
 from tensorfleet.model import WorkerState
 
 CACHED_DIGESTS = 10_000
 
 
 def joined(state: State, record: r.WorkerJoined, mono: float) -> None:
-    if all(worker.state in GONE for worker in state.workers.values()):
+    if len(state.departed) == len(state.workers):
         state.ticked = mono  # nothing ticked while there was nobody; that was no stall
     known = state.workers.pop(record.info.id, None)
     same_life = known is not None and known.info.incarnation == record.info.incarnation
@@ -34,7 +35,9 @@ def joined(state: State, record: r.WorkerJoined, mono: float) -> None:
         worker.cached = known.cached if same_life else set()
     state.workers[record.info.id] = worker
     state.suspects.pop(record.info.id, None)
+    state.departed.pop(record.info.id, None)
     sort_in(state, worker)
+    watch(state, worker)
 
 
 def draining(state: State, record: r.WorkerDraining, mono: float) -> None:
@@ -55,9 +58,11 @@ def gone(state: State, record: r.WorkerGone, mono: float) -> None:
     state.suspects.pop(record.worker, None)
     sort_in(state, worker)
     state.workers[record.worker] = worker
-    gone = [name for name, other in state.workers.items() if other.state in GONE and not other.held]
-    for forgotten in gone[: max(0, len(gone) - state.settings.remember_gone)]:
-        del state.workers[forgotten]
+    watch(state, worker)
+    state.departed[record.worker] = None
+    if len(state.departed) > state.settings.remember_gone:
+        forgotten = next(iter(state.departed))
+        del state.departed[forgotten], state.workers[forgotten]
 
 
 def suspected(state: State, record: r.WorkerSuspected, mono: float) -> None:
@@ -70,6 +75,7 @@ def suspect(state: State, worker: Worker, grace: float, reason: str, mono: float
     worker.grace, worker.deadline = grace, mono + grace
     state.suspects[worker.info.id] = None
     sort_in(state, worker)
+    watch(state, worker)
 
 
 def heard(state: State, record: r.WorkerHeard, mono: float) -> None:

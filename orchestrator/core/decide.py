@@ -13,7 +13,7 @@ from orchestrator.core import attempts, events, jobs, leases, placement, registr
 from orchestrator.core.apply import apply
 from orchestrator.core.commands import Command, Reply
 from orchestrator.core.decision import Decision
-from orchestrator.core.records import Record
+from orchestrator.core.records import Record, WorkerHeard
 from orchestrator.core.state import Now, State
 
 _DECIDE: dict[type[events.Event], Callable[[State, Any, Now], Decision]] = {
@@ -59,13 +59,13 @@ class Step(Struct, frozen=True):
 def step(
     state: State, batch: Iterable[events.Event], now: Now, seen: Callable[[events.Event, Decision], None] | None = None
 ) -> Step:
-    """Decides and applies each event, then what follows from it, and hands out work at the end.
+    """Decides and applies each event, then what follows from it, and hands out work once something has changed.
 
     seen: is shown each event with its decision, after it was applied; for tests and traces.
     """
     done = Step([], [], [])
     queue = deque(batch)
-    placed = False
+    placed = True
     while queue or not placed:
         if not queue:
             queue.append(events.Place())
@@ -74,12 +74,13 @@ def step(
         decision = decide(state, event, now)
         for record in decision.records:
             apply(state, record, now.mono)
+            placed = placed and isinstance(record, WorkerHeard)
         done.records.extend(decision.records)
         done.commands.extend(decision.commands)
         done.replies.extend(decision.replies)
         queue.extendleft(reversed(decision.then))
-        if isinstance(event, events.Place) and decision.then:
-            placed = False  # what follows may have made more to hand out
+        if isinstance(event, events.Place):
+            placed = not decision.then  # what follows may have made more to hand out
         if seen is not None:
             seen(event, decision)
     return done

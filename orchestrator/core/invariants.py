@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from orchestrator.core.lines import line_of
 from orchestrator.core.pools import key_of
-from orchestrator.core.state import GONE, Job, LineKey, OpenStage, PoolKey, State, Status
+from orchestrator.core.state import GONE, Job, LineKey, OpenStage, PoolKey, State, Status, Timer, TimerKind
 from tensorfleet.model import WorkerState
 
 
@@ -14,7 +14,7 @@ class Breach(AssertionError):  # noqa: N818
 
 def check(state: State) -> None:
     """Raises Breach with everything that is wrong."""
-    wrong = [*_attempts(state), *_workers(state), *_jobs(state), *_lines(state), *_pools(state)]
+    wrong = [*_attempts(state), *_workers(state), *_jobs(state), *_lines(state), *_pools(state), *_timers(state)]
     if wrong:
         raise Breach("; ".join(wrong))
 
@@ -62,9 +62,28 @@ def _pools(state: State) -> Iterator[str]:
     }
     if set(state.ahead) != ahead:
         yield f"{list(state.ahead)} are said to hold more than they have slots, yet {ahead} do"
+    departed = {name for name, worker in state.workers.items() if worker.state in GONE}
+    if set(state.departed) != departed:
+        yield f"{list(state.departed)} are said to be gone, yet {departed} are"
     suspects = {name for name, worker in state.workers.items() if worker.state == WorkerState.SUSPECT}
     if set(state.suspects) != suspects:
         yield f"{list(state.suspects)} are said to be away, yet {suspects} are"
+
+
+def _timers(state: State) -> Iterator[str]:
+    wanted = {Timer(worker.timer, TimerKind.WORKER, name) for name, worker in state.workers.items() if worker.timer}
+    for name, worker in state.workers.items():
+        latest = worker.heard + state.settings.lease if worker.reachable else worker.deadline
+        if (worker.timer is None) != (latest is None) or (worker.timer or 0.0) > (latest or 0.0):
+            yield f"worker {name} is looked at {worker.timer}, yet must be at {latest}"
+    for job in map(state.jobs.__getitem__, state.active):
+        waiting = job.open.waiting if job.open else {}
+        wanted |= {Timer(until, TimerKind.BACKOFF, job.id, index) for index, until in waiting.items()}
+        wanted |= {Timer(job.deadline, TimerKind.DEADLINE, job.id)} if job.deadline is not None else set()
+    if not wanted <= set(state.timers):
+        yield f"no timer is set for {wanted - set(state.timers)}"
+    if state.timers and state.timers[0] not in wanted:
+        yield f"{state.timers[0]} means nothing, and is next"
 
 
 def _lines(state: State) -> Iterator[str]:
@@ -106,9 +125,6 @@ def _stage(job: Job, stage: OpenStage) -> Iterator[str]:
         yield f"{name}: {stage.done} done, yet {stage.status.count(Status.SUCCEEDED)} succeeded"
     if stage.returned != sorted(set(stage.returned)):
         yield f"{name}: {stage.returned} are pending again, not each once and in order"
-    due = {(until, index) for index, until in stage.waiting.items()}
-    if not due <= set(stage.dues) or (stage.dues and stage.dues[0] != min(due, default=None)):
-        yield f"{name}: {stage.waiting} wait, yet next is due {stage.dues[:1]}"
     for index, status in enumerate(stage.status):
         yield from (f"{name}[{index}] {fault}" for fault in _task(stage, index, Status(status)))
 

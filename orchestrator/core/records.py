@@ -291,6 +291,13 @@ class Ticked(Record, frozen=True, tag=True, array_like=True):
     stalled: float
 
 
+class Looked(Record, frozen=True, tag=True, array_like=True):
+    """Stragglers were looked for, and will be again then; monotonic."""
+
+    durable = False
+    until: float
+
+
 DURABLE = (
     TermBegan
     | JobAccepted

@@ -226,7 +226,7 @@ def _restore_stage(state: State, job: Job, image: JobImage, opened: StageImage, 
         state.attempts[attempt.token].last_report = attempt.last_report
     # When a backoff ends was told by a clock that is gone: it is waited out anew.
     for index in opened.waiting:
-        wait(stage, index, mono + _backoff(job, stage, index))
+        wait(state, job, stage, index, mono + _backoff(job, stage, index))
     stage.returned = [index for index in _pending(stage) if index not in stage.waiting]
 
 

@@ -7,6 +7,7 @@ has failed.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -64,9 +65,8 @@ class OpenStage:
 
     status: a byte a task. checked: known results were looked up below this index; asked: are being. frontier: from here
     on nothing was ever assigned. returned: lower indexes that are pending again, in order. waiting: index -> the
-    monotonic time at which its backoff ends; dues: a heap of (that time, index), where what waits no more may linger,
-    though never on top. live: index -> tokens of its attempts, first to last. history: failed attempts of tasks that
-    have not succeeded, and of the last that has, `settled`.
+    monotonic time at which its backoff ends. live: index -> tokens of its attempts, first to last. history: failed
+    attempts of tasks that have not succeeded, and of the last that has, `settled`.
     """
 
     stage: Stage
@@ -81,7 +81,6 @@ class OpenStage:
     timed: int = 0
     returned: list[int] = field(default_factory=list)
     waiting: dict[int, float] = field(default_factory=dict)
-    dues: list[tuple[float, int]] = field(default_factory=list)
     live: dict[int, list[int]] = field(default_factory=dict)
     history: dict[int, list[AttemptRecord]] = field(default_factory=dict)
     settled: int = -1
@@ -152,6 +151,23 @@ class Job:
         return [*self.done, StageResults(self.open.stage.name, self.open.results)]
 
 
+class TimerKind(IntEnum):
+    """What is due: a worker's lease or grace is over, a job's deadline passed, a task's backoff ends."""
+
+    WORKER = 0
+    DEADLINE = 1
+    BACKOFF = 2
+
+
+class Timer(NamedTuple):
+    """time: monotonic. name: of the worker or the job. task: its index."""
+
+    time: float
+    kind: TimerKind
+    name: str
+    task: int = 0
+
+
 @dataclass(slots=True)
 class Attempt:
     """since: when it began, or was assigned where that is not known; monotonic."""
@@ -185,7 +201,7 @@ class Pool:
 class Worker:
     """order: the later it joined, the higher. deadline: when a suspect is given up, monotonic; grace: the seconds it
     was given then. held: tokens in the order they were assigned; memory_taken, gpus_taken: what these need. place:
-    where it is in its pool, while it takes work."""
+    where it is in its pool, while it takes work. timer: when its lease or grace is looked at next."""
 
     info: WorkerInfo
     pool: PoolKey
@@ -204,6 +220,7 @@ class Worker:
     memory_taken: int = 0
     gpus_taken: int = 0
     place: tuple[int, int, str] | None = None
+    timer: float | None = None
     cached: set[str] = field(default_factory=set)
     draining: bool = False
 
@@ -241,7 +258,8 @@ class State:
     lines: the jobs that have tasks to hand out, as (order, id), oldest first, by what they have in common: where one of
     a line finds no room, no other will. unchosen: those whose numerics are yet to be chosen. shares: running attempts
     by submitter. pools: workers that take work, by what they have; ahead: those that hold more than they have slots;
-    suspects: those that are away and have time to come back. These keep a round of placement from looking at every job
+    suspects: those that are away and have time to come back; departed: those that are gone, the longest first. timers:
+    a heap of what is due when. look: when to look for stragglers next. These keep decisions from looking at every job
     and every worker.
     requests: request id -> job. models: name -> versions; aliases: name -> alias -> version; datasets: name -> digest.
     paces: operator -> running mean of its tasks' seconds, for stages that have run nothing yet.
@@ -265,6 +283,9 @@ class State:
     pools: dict[PoolKey, Pool] = field(default_factory=dict)
     ahead: dict[str, None] = field(default_factory=dict)
     suspects: dict[str, None] = field(default_factory=dict)
+    departed: dict[str, None] = field(default_factory=dict)
+    timers: list[Timer] = field(default_factory=list)
+    look: float | None = None
     models: dict[str, dict[str, None]] = field(default_factory=dict)
     aliases: dict[str, dict[str, str]] = field(default_factory=dict)
     datasets: dict[str, str] = field(default_factory=dict)

@@ -5,13 +5,18 @@ The first to commit wins. Tasks are pure, so whichever it is, the result is the 
 
 from collections.abc import Iterator
 
+from orchestrator.core import records as r
 from orchestrator.core.decision import Decision, join
 from orchestrator.core.events import HelpStragglers
 from orchestrator.core.placement import Round, assignment
 from orchestrator.core.state import Attempt, Job, Now, OpenStage, State
+from orchestrator.core.timers import tick_every
 
 COHORT = 4
 """Tasks that must have run before their mean says anything."""
+
+APART = 0.1
+"""Seconds between two looks, at least: each is at all attempts of the stages that are nearly done."""
 
 
 def _watched(state: State) -> Iterator[tuple[Job, OpenStage, float]]:
@@ -33,25 +38,15 @@ def _alone(state: State, stage: OpenStage) -> Iterator[Attempt]:
             yield attempt
 
 
-def next_look(state: State) -> float | None:
-    """When the next attempt becomes a straggler that an idle worker could help out."""
-    turn = Round(state)
-    times = [
-        attempt.since + limit
-        for job, stage, limit in _watched(state)
-        for attempt in _alone(state, stage)
-        if turn.choose(job, (), apart=attempt.worker) is not None
-    ]
-    return min(times, default=None)
-
-
 def help_out(state: State, event: HelpStragglers, now: Now) -> Decision:
     """A twin for each straggler, as far as free slots go."""
     turn = Round(state)
     decisions: list[Decision] = []
+    until = now.mono + tick_every(state)
     for job, stage, limit in _watched(state):
         for attempt in _alone(state, stage):
             if attempt.since + limit > now.mono:
+                until = min(until, attempt.since + limit)
                 continue
             helper = turn.choose(job, (), apart=attempt.worker)
             if helper is None:
@@ -60,4 +55,4 @@ def help_out(state: State, event: HelpStragglers, now: Now) -> Decision:
             task = stage.stage.task(attempt.index)
             record, command = assignment(state.token(len(decisions)), helper, job, stage, attempt.index, task, now)
             decisions.append(Decision((record,), (command,)))
-    return join(decisions)
+    return join([*decisions, Decision((r.Looked(max(until, now.mono + APART)),))])

@@ -6,8 +6,8 @@ from orchestrator.core import events as e
 from orchestrator.core import records as r
 from orchestrator.core.commands import AckFinished, AckReport
 from orchestrator.core.decide import Step
-from orchestrator.core.leases import next_tick
 from orchestrator.core.snapshot import capture
+from orchestrator.core.timers import next_tick
 from tensorfleet.model import Cause, JobState, Point, RetryPolicy, TaskResult
 from tests.simulation.fleet import Fleet, info, said, spec
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from tensorfleet.model import Resources
+from orchestrator.core import events as e
+from orchestrator.core.timers import next_tick
+from tensorfleet.model import Resources, RetryPolicy
 from tests.simulation.fleet import Fleet, info, spec
 
 MANY = 400
@@ -98,3 +100,40 @@ def test_of_a_heartbeat(busy: Fleet) -> None:
         busy.join(info(f"idle-{number}"))
         busy.submit(f"j{number}", spec(recipe=f"{number}", impure=True))
     alike(before, effort(lambda: busy.beat("w")))
+
+
+def test_of_a_tick_and_of_setting_the_timer(busy: Fleet) -> None:
+    def tick() -> None:
+        busy.tell(e.Tick())
+        assert next_tick(busy.state) is not None
+
+    busy.tell(e.Tick())
+    before = effort(tick)
+    for number in range(MANY):
+        busy.join(info(f"idle-{number}"))
+        busy.submit(f"j{number}", spec(recipe=f"{number}", impure=True, deadline=1000.0))
+    alike(before, effort(tick))
+
+
+def test_of_the_end_of_a_backoff(busy: Fleet) -> None:
+    """However many others wait longer."""
+
+    def wait(name: str, backoff: float) -> None:
+        busy.submit(name, spec(priority=9, impure=True, recipe=name, retry=RetryPolicy(backoff=backoff)))
+        one_more(busy)
+        busy.fail(busy.tokens(name)[0])
+
+    def end(name: str) -> int:
+        wait(name, 0.5)
+        busy.pass_time(0.5)
+        found = effort(lambda: busy.tell(e.Tick()))
+        assert not busy.stage(name).waiting
+        busy.cancel(name)
+        return found
+
+    busy.sleep(5, beating=("w",))
+    before = end("first")
+    for number in range(MANY):
+        wait(f"slow-{number}", 50.0)
+    busy.sleep(5, beating=("w",))
+    alike(before, end("last"))

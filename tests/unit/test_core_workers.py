@@ -4,7 +4,7 @@ import pytest
 
 from orchestrator.core import events as e
 from orchestrator.core.commands import Assign, Cancel, Drain, Goodbye, Welcome
-from orchestrator.core.leases import next_tick
+from orchestrator.core.timers import next_tick
 from tensorfleet.errors import NotFound
 from tensorfleet.model import Cause, JobState, WorkerState
 from tests.simulation.fleet import Fleet, info, refused, said, spec
