@@ -21,7 +21,7 @@ APART = 0.1
 
 def _watched(state: State) -> Iterator[tuple[Job, OpenStage, float]]:
     """Stages in which only attempts that run are left, with the time past which one is a straggler."""
-    for job_id in state.active:
+    for job_id in dict.fromkeys(attempt.job for attempt in state.attempts.values()):
         job = state.jobs[job_id]
         stage = job.open
         if stage is None or stage.timed < COHORT or stage.waiting or stage.has_pending():
