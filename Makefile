@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup lock check lint types protos protos-check servers servers-stop test test-unit bench clean
+.PHONY: help setup lock check lint types protos protos-check servers servers-stop test test-unit chaos bench clean
 
 help: ## Lists the habits.
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ test: setup ## Every test; those of MongoDB and S3 need `make servers`.
 
 test-unit: setup ## The tests that start no process.
 	$(BIN)/pytest tests/unit tests/golden tests/contract
+
+chaos: setup ## 200 seeded plans of faults against fleets of real processes; the tests run 40.
+	$(BIN)/python -m tests.campaign --plans 200
 
 bench: setup ## Every benchmark, small.
 	$(BIN)/python -m bench

@@ -259,7 +259,7 @@ def _opened(hello: pb.Hello, session: int) -> e.OpenSession:
 def _heartbeat(worker: str, session: int, heartbeat: pb.Heartbeat) -> e.Heartbeat:
     running = {slot.token: slot.pid for slot in heartbeat.slots if slot.token}
     cached = tuple(heartbeat.cached_digests)
-    return e.Heartbeat(worker, session, running, heartbeat.load, heartbeat.memory_bytes, cached)
+    return e.Heartbeat(worker, session, running, heartbeat.load, heartbeat.memory_bytes, cached, heartbeat.unfit)
 
 
 def _report(worker: str, session: int, report: pb.Report) -> e.Report:

@@ -19,7 +19,7 @@ from msgspec import Struct
 from tensorfleet.api.v1 import worker_pb2
 from tensorfleet.errors import BadInput, TensorFleetError
 from tensorfleet.model import Cause, LogLine, Point
-from worker import resources
+from worker import disk, resources
 from worker.cache import Cache, sweep
 from worker.executor import Outcome
 from worker.messages import Ending, Order, OrderInput, Run, Succeeded
@@ -48,6 +48,7 @@ class Agent:
         self.state = State(who.slots)
         self._loop = asyncio.get_running_loop()
         self._slots = slots
+        self._home = options.home
         self._cache = Cache(options.home / "cache")
         self._sessions = Sessions(options.servers, who, self)
         self._scratch = options.home / "scratch" / str(os.getpid())
@@ -166,6 +167,8 @@ class Agent:
             del self._attempts[token]
             shutil.rmtree(place, ignore_errors=True)
         log.debug("attempt ended", token=token, operator=order.operator, cause=ending.cause, seconds=ending.duration)
+        if ending.reason == disk.REASON:
+            self._look_at_disk()
         self.act(self.state.slot_freed(token))
         self.act(self.state.ended(token, ending))
 
@@ -215,6 +218,7 @@ class Agent:
         return self._cache.digests()
 
     def vitals(self) -> Vitals:
+        self._look_at_disk()
         running = self.state.running()
         idle = [(pid, 0) for pid in self._slots.idle_pids()]
         pids = [os.getpid(), *self._slots.pids()]
@@ -223,15 +227,23 @@ class Agent:
             memory=resources.memory_in_use(pids),
             slots=tuple([(pid, token) for token, pid in running] + idle),
             cached=tuple(self._cache.news()),
+            unfit=self.state.unfit,
         )
+
+    def _look_at_disk(self) -> None:
+        self._cache.make_room()
+        self.act(self.state.fit(disk.problem(self._home)))
 
 
 def _failure(error: Exception, duration: float) -> Ending:
     """An attempt that could not be run, or whose outputs could not be put away."""
-    known = isinstance(error, TensorFleetError)
+    if disk.is_full(error):
+        reason = disk.REASON
+    else:
+        reason = error.reason if isinstance(error, TensorFleetError) else type(error).__name__
     return Ending(
         cause=Cause.BAD_INPUT if isinstance(error, BadInput) else Cause.EXCEPTION,
-        reason=error.reason if known else type(error).__name__,  # type: ignore[attr-defined]
+        reason=reason,
         message=str(error),
         duration=duration,
         ended_at=time.time(),

@@ -13,7 +13,7 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 
 import structlog
@@ -22,6 +22,7 @@ from tensorfleet.errors import CorruptArtifact, Unavailable
 from tensorfleet.model import Ref
 from tensorfleet.stores import open_objects
 from tensorfleet.stores.contract import ObjectStore
+from worker import disk
 from worker.messages import Blob, OrderInput
 
 log = structlog.get_logger()
@@ -55,6 +56,7 @@ class Cache:
         self._store_url, self._term = "", 0
         self._connected = asyncio.Event()
         self._fetching: dict[str, asyncio.Task[Path]] = {}
+        self._verified: dict[Path, _Looks] = {}
         self._sizes: dict[str, int] = {}  # least recently used first
         self._news: list[str] = []
         self._index()
@@ -90,12 +92,15 @@ class Cache:
             return place
         if (path := await self._in_store(ref)) is not None:
             return path
-        cached = await self._cached(ref)
-        try:
-            os.link(cached, place)  # so that nobody's eviction takes it away before the slot opens it
-        except OSError:
-            return cached
-        return place
+        while True:
+            cached = await self._cached(ref)
+            try:
+                os.link(cached, place)  # so that nobody's eviction takes it away before the slot opens it
+            except FileNotFoundError:
+                continue  # somebody's did
+            except OSError:
+                return cached
+            return place
 
     async def prefetch(self, wanted: OrderInput) -> None:
         """Fetches an input for later."""
@@ -135,18 +140,33 @@ class Cache:
     async def _in_store(self, ref: Ref) -> Path | None:
         store = await self._local()
         path = store.path(ref.digest) if store is not None else None
-        return path if path is not None and path.stat().st_size == ref.size else None
+        return path if path is not None and await self._is_whole(path, ref) else None
 
     async def _cached(self, ref: Ref) -> Path:
-        path = self._place(ref.digest)
-        if ref.digest not in self._fetching and _has_size(path, ref.size):
-            self._used(ref)
-            return path
         if ref.digest not in self._fetching:
-            task = asyncio.create_task(self._download(ref))
+            task = asyncio.create_task(self._brought(ref))
             self._fetching[ref.digest] = task
             task.add_done_callback(lambda _: self._fetching.pop(ref.digest, None))
         return await asyncio.shield(self._fetching[ref.digest])
+
+    async def _brought(self, ref: Ref) -> Path:
+        path = self._place(ref.digest)
+        if await self._is_whole(path, ref):
+            self._used(ref)
+            return path
+        return await self._download(ref)
+
+    async def _is_whole(self, path: Path, ref: Ref) -> bool:
+        """Whether a file has the bytes of its digest: read once, and again where it is not the file that it was."""
+        looks = _looks(path)
+        if looks is None or looks.size != ref.size:
+            return False
+        if self._verified.get(path) != looks:
+            if await asyncio.to_thread(_digest, path) != ref.digest:
+                log.warning("a file is damaged; its bytes have another digest", path=str(path))
+                return False
+            self._verified[path] = looks
+        return True
 
     async def _download(self, ref: Ref) -> Path:
         delay, wrong = 0.05, 0
@@ -165,6 +185,7 @@ class Cache:
 
     async def _download_once(self, ref: Ref) -> Path:
         assert self._remote is not None
+        self.make_room(ref.size)
         draft = self._directory / f"draft-{os.getpid()}-{ref.digest}"
         digest = hashlib.sha256()
         try:
@@ -188,24 +209,29 @@ class Cache:
     def _settle(self, draft: Path, ref: Ref) -> Path:
         path = self._place(ref.digest)
         path.parent.mkdir(exist_ok=True)
+        self.make_room()
         draft.replace(path)
         self._used(ref)
         if ref.size >= WORTH_TELLING:
             self._news.append(ref.digest)
-        self._evict()
         return path
 
     def _used(self, ref: Ref) -> None:
         self._sizes.pop(ref.digest, None)
         self._sizes[ref.digest] = ref.size
+        path = self._place(ref.digest)
         with suppress(OSError):
-            os.utime(self._place(ref.digest))  # tells the next life of this worker, and others that share the cache
+            os.utime(path)  # tells the next life of this worker, and others that share the cache
+        if looks := _looks(path):
+            self._verified[path] = looks
 
-    def _evict(self) -> None:
-        total = sum(self._sizes.values())
-        while total > self._capacity and len(self._sizes) > 1:
+    def make_room(self, wanted: int = 0) -> None:
+        """Lets go of what was used longest ago, until `wanted` bytes more are within bounds and the disk has room."""
+        total = sum(self._sizes.values()) + wanted
+        while self._sizes and (total > self._capacity or disk.missing(self._directory, wanted)):
             digest = next(iter(self._sizes))
             total -= self._sizes.pop(digest)
+            self._verified.pop(self._place(digest), None)
             self._place(digest).unlink(missing_ok=True)
 
     def _place(self, digest: str) -> Path:
@@ -213,6 +239,9 @@ class Cache:
 
     def _index(self) -> None:
         self._directory.mkdir(parents=True, exist_ok=True)
+        for path in self._directory.glob("draft-*"):
+            if not Path(f"/proc/{path.name.split('-')[1]}").exists():
+                path.unlink(missing_ok=True)
         found = []
         for path in self._directory.glob("??/*"):
             try:
@@ -240,11 +269,30 @@ def store_is_here(url: str, term: int) -> bool:
         return False
 
 
-def _has_size(path: Path, size: int) -> bool:
+class _Looks(NamedTuple):
+    """By what a file is known to be the one that was verified."""
+
+    inode: int
+    size: int
+    changed: int
+
+
+def _looks(path: Path) -> _Looks | None:
+    """None where there is no file."""
     try:
-        return path.stat().st_size == size
+        status = path.stat()
     except OSError:
-        return False
+        return None
+    return _Looks(status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def _digest(path: Path) -> str | None:
+    """None where the file has gone, or cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
 
 
 async def _chunks(path: Path) -> AsyncIterator[bytes]:

@@ -40,6 +40,7 @@ class Vitals(Struct, frozen=True):
     memory: int
     slots: tuple[tuple[int, int], ...]
     cached: tuple[str, ...] = ()
+    unfit: str = ""
 
 
 def hello(who: Identity, holdings: Holdings, cached: Iterable[str]) -> worker_pb2.WorkerMessage:
@@ -69,7 +70,11 @@ def hello(who: Identity, holdings: Holdings, cached: Iterable[str]) -> worker_pb
 def heartbeat(session: int, vitals: Vitals) -> worker_pb2.WorkerMessage:
     slots = [worker_pb2.SlotStatus(pid=pid, token=token) for pid, token in vitals.slots]
     message = worker_pb2.Heartbeat(
-        load=vitals.load, memory_bytes=vitals.memory, slots=slots, cached_digests=vitals.cached
+        load=vitals.load,
+        memory_bytes=vitals.memory,
+        slots=slots,
+        cached_digests=vitals.cached,
+        unfit=vitals.unfit,
     )
     return worker_pb2.WorkerMessage(session=session, heartbeat=message)
 

@@ -179,21 +179,22 @@ class Sessions:
                 log.warning("a message of an unknown kind", kind=other)
 
     async def _speak(self, call: Call, welcome: worker_pb2.Welcome) -> None:
-        loop = asyncio.get_running_loop()
+        loop, state = asyncio.get_running_loop(), self._host.state
         interval = wire.duration_seconds(welcome.heartbeat) or 1.0
         beat = loop.time()
         while True:
             self._wake.clear()
             self._pressing.clear()
-            while batch := self._host.state.collect():
+            if loop.time() >= beat or not state.fitness_told:
+                beat = loop.time() + interval
+                vitals, state.fitness_told = self._host.vitals(), True
+                await call.write(protocol.heartbeat(welcome.session, vitals))
+            while batch := state.collect():
                 for message in protocol.messages(welcome.session, batch):
                     await call.write(message)
             if self._closing:
                 await call.done_writing()
                 return
-            if loop.time() >= beat:
-                beat = loop.time() + interval
-                await call.write(protocol.heartbeat(welcome.session, self._host.vitals()))
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(beat):
                     await self._wake.wait()

@@ -20,7 +20,7 @@ from typing import TextIO
 
 from tensorfleet.errors import BadInput, TensorFleetError
 from tensorfleet.model import Cause, LogLine, Point
-from worker import sandbox
+from worker import disk, sandbox
 from worker.messages import Failed, Fork, Framer, FromSlot, Lines, Points, Run, Succeeded, frame, to_slot
 
 _LIBC = ctypes.CDLL(None)
@@ -114,6 +114,8 @@ def _failure(agent: Agent, error: BaseException) -> Failed:
     summary = "".join(traceback.format_exception_only(error)).strip()
     if isinstance(error, MemoryError):
         return Failed(Cause.OUT_OF_MEMORY, "MEMORY_LIMIT", f"the task ran out of memory: {summary}")
+    if disk.is_full(error):
+        return Failed(Cause.EXCEPTION, disk.REASON, f"the worker's disk is full: {summary}")
     reason = error.reason if isinstance(error, TensorFleetError) else type(error).__name__
     return Failed(Cause.EXCEPTION, reason, summary)
 

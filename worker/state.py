@@ -154,6 +154,9 @@ class State:
         self.connected = False
         self.draining = False
         self.left = False
+        self.unfit = ""
+        """What keeps the machine from taking work for now."""
+        self.fitness_told = True
         self.pressing = False
         """Whether what is to be said frees a slot somewhere, so that it should not wait for company."""
         self._leaving = ""
@@ -182,12 +185,13 @@ class State:
         return []
 
     def assign(self, orders: Iterable[Order]) -> list[Action]:
-        """Work comes. One that is held already is not taken twice; one that comes while draining is given back."""
+        """Work comes. One that is held already is not taken twice; one that comes while draining or unfit is given
+        back."""
         new: list[Order] = []
         for order in orders:
             if order.token in self.attempts:
                 continue
-            if self.draining:
+            if self.draining or self.unfit:
                 self._released.append(order.token)
                 self.pressing = True
                 continue
@@ -229,6 +233,14 @@ class State:
         return actions + self._advance()
 
     # --- the machine speaks
+
+    def fit(self, unfit: str) -> list[Action]:
+        """Why no work can be taken for now; empty where it can. What has not begun is given back."""
+        if bool(unfit) != bool(self.unfit):
+            self.fitness_told = False
+            self.pressing = True
+        self.unfit = unfit
+        return self.recall(list(self.queue)) if unfit else []
 
     def slot_started(self, token: int, pid: int) -> list[Action]:
         """The attempt runs, in this process."""

@@ -83,12 +83,13 @@ class Leaving(SessionEvent, frozen=True):
 
 
 class Heartbeat(SessionEvent, frozen=True):
-    """running: token -> the slot's process id."""
+    """running: token -> the slot's process id. unfit: why it takes no work for now."""
 
     running: Mapping[int, int]
     load: float
     memory: int
     cached: tuple[str, ...]
+    unfit: str = ""
 
 
 class Began(SessionEvent, frozen=True):

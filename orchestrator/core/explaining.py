@@ -6,11 +6,14 @@ from orchestrator.core.state import Job, State
 
 
 def why_pending(state: State, job: Job) -> str:
+    unfit = [state.workers[name].unfit for name in state.unfit if lacks(job, state.workers[name].info) is None]
+    pools = [pool for _, pool in able(state, job)]
+    if not pools and unfit:
+        return f"{len(unfit)} workers that could run it take no work for now: {unfit[0]}"
     if not state.pools and state.suspects:
         return f"{len(state.suspects)} workers are away and have a moment to come back; no other takes work"
     if not state.pools:
         return "no worker takes work; `tensorfleet worker join ADDRESS` adds one"
-    pools = [pool for _, pool in able(state, job)]
     if not pools:
         ready = sum(len(pool.places) for pool in state.pools.values())
         return f"none of {ready} workers can run it: {lacks(job, next(iter(state.pools.values())).like)}"

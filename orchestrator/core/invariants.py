@@ -52,7 +52,7 @@ def _workers(state: State) -> Iterator[str]:
 def _pools(state: State) -> Iterator[str]:
     places: dict[PoolKey, list[tuple[int, int, str]]] = {}
     for name, worker in state.workers.items():
-        if worker.state == WorkerState.READY:
+        if worker.takes_work:
             places.setdefault(key_of(worker.info), []).append((len(worker.held), worker.order, name))
     kept = {key: pool.places for key, pool in state.pools.items()}
     if kept != {key: sorted(listed) for key, listed in places.items()}:
@@ -65,6 +65,9 @@ def _pools(state: State) -> Iterator[str]:
     departed = {name for name, worker in state.workers.items() if worker.state in GONE}
     if set(state.departed) != departed:
         yield f"{list(state.departed)} are said to be gone, yet {departed} are"
+    unfit = {name for name, worker in state.workers.items() if worker.state == WorkerState.READY and worker.unfit}
+    if set(state.unfit) != unfit:
+        yield f"{list(state.unfit)} are said to be unfit, yet {unfit} are"
     suspects = {name for name, worker in state.workers.items() if worker.state == WorkerState.SUSPECT}
     if set(state.suspects) != suspects:
         yield f"{list(state.suspects)} are said to be away, yet {suspects} are"

@@ -19,7 +19,7 @@ def key_of(info: WorkerInfo) -> PoolKey:
 
 def sort_in(state: State, worker: Worker) -> None:
     """Puts a worker where it belongs now: into its pool, by what it holds, where it takes work."""
-    place = (len(worker.held), worker.order, worker.info.id) if worker.state == WorkerState.READY else None
+    place = (len(worker.held), worker.order, worker.info.id) if worker.takes_work else None
     if worker.place != place:
         if worker.place is not None:
             _remove(state, worker.pool, worker.place)
@@ -30,11 +30,16 @@ def sort_in(state: State, worker: Worker) -> None:
         state.ahead[worker.info.id] = None
     else:
         state.ahead.pop(worker.info.id, None)
+    if worker.unfit and worker.state == WorkerState.READY:
+        state.unfit[worker.info.id] = None
+    else:
+        state.unfit.pop(worker.info.id, None)
 
 
 def forget(state: State, worker: Worker) -> None:
     """Takes a worker out, of whose kind another is about to be put in."""
     state.ahead.pop(worker.info.id, None)
+    state.unfit.pop(worker.info.id, None)
     if worker.place is not None:
         _remove(state, worker.pool, worker.place)
         worker.place = None

@@ -259,6 +259,7 @@ class WorkerHeard(Record, frozen=True, tag=True, array_like=True):
     memory: int
     cached: tuple[str, ...]
     at: float
+    unfit: str = ""
 
 
 class AttemptBegan(Record, frozen=True, tag=True, array_like=True):

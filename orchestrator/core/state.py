@@ -201,7 +201,8 @@ class Pool:
 class Worker:
     """order: the later it joined, the higher. deadline: when a suspect is given up, monotonic; grace: the seconds it
     was given then. held: tokens in the order they were assigned; memory_taken, gpus_taken: what these need. place:
-    where it is in its pool, while it takes work. timer: when its lease or grace is looked at next."""
+    where it is in its pool, while it takes work. timer: when its lease or grace is looked at next. unfit: why its
+    machine takes no work for now."""
 
     info: WorkerInfo
     pool: PoolKey
@@ -216,6 +217,7 @@ class Worker:
     reason: str = ""
     load: float = 0.0
     memory: int = 0
+    unfit: str = ""
     held: dict[int, None] = field(default_factory=dict)
     memory_taken: int = 0
     gpus_taken: int = 0
@@ -223,6 +225,10 @@ class Worker:
     timer: float | None = None
     cached: set[str] = field(default_factory=set)
     draining: bool = False
+
+    @property
+    def takes_work(self) -> bool:
+        return self.state == WorkerState.READY and not self.unfit
 
     @property
     def reachable(self) -> bool:
@@ -258,9 +264,9 @@ class State:
     lines: the jobs that have tasks to hand out, as (order, id), oldest first, by what they have in common: where one of
     a line finds no room, no other will. unchosen: those whose numerics are yet to be chosen. shares: running attempts
     by submitter. pools: workers that take work, by what they have; ahead: those that hold more than they have slots;
-    suspects: those that are away and have time to come back; departed: those that are gone, the longest first. timers:
-    a heap of what is due when. look: when to look for stragglers next. These keep decisions from looking at every job
-    and every worker.
+    suspects: those that are away and have time to come back; departed: those that are gone, the longest first; unfit:
+    those that are here and take none for now. timers: a heap of what is due when. look: when to look for stragglers
+    next. These keep decisions from looking at every job and every worker.
     requests: request id -> job. models: name -> versions; aliases: name -> alias -> version; datasets: name -> digest.
     paces: operator -> running mean of its tasks' seconds, for stages that have run nothing yet.
     """
@@ -286,6 +292,7 @@ class State:
     departed: dict[str, None] = field(default_factory=dict)
     timers: list[Timer] = field(default_factory=list)
     look: float | None = None
+    unfit: dict[str, None] = field(default_factory=dict)
     models: dict[str, dict[str, None]] = field(default_factory=dict)
     aliases: dict[str, dict[str, str]] = field(default_factory=dict)
     datasets: dict[str, str] = field(default_factory=dict)

@@ -16,8 +16,6 @@ class Fault(StrEnum):
     KILL_WORKER = "kill_worker"
     KILL_SLOT = "kill_slot"
     KILL_ORCHESTRATOR = "kill_orchestrator"
-    KILL_DOCUMENTS = "kill_documents"
-    KILL_OBJECTS = "kill_objects"
     STOP_AGENT = "stop_agent"
     STOP_WORKER = "stop_worker"
     CUT_STREAM = "cut_stream"
@@ -33,13 +31,11 @@ class Setting(StrEnum):
     """What a fleet is made of.
 
     NEAR: SQLite and a directory, which the workers see too. FAR: the same on a disk of the orchestrator's own; workers
-    have a small disk each. CLUSTER: MongoDB and S3. GRIDFS: MongoDB alone.
+    have a small disk each.
     """
 
     NEAR = "near"
     FAR = "far"
-    CLUSTER = "cluster"
-    GRIDFS = "gridfs"
 
 
 EVERYWHERE = (
@@ -57,10 +53,8 @@ APART = (Fault.FILL_DISK, Fault.DELETE_CACHED, Fault.CORRUPT_CACHED)
 POSSIBLE: dict[Setting, tuple[Fault, ...]] = {
     Setting.NEAR: EVERYWHERE,
     Setting.FAR: (*EVERYWHERE, *APART, Fault.CUT_POWER),
-    Setting.CLUSTER: (*EVERYWHERE, *APART, Fault.KILL_DOCUMENTS, Fault.KILL_OBJECTS),
-    Setting.GRIDFS: (*EVERYWHERE, *APART, Fault.KILL_DOCUMENTS),
 }
-WORKERS = {Setting.NEAR: 2, Setting.FAR: 3, Setting.CLUSTER: 4, Setting.GRIDFS: 2}
+WORKERS = {Setting.NEAR: 2, Setting.FAR: 3}
 
 
 class Strike(Struct, frozen=True):
@@ -97,7 +91,7 @@ def plan(seed: int, tasks: int) -> Plan:
     chance = random.Random(seed)
     setting = list(Setting)[seed % len(Setting)]
     events = range(1, 2 * tasks - 1)
-    times = sorted(chance.choices(events, k=chance.choice((1, 1, 2, 3))))
+    times = sorted(chance.choices(events, k=chance.choice((1, 2, 3, 4))))
     strikes = tuple(
         Strike(after, chance.choice(POSSIBLE[setting]), chance.random(), chance.uniform(0.1, 2.5)) for after in times
     )

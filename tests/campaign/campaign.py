@@ -33,8 +33,6 @@ def plans(seeds: Iterable[int]) -> list[Plan]:
 
 def lacking(setting: Setting) -> str:
     """What keeps a setting from being tried here; empty where nothing does."""
-    if setting in (Setting.CLUSTER, Setting.GRIDFS):
-        return "not yet"
     if setting is not Setting.NEAR and not can_mount():
         return "needs root, unshare, nsenter, mkfs.ext4 and loop devices, for disks of its own"
     return ""

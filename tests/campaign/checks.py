@@ -4,16 +4,16 @@ The rule: a check that fails raises AssertionError with what was found; nothing 
 """
 
 import asyncio
+import hashlib
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from tensorfleet.client import AsyncClient, AsyncJob
 from tensorfleet.errors import CorruptArtifact
 from tensorfleet.model import JobState
 from tensorfleet.sdk.events import AttemptFailed, Event, TaskAssigned, TaskReported, TaskSucceeded
-from tensorfleet.testing.faults import Fault, Plan
 from tests.campaign.cluster import POLL, Cluster
 
 GONE_SECONDS = 20.0
@@ -21,19 +21,25 @@ GONE_SECONDS = 20.0
 TASK_EVENTS = (TaskAssigned, TaskSucceeded, AttemptFailed)
 
 
-def outcome(plan: Plan, job: AsyncJob, undisturbed: str) -> bool:
-    """Whether it trained, which then is the undisturbed model. Only a blob that nobody has in order any more may fail
-    a job, and by its name."""
-    damaged = any(strike.fault is Fault.CORRUPT_BLOB for strike in plan.strikes)
+def outcome(job: AsyncJob, damaged: Collection[str], undisturbed: str) -> bool:
+    """Whether it trained, which then is the undisturbed model. Only a damaged blob may fail a job, by its name.
+
+    damaged: digests of the blobs that were damaged in the store.
+    """
     failure = job.info.failure
-    if damaged and job.state is JobState.FAILED:
-        assert failure is not None
-        assert failure.reason == CorruptArtifact.reason, failure
+    if failure is not None and failure.reason == CorruptArtifact.reason:
+        assert any(digest in failure.message for digest in damaged), failure
         return False
     assert job.state is JobState.SUCCEEDED, failure
     assert job.model is not None
     assert job.model.sha256 == undisturbed, f"{job.model.sha256}, and undisturbed {undisturbed}"
     return True
+
+
+async def all_there(client: AsyncClient, job: AsyncJob) -> None:
+    """Every part of the model can be had, with the bytes of its digest."""
+    for part in (await job.result()).info.parts:
+        assert hashlib.sha256(await client.fetch(part)).hexdigest() == part.digest
 
 
 def counted_once(job: AsyncJob, events: list[Event]) -> None:

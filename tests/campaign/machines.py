@@ -84,7 +84,7 @@ class Small(Machine):
 
     def fill(self) -> Path:
         """Leaves no room on the disk; the returned file holds all of it."""
-        ballast = self.path(self.disk) / "ballast"
+        ballast = self.path(self.disk) / f"ballast-{os.urandom(4).hex()}"
         with ballast.open("ab", buffering=0) as file:
             for size in (1 << 20, 1 << 12, 1):
                 try:

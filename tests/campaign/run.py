@@ -68,8 +68,10 @@ async def run(plan: Plan, cluster: Cluster, pool: Executor, folder: Path) -> Sto
         job = await client.submit(spec(plan))
         seen, done = await _struck(job.id, plan, cluster)
         await job.refresh()
-        trained = checks.outcome(plan, job, await expected)
+        trained = checks.outcome(job, [path.name for path in cluster.damaged], await expected)
         cluster.restore()
+        if trained:
+            await checks.all_there(client, job)
         checks.counted_once(job, seen)
         await checks.seen_once(client, job, seen)
         await cluster.whole()

@@ -172,8 +172,14 @@ class Fleet:
             started=rest.get("started", True),
         )
 
-    def beat(self, worker: str, running: Mapping[int, int] | None = None, cached: tuple[str, ...] = ()) -> Step:
-        return self.tell(e.Heartbeat(worker, self.session(worker), running or {}, 0.5, 10, cached))
+    def beat(
+        self,
+        worker: str,
+        running: Mapping[int, int] | None = None,
+        cached: tuple[str, ...] = (),
+        unfit: str = "",
+    ) -> Step:
+        return self.tell(e.Heartbeat(worker, self.session(worker), running or {}, 0.5, 10, cached, unfit))
 
     def lose(self, worker: str) -> Step:
         return self.tell(e.SessionLost(worker, self.session(worker)))

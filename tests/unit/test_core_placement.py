@@ -68,6 +68,17 @@ class TestFit:
         core.join(info("able", cpus=99, memory=99, gpus=1, labels={"zone": "b"}))
         assert core.where("j") == {0: "able"}
 
+    def test_an_unfit_worker_gets_nothing_until_it_is_fit(self, core: Fleet) -> None:
+        core.join(info("full"))
+        core.beat("full", unfit="its disk is full")
+        core.submit("j", spec(("fit", 2)))
+        assert core.tokens() == []
+        assert "its disk is full" in why_pending(core.state, core.job("j"))
+        core.join(info("w"))
+        assert core.where("j") == {0: "w"}
+        core.beat("full")
+        assert core.where("j") == {0: "w", 1: "full"}
+
     def test_memory_is_shared_by_what_runs(self, core: Fleet) -> None:
         core.join(info("w", slots=4, memory=100))
         core.submit("j", spec(("fit", 4), resources=Resources(memory=40)))

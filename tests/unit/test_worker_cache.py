@@ -215,3 +215,95 @@ def test_scratch_of_workers_that_are_gone_is_swept(tmp_path: Path) -> None:
     sweep(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [str(os.getpid())]
     sweep(tmp_path / "nowhere")
+
+
+def damage(path: Path) -> None:
+    """Another byte, in a file of the same size."""
+    content = bytearray(path.read_bytes())
+    content[0] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(content)
+    os.utime(path, (1, 1))  # a clock that is too coarse would else hide that it was written
+
+
+async def test_a_damaged_cached_file_is_noticed_and_fetched_again(tmp_path: Path, remote: Remote) -> None:
+    wanted = remote.add(b"x" * 100)
+    for life in range(2):
+        cache = await cache_of(tmp_path, remote)
+        await cache.fetch(wanted, tmp_path / f"before-{life}")
+        damage(next((tmp_path / "cache").glob("??/*")))
+        assert (await cache.fetch(wanted, tmp_path / f"after-{life}")).read_bytes() == b"x" * 100
+    assert remote.gets == 3
+
+
+async def test_a_file_damaged_between_two_lives_is_noticed(tmp_path: Path, remote: Remote) -> None:
+    wanted = remote.add(b"x" * 100)
+    await (await cache_of(tmp_path, remote)).fetch(wanted, tmp_path / "before")
+    damage(next((tmp_path / "cache").glob("??/*")))
+    again = await cache_of(tmp_path, remote)
+    assert (await again.fetch(wanted, tmp_path / "after")).read_bytes() == b"x" * 100
+
+
+async def test_a_damaged_blob_in_a_store_on_this_machine_is_not_used(tmp_path: Path, remote: Remote) -> None:
+    store = await open_objects(tmp_path / "home")
+    ref = (await store.put_many([[b"x" * 100_000]]))[0]
+    own(tmp_path / "home", 3)
+    cache = Cache(tmp_path / "cache")
+    await cache.connect(remote, store.url, 3)
+    place = store.path(ref.digest)
+    assert place is not None
+    assert await cache.fetch(OrderInput(ref), tmp_path / "input") == place
+    damage(place)
+    with pytest.raises(NotFound):  # the orchestrator is asked for it
+        await cache.fetch(OrderInput(ref), tmp_path / "again")
+    assert remote.gets == 1
+    await store.close()
+
+
+async def test_a_file_is_read_for_its_digest_once(
+    tmp_path: Path, remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = remote.add(b"x" * 100)
+    await (await cache_of(tmp_path, remote)).fetch(wanted, tmp_path / "first")
+    again = await cache_of(tmp_path, remote)
+    await again.fetch(wanted, tmp_path / "second")
+    monkeypatch.setattr("worker.cache._digest", lambda path: pytest.fail("read again"))
+    await again.fetch(wanted, tmp_path / "third")
+
+
+async def test_a_full_disk_gets_its_room_from_the_cache(
+    tmp_path: Path, remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = await cache_of(tmp_path, remote)
+    wanted = [remote.add(letter * 100) for letter in (b"a", b"b", b"c")]
+    for number, one in enumerate(wanted):
+        await cache.fetch(one, tmp_path / str(number))
+    kept = lambda: sorted(path.name for path in (tmp_path / "cache").glob("??/*"))  # noqa: E731
+    monkeypatch.setattr("worker.disk.missing", lambda folder, wanted=0: max(0, len(kept()) * 100 + wanted - 200))
+    cache.make_room()
+    assert kept() == sorted(one.ref.digest for one in wanted[1:])
+    await cache.fetch(wanted[0], tmp_path / "again")
+    assert kept() == sorted(one.ref.digest for one in (wanted[0], wanted[2]))
+
+
+async def test_a_cached_file_that_vanishes_is_fetched_again(
+    tmp_path: Path, remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, wanted = await cache_of(tmp_path, remote), remote.add(b"x" * 100)
+    link, gone = os.link, iter([True, False])
+
+    def vanishing(source: Path, place: Path) -> None:
+        if next(gone):
+            source.unlink()
+        link(source, place)
+
+    monkeypatch.setattr("worker.cache.os.link", vanishing)
+    assert (await cache.fetch(wanted, tmp_path / "input")).read_bytes() == b"x" * 100
+    assert remote.gets == 2
+
+
+def test_drafts_of_workers_that_are_gone_are_swept(tmp_path: Path) -> None:
+    for pid in (os.getpid(), 2**22 + 1):
+        (tmp_path / f"draft-{pid}-abc").touch()
+    Cache(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [f"draft-{os.getpid()}-abc"]

@@ -254,6 +254,20 @@ def test_a_drained_worker_gives_back_what_comes_and_leaves_when_all_is_acknowled
     assert state.drain("again") == []
 
 
+def test_an_unfit_worker_gives_back_what_waits_and_what_comes_and_says_why_first() -> None:
+    state = connected()
+    run(state, 1)
+    state.assign([order(2)])
+    assert state.fit("its disk is full") == []
+    assert not state.fitness_told
+    assert state.assign([order(3)]) == []
+    assert state.collect().released == (2, 3)
+    assert begun(finish(state, 1)) == []
+    assert not state.left
+    state.fit("")
+    assert begun(state.assign([order(4)])) == [4]
+
+
 def test_an_idle_worker_leaves_as_soon_as_it_is_drained() -> None:
     assert connected().drain("maintenance") == [Leave(0)]
 

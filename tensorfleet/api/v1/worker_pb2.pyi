@@ -388,10 +388,13 @@ class Heartbeat(_message.Message):
     MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     SLOTS_FIELD_NUMBER: _builtins.int
     CACHED_DIGESTS_FIELD_NUMBER: _builtins.int
+    UNFIT_FIELD_NUMBER: _builtins.int
     load: _builtins.float
     """The one-minute load average."""
     memory_bytes: _builtins.int
     """Memory that the worker and its slots use, in bytes."""
+    unfit: _builtins.str
+    """Why it takes no work for now, such as a full disk; empty where it takes some."""
     @_builtins.property
     def slots(self) -> _containers.RepeatedCompositeFieldContainer[Global___SlotStatus]:
         """What its slots are doing."""
@@ -407,10 +410,11 @@ class Heartbeat(_message.Message):
         memory_bytes: _builtins.int = ...,
         slots: _abc.Iterable[Global___SlotStatus] | None = ...,
         cached_digests: _abc.Iterable[_builtins.str] | None = ...,
+        unfit: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached_digests", b"cached_digests", "load", b"load", "memory_bytes", b"memory_bytes", "slots", b"slots"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached_digests", b"cached_digests", "load", b"load", "memory_bytes", b"memory_bytes", "slots", b"slots", "unfit", b"unfit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
