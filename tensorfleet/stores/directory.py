@@ -20,13 +20,21 @@ from threading import Lock
 from typing import BinaryIO, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
-from tensorfleet.errors import AlreadyExists, CorruptArtifact, InvalidRequest, NotFound, Unavailable
-from tensorfleet.model import FieldViolation, Ref
+from tensorfleet.errors import AlreadyExists, CorruptArtifact, Unavailable
+from tensorfleet.model import Ref
+from tensorfleet.stores.blobs import (
+    CHUNK,
+    check_digest,
+    check_file,
+    check_offset,
+    exactly,
+    no_blob,
+    pieces,
+)
 from tensorfleet.stores.contract import Leftovers
 from tensorfleet.stores.names import is_digest, name_parts
 from tensorfleet.stores.threads import in_thread
 
-CHUNK = 1024 * 1024
 OPEN_AT_ONCE = 128
 """Files that one `put_many` holds open, at most."""
 FORGOTTEN_SECONDS = 24 * 3600.0
@@ -69,7 +77,7 @@ class DirectoryObjects:
     async def put(self, chunks: AsyncIterator[bytes], digest: str | None = None) -> Ref:
         incoming = await in_thread(_Incoming, self._unfinished)
         try:
-            async for piece in _gathered(chunks):
+            async for piece in exactly(chunks):
                 await in_thread(incoming.write, piece)
             return await in_thread(self._finish, incoming, digest)
         finally:
@@ -82,7 +90,7 @@ class DirectoryObjects:
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-            await self.put(_pieces(path), ref.digest)
+            await self.put(pieces(path), ref.digest)
 
     async def put_many(self, blobs: Sequence[Sequence[bytes | memoryview]]) -> list[Ref]:
         refs = []
@@ -95,8 +103,7 @@ class DirectoryObjects:
 
         The last chunk is held back until the digest is known to be right.
         """
-        if offset < 0:
-            raise InvalidRequest([FieldViolation("offset", "expected 0 or more")])
+        check_offset(offset)
         file, left = await in_thread(self._open_blob, digest, offset)
         seen = hashlib.sha256() if offset == 0 else None
         try:
@@ -161,7 +168,6 @@ class DirectoryObjects:
         return Leftovers(count, size)
 
     def _place(self, digest: str) -> Path | None:
-        # What is no digest is nowhere: no text from outside becomes part of a path.
         return self._blobs / digest[:2] / digest if is_digest(digest) else None
 
     def _put_many(self, blobs: Sequence[Sequence[bytes | memoryview]]) -> list[Ref]:
@@ -176,13 +182,11 @@ class DirectoryObjects:
 
     def _finish(self, incoming: "_Incoming", digest: str | None) -> Ref:
         ref = incoming.ref()
-        if digest is not None and ref.digest != digest:
-            raise CorruptArtifact(f"The bytes have the digest {ref.digest}, and {digest!r} was expected.")
+        check_digest(ref, digest)
         return self._settle([incoming])[0]
 
     def _take(self, path: Path, ref: Ref) -> None:
-        if self._place(ref.digest) is None or path.stat().st_size != ref.size:
-            raise CorruptArtifact(f"{path} is not the blob {ref.digest} of {ref.size} bytes.")
+        check_file(path, ref)
         if path.stat().st_dev != self._unfinished.stat().st_dev:
             raise OSError(errno.EXDEV, "on another filesystem")
         self._settle([_Given(path, ref)])
@@ -228,12 +232,12 @@ class DirectoryObjects:
         """The blob's file, at the offset, and how many bytes are left."""
         place = self._place(digest)
         if place is None:
-            raise NotFound(f"There is no blob {digest!r}: a digest is 64 hexadecimal digits.")
+            raise no_blob(digest)
         with _disk(place):
             try:
                 file = place.open("rb", buffering=0)
             except FileNotFoundError:
-                raise NotFound(f"There is no blob {digest}.") from None
+                raise no_blob(digest) from None
             file.seek(offset)
             return file, max(os.fstat(file.fileno()).st_size - offset, 0)
 
@@ -262,7 +266,7 @@ class DirectoryObjects:
     def _link(self, name: str, link: Path, digest: str) -> None:
         place = self._place(digest)
         if place is None or not place.exists():
-            raise NotFound(f"There is no blob {digest!r} to name {name}.")
+            raise no_blob(digest)
         draft = self._unfinished / f"name-{os.urandom(8).hex()}"
         with _disk(link), self._naming:
             draft.symlink_to(os.path.relpath(place, link.parent))
@@ -345,26 +349,6 @@ class _Given:
     def move(self, place: Path) -> None:
         self._path.replace(place)
         self._path, self.moved = place, True
-
-
-async def _pieces(path: Path) -> AsyncIterator[bytes]:
-    with path.open("rb") as file:
-        while piece := await in_thread(file.read, CHUNK):
-            yield piece
-
-
-async def _gathered(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same bytes in pieces of about a chunk, so that many small ones cost few hops to a thread."""
-    held: list[bytes] = []
-    size = 0
-    async for chunk in chunks:
-        held.append(chunk)
-        size += len(chunk)
-        if size >= CHUNK:
-            yield b"".join(held)
-            held, size = [], 0
-    if held:
-        yield b"".join(held)
 
 
 @contextmanager
