@@ -406,6 +406,7 @@ _APPLY: dict[type[r.Record], Callable[[State, Any, float], None]] = {
     r.WorkerGone: workers.gone,
     r.WorkerSuspected: workers.suspected,
     r.WorkerHeard: workers.heard,
+    r.WorkerFit: workers.fit,
     r.AttemptBegan: _attempt_began,
     r.AttemptRecalled: _attempt_recalled,
     r.KnownResultsAsked: _known_results_asked,

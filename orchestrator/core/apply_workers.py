@@ -82,7 +82,12 @@ def heard(state: State, record: r.WorkerHeard, mono: float) -> None:
     worker = state.workers[record.worker]
     worker.heard, worker.heard_at = mono, record.at
     if record.load is not None:
-        worker.load, worker.memory, worker.unfit = record.load, record.memory, record.unfit
-        sort_in(state, worker)
+        worker.load, worker.memory = record.load, record.memory
     if len(worker.cached) < CACHED_DIGESTS:
         worker.cached.update(record.cached)
+
+
+def fit(state: State, record: r.WorkerFit, mono: float) -> None:
+    worker = state.workers[record.worker]
+    worker.unfit = record.unfit
+    sort_in(state, worker)

@@ -259,7 +259,14 @@ class WorkerHeard(Record, frozen=True, tag=True, array_like=True):
     memory: int
     cached: tuple[str, ...]
     at: float
-    unfit: str = ""
+
+
+class WorkerFit(Record, frozen=True, tag=True, array_like=True):
+    """unfit: why its machine takes no work for now; empty where it takes some again."""
+
+    durable = False
+    worker: str
+    unfit: str
 
 
 class AttemptBegan(Record, frozen=True, tag=True, array_like=True):

@@ -63,12 +63,14 @@ def lost(state: State, event: SessionLost, now: Now) -> Decision:
 
 
 def heartbeat(state: State, event: Heartbeat, now: Now) -> Decision:
-    if speaker(state, event) is None:
+    worker = speaker(state, event)
+    if worker is None:
         return nothing("a superseded session")
-    heard = r.WorkerHeard(event.worker, event.load, event.memory, event.cached, now.wall, event.unfit)
+    fit = () if bool(event.unfit) == bool(worker.unfit) else (r.WorkerFit(event.worker, event.unfit),)
+    heard = r.WorkerHeard(event.worker, event.load, event.memory, event.cached, now.wall)
     known = ((pid, held(state, event, token)) for token, pid in event.running.items())
     begun = [r.AttemptBegan(attempt.token, pid) for pid, attempt in known if attempt is not None and not attempt.pid]
-    return Decision((heard, *begun))
+    return Decision((heard, *fit, *begun))
 
 
 def leaving(state: State, event: Leaving, now: Now) -> Decision:
