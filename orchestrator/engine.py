@@ -5,6 +5,7 @@ runs; what it decides goes into the next one. One commit is in flight.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -32,10 +33,17 @@ log = structlog.get_logger(__name__)
 BACKLOG = 20_000
 """Events waiting to be durable, past which callers are told to come back and workers' streams are not read."""
 
-SNAPSHOT_EVERY = 5_000
-"""Journal entries between snapshots."""
+SNAPSHOT_BYTES = 4 * 1024 * 1024
+"""Journaled bytes between snapshots, at least; as many as the last snapshot took, where that is more. So snapshots cost
+a share of what is journaled whatever the state's size, and a restart reads little more than a snapshot."""
+
+ENTRY_BYTES = 1024
+"""What an entry counts for beside its records."""
 
 RETRY_COMMIT_SECONDS = 0.5
+
+TICKS_APART = 0.01
+"""Seconds from a turn to the next tick, at least: what is due soon after one another is done together."""
 
 
 def now() -> Now:
@@ -74,7 +82,8 @@ class Engine:
         self._writer = writer
         self._clock = clock
         self._number = 0
-        self._snapshot_number = 0
+        self._journaled = 0  # bytes since the last snapshot
+        self._imaged = 0  # bytes of that
         self._inbox: list[Event] = []
         self._group = _Group()
         self._tickets: dict[int, asyncio.Future[Any]] = {}
@@ -82,6 +91,7 @@ class Engine:
         self._turn_scheduled = False
         self._committing: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._alarm = math.inf
         self._room = asyncio.Event()
         self._room.set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -107,7 +117,7 @@ class Engine:
     async def _recover(self) -> None:
         snapshot = await self._documents.snapshot()
         if snapshot is not None:
-            self._number = self._snapshot_number = snapshot[0]
+            self._number, self._imaged = snapshot[0], len(snapshot[1])
             self.state = restore(snapshot[1], self.state.settings, self._clock().mono)
         projected = await self._documents.projected()
         while entries := await self._documents.read(self._number):
@@ -124,6 +134,7 @@ class Engine:
         if entry.number > projected:
             await self._documents.project(entry.number, drawing.writes(entry.number))
         self._number = entry.number
+        self._journaled += ENTRY_BYTES + len(entry.records)
 
     def watch(self, job: str, after: Cursor) -> AsyncIterator[Happening]:
         """A job's durable events after a cursor, to its end."""
@@ -200,11 +211,13 @@ class Engine:
                 group, self._group = self._group, _Group()
                 group.drawing.finish(self.state)
                 self._room.set()
+                # The state is now that of this group's last entry, as it is at no other time while there is work.
+                image = capture(self.state) if self._journaled >= max(SNAPSHOT_BYTES, self._imaged) else None
                 if group.records:
                     await self._make_durable(group)
                 self._speak(group)
-                if not self._group and self._number - self._snapshot_number >= SNAPSHOT_EVERY:
-                    await self._snapshot()
+                if image is not None:
+                    await self._save(image)
         except Exception as error:
             self._end(error)
         finally:
@@ -227,6 +240,7 @@ class Engine:
                     await asyncio.sleep(RETRY_COMMIT_SECONDS)
             self._away = False
             self._number = number
+            self._journaled += ENTRY_BYTES + len(records)
 
     def _speak(self, group: _Group) -> None:
         for answer in group.replies:
@@ -261,22 +275,40 @@ class Engine:
         }
         self.feed(KnownResults(command.job, command.stage, command.upto, results, command.keys))
 
-    async def _snapshot(self) -> None:
-        number, image = self._number, capture(self.state)
-        await self._documents.save_snapshot(number, image)
-        self._snapshot_number = number
-        log.info("snapshot", entry=number, size=len(image))
+    async def _save(self, image: bytes) -> None:
+        """Keeps the state as it was after the last entry."""
+        self._journaled, self._imaged = 0, len(image)
+        try:
+            await self._documents.save_snapshot(self._number, image)
+        except Unavailable as error:  # the journal has it all; the next one may fare better
+            log.warning("no snapshot", error=error.message, entry=self._number)
+        else:
+            log.info("snapshot", entry=self._number, size=len(image))
 
     def _arm(self) -> None:
-        """Re-arms the one timer."""
+        """Sees to it that the one timer fires in time; where it fires too early, it is set anew then."""
+        due = next_tick(self.state)
+        if due is None or due >= self._alarm:
+            return
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
+        self._alarm = due
+        # Never at once: what is due now was looked at in this turn.
+        self._ring_in(max(due - self._clock().mono, TICKS_APART))
+
+    def _ring_in(self, seconds: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._ring)
+
+    def _ring(self) -> None:
         due = next_tick(self.state)
-        if due is not None and not self._away:
-            # Never at once: what is due now was looked at in this turn.
-            delay = max(due - self._clock().mono, 0.001)
-            self._timer = asyncio.get_running_loop().call_later(delay, self.feed, Tick())
+        if self._away:
+            self._ring_in(RETRY_COMMIT_SECONDS)  # nobody is given up meanwhile: that could not be told
+        elif due is not None and due <= self._clock().mono:
+            self._alarm = math.inf
+            self.feed(Tick())
+        else:
+            self._alarm = math.inf
+            self._arm()
 
     def _end(self, error: Exception) -> None:
         """Ends the term: what was decided and not committed never happened."""

@@ -1,0 +1,115 @@
+"""The engine over a real store: what it keeps while it is busy, and what another finds after it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from orchestrator import engine as engines
+from orchestrator.core import commands as c
+from orchestrator.core import events as e
+from orchestrator.core.state import Settings
+from orchestrator.engine import Engine
+from orchestrator.watch import Cursor, Happening
+from tensorfleet.model import JobSpec, Resolved, TaskResult
+from tensorfleet.stores.sqlite import SqliteDocuments
+from tests.simulation.fleet import info
+
+TASKS = 600
+
+
+class Busy:
+    """A worker that ends each task as soon as it hears of it, so that something always waits to be committed."""
+
+    def __init__(self, engine: Engine, ends: int) -> None:
+        self.engine, self.ends = engine, ends
+        engine.to_worker = self.hear
+        engine.feed(e.OpenSession(1, info("w", slots=8, credit=8), 1, 1, {}, (), ()))
+
+    def hear(self, command: c.ToWorker) -> None:
+        if isinstance(command, c.Assign) and self.ends:
+            self.ends -= 1
+            self.engine.feed(
+                e.Finished(
+                    worker="w",
+                    session=1,
+                    token=command.token,
+                    result=TaskResult(),
+                    cause=None,
+                    reason="",
+                    message="",
+                    log_tail=(),
+                    duration=0.001,
+                    last_report=0,
+                    started=True,
+                )
+            )
+
+
+@asynccontextmanager
+async def running(documents: SqliteDocuments) -> AsyncIterator[Engine]:
+    engine = Engine(documents, "test", Settings())
+    await engine.start()
+    try:
+        yield engine
+    finally:
+        await engine.stop()
+
+
+async def submit(engine: Engine, tasks: int) -> None:
+    spec = JobSpec(algorithm="noop", hyperparameters={"tasks": tasks})
+    await engine.ask(lambda ticket: e.SubmitJobs(ticket, (e.Submission("j", "", spec, Resolved()),)))
+
+
+def succeeded(happening: Happening) -> bool:
+    return bool(happening.event["type"] == "TaskSucceeded")
+
+
+@pytest.fixture
+async def documents(tmp_path: Path) -> AsyncIterator[SqliteDocuments]:
+    store = SqliteDocuments(tmp_path / "documents.db")
+    await store.open()
+    yield store
+    await store.close()
+
+
+async def test_a_snapshot_is_taken_while_there_is_work(
+    documents: SqliteDocuments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "SNAPSHOT_BYTES", 20_000)
+    async with running(documents) as engine:
+        Busy(engine, TASKS // 2)
+        await submit(engine, TASKS)
+        while engine.state.jobs["j"].run < TASKS // 2:
+            await asyncio.sleep(0.01)
+    kept = await documents.snapshot()
+    assert kept is not None
+    assert len(await documents.read(kept[0])) < 100, "a restart has little to read beside it"
+    async with running(documents) as engine:
+        assert engine.state.jobs["j"].run == TASKS // 2
+        Busy(engine, TASKS)
+        ends = [happening.event["index"] async for happening in engine.watch("j", Cursor()) if succeeded(happening)]
+        assert sorted(ends) == list(range(TASKS))
+    assert (await documents.get("jobs", ["j"]))["j"]["run"] == TASKS
+
+
+async def test_a_large_state_is_not_written_again_and_again(
+    documents: SqliteDocuments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "SNAPSHOT_BYTES", 1_000)
+    written: list[int] = []
+
+    async def save(number: int, state: bytes) -> None:
+        written.append(len(state))
+
+    monkeypatch.setattr(documents, "save_snapshot", save)
+    async with running(documents) as engine:
+        Busy(engine, TASKS)
+        await submit(engine, 100_000)
+        while engine.state.jobs["j"].run < TASKS:
+            await asyncio.sleep(0.01)
+    journaled = sum(len(entry.records) for entry in await documents.read(0))
+    entries = await documents.last_number()
+    assert sum(written) <= 2 * (journaled + entries * engines.ENTRY_BYTES) + max(written)
