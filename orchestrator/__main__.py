@@ -9,14 +9,15 @@ from pathlib import Path
 
 from orchestrator.app import Options, serve
 from orchestrator.core.state import Settings
+from orchestrator.garbage import Keep
 from tensorfleet import logs
-from tensorfleet.config import settings
+from tensorfleet.config import settings, span
 from tensorfleet.errors import TensorFleetError
 from tensorfleet.processes import die_with_parent
 
 
 def arguments(given: list[str] | None = None) -> argparse.Namespace:
-    default = Settings()
+    default, keep = Settings(), Keep()
     parser = argparse.ArgumentParser(prog="orchestrator", description="Accepts jobs and has workers run them.")
     parser.add_argument("--home", type=Path, help="stores, lock and address; default: TENSORFLEET_HOME")
     parser.add_argument("--listen", default="127.0.0.1:0", metavar="HOST:PORT", help="port 0: any that is free")
@@ -24,6 +25,14 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--lease", type=float, default=default.lease, help="seconds a silent worker is believed")
     parser.add_argument("--grace", type=float, default=default.grace, help="seconds to come back after a broken stream")
     parser.add_argument("--restart-grace", type=float, default=default.restart_grace, help="the same after a restart")
+    kept = parser.add_argument_group("garbage", "What goes, and when; a TIME is such as 90s, 15min, 2h or 7d.")
+    kept.add_argument("--collect-every", type=span, default=keep.every, metavar="TIME", help="0: only when asked to")
+    kept.add_argument("--blob-grace", type=span, default=keep.grace, metavar="TIME", help="a new blob is left alone")
+    kept.add_argument(
+        "--keep-outputs", type=span, default=keep.outputs, metavar="TIME", help="of jobs, after their end"
+    )
+    kept.add_argument("--keep-results", type=span, default=keep.results, metavar="TIME", help="known ones, after a use")
+    kept.add_argument("--result-bytes", type=int, default=keep.result_bytes, help="of all known results, at most")
     parser.add_argument("--parent-death", action="store_true", help="stop when the process that started it ends")
     return parser.parse_args(given)
 
@@ -49,6 +58,13 @@ def main() -> None:
             objects=environment.objects,
             insecure=given.insecure,
             settings=patience,
+            keep=Keep(
+                every=given.collect_every,
+                grace=given.blob_grace,
+                outputs=given.keep_outputs,
+                results=given.keep_results,
+                result_bytes=given.result_bytes,
+            ),
         )
         asyncio.run(serve(options))
     except TensorFleetError as error:

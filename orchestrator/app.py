@@ -26,6 +26,7 @@ from msgspec import Struct
 
 from orchestrator.core.state import Settings
 from orchestrator.engine import Engine
+from orchestrator.garbage import Collector, Keep
 from orchestrator.services.artifacts import Artifacts
 from orchestrator.services.datasets import Datasets
 from orchestrator.services.fleet import Fleet
@@ -76,7 +77,8 @@ class HomeTaken(FailedPrecondition):
 
 
 class Options(Struct, frozen=True, kw_only=True):
-    """home: where the default stores, the lock and the address are. listen: HOST:PORT, port 0 for any that is free."""
+    """home: where the default stores, the lock and the address are. listen: HOST:PORT, port 0 for any that is free.
+    keep: how long what nobody named is kept."""
 
     home: Path
     listen: str = "127.0.0.1:0"
@@ -84,6 +86,7 @@ class Options(Struct, frozen=True, kw_only=True):
     objects: str = ""
     insecure: bool = False
     settings: Settings = Settings()
+    keep: Keep = Keep()
 
 
 async def serve(options: Options) -> None:
@@ -107,16 +110,20 @@ async def running(options: Options) -> AsyncIterator[tuple[str, Engine]]:
     with _lock(options.home):
         documents = await open_documents(options.documents or options.home)
         objects = await open_objects(options.objects or options.home)
-        engine = Engine(documents, f"{os.getpid()}-{secrets.token_hex(4)}", options.settings)
+        writer = f"{os.getpid()}-{secrets.token_hex(4)}"
+        engine = Engine(documents, writer, options.settings, objects=objects)
+        collector = Collector(engine, documents, objects, options.keep)
         server = make_server()
         try:
             await engine.start()
-            await _add_services(server, engine, documents, objects)
+            await _add_services(server, engine, documents, objects, collector)
             address = await _listen(server, options.listen)
             told = _tell(options.home, address, engine)
+            collecting = asyncio.create_task(collector.run())
             try:
                 yield address, engine
             finally:
+                collecting.cancel()
                 told.unlink(missing_ok=True)
         finally:
             await server.stop(STOP_SECONDS)
@@ -152,12 +159,13 @@ def _lock(home: Path) -> Iterator[None]:
 
 
 async def _add_services(
-    server: grpc.aio.Server, engine: Engine, documents: DocumentStore, objects: ObjectStore
+    server: grpc.aio.Server, engine: Engine, documents: DocumentStore, objects: ObjectStore, collector: Collector
 ) -> None:
     submitting = Submitting(engine, documents)
-    jobs_pb2_grpc.add_JobServiceServicer_to_server(Jobs(submitting, documents), server)
+    jobs_pb2_grpc.add_JobServiceServicer_to_server(Jobs(submitting, documents, objects), server)
     worker_pb2_grpc.add_WorkerServiceServicer_to_server(WorkerSessions(engine, objects), server)
-    fleet_pb2_grpc.add_FleetServiceServicer_to_server(Fleet(engine, documents, objects, time.time()), server)
+    fleet = Fleet(engine, documents, objects, collector, time.time())
+    fleet_pb2_grpc.add_FleetServiceServicer_to_server(fleet, server)
     datasets_pb2_grpc.add_DatasetServiceServicer_to_server(Datasets(submitting, documents, objects), server)
     models_pb2_grpc.add_ModelServiceServicer_to_server(Models(submitting, documents, objects), server)
     artifacts_pb2_grpc.add_ArtifactServiceServicer_to_server(Artifacts(objects), server)

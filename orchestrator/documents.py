@@ -24,6 +24,7 @@ from tensorfleet.model import (
     ModelContent,
     Ref,
     Resolved,
+    TaskResult,
     TaskState,
     Value,
 )
@@ -104,6 +105,17 @@ class DatasetDocument(Struct, frozen=True, kw_only=True):
     content: DatasetContent
     source: str
     created_at: float
+
+
+class ResultDocument(Struct, frozen=True, kw_only=True):
+    """What a task of a key made. at: when it was made or last reused; job_id: by which job."""
+
+    schema: int = SCHEMA
+    key: str
+    job_id: str
+    at: float
+    outputs: tuple[Ref, ...] = ()
+    summary: dict[str, Value] = {}
 
 
 class Drawing(Struct):
@@ -227,6 +239,9 @@ def _draw_one(drawing: Drawing, state: State, record: r.Record) -> None:
         _draw_points(drawing, record)
     elif isinstance(record, r.ModelRegistered | r.ModelDeleted | r.AliasSet | r.DatasetAdded | r.DatasetDeleted):
         _draw_registry(drawing, record)
+    elif isinstance(record, r.ResultsForgotten):
+        for key in record.keys:
+            drawing.put("results", key, None)
     elif isinstance(record, r.WorkerJoined | r.WorkerDraining | r.WorkerGone):
         _draw_worker(drawing, state, record.info.id if isinstance(record, r.WorkerJoined) else record.worker)
 
@@ -250,6 +265,12 @@ def _draw_known(drawing: Drawing, state: State, record: r.StageChecked) -> None:
             outputs=known.result.outputs,
         )
         drawing.put("tasks", task_id(record.job, record.stage, known.index), document)
+        _draw_result(drawing, record.job, known.key, known.result, record.at)
+
+
+def _draw_result(drawing: Drawing, job: str, key: str, result: TaskResult, at: float) -> None:
+    document = ResultDocument(key=key, job_id=job, at=at, outputs=result.outputs, summary=result.summary)
+    drawing.put("results", key, document)
 
 
 def _draw_task(drawing: Drawing, state: State, record: r.AttemptAssigned | r.AttemptFailed | r.AttemptReleased) -> None:
@@ -298,8 +319,7 @@ def _draw_success(drawing: Drawing, state: State, record: r.TaskSucceeded) -> No
     )
     drawing.put("tasks", task_id(record.job, record.stage, record.index), document)
     if task is None or task.pure:
-        result = {"schema": SCHEMA, "job_id": record.job, "at": record.at, **msgspec.to_builtins(record.result)}
-        drawing.put("results", record.key, result)
+        _draw_result(drawing, record.job, record.key, record.result, record.at)
 
 
 def _draw_points(drawing: Drawing, record: r.Reported) -> None:

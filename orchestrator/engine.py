@@ -23,10 +23,12 @@ from orchestrator.core.snapshot import capture, restore
 from orchestrator.core.state import Now, Settings, State
 from orchestrator.core.timers import next_tick
 from orchestrator.documents import Drawing, draw
+from orchestrator.underway import Underway
 from orchestrator.watch import Cursor, EventFeed, Happening
 from tensorfleet.errors import Deposed, ResourceExhausted, TensorFleetError, Unavailable
 from tensorfleet.model import TaskResult
-from tensorfleet.stores.contract import MAX_RECORDS, DocumentStore, Entry
+from tensorfleet.stores.contract import MAX_RECORDS, DocumentStore, Entry, ObjectStore
+from tensorfleet.stores.presence import present
 
 log = structlog.get_logger(__name__)
 
@@ -68,17 +70,25 @@ class _Group:
 class Engine:
     """Owns the state. `to_worker` is called with what is to be said in sessions, after the commit.
 
-    clock: tells the time; its monotonic half goes on as the event loop's own does.
+    clock: tells the time; its monotonic half goes on as the event loop's own does. objects: where the blobs of known
+    results must be for these to be reused; None takes them to be there.
     """
 
     def __init__(
-        self, documents: DocumentStore, writer: str, settings: Settings, clock: Callable[[], Now] = now
+        self,
+        documents: DocumentStore,
+        writer: str,
+        settings: Settings,
+        clock: Callable[[], Now] = now,
+        objects: ObjectStore | None = None,
     ) -> None:
         self.state = State(settings=settings)
+        self.underway = Underway(lambda: clock().wall)
         self._feed_of_events = EventFeed(documents)
         self.to_worker: Callable[[ToWorker], None] = lambda command: None
         self.failed: asyncio.Future[None] | None = None
         self._documents = documents
+        self._objects = objects
         self._writer = writer
         self._clock = clock
         self._number = 0
@@ -264,16 +274,22 @@ class Engine:
         task.add_done_callback(self._tasks.discard)
 
     async def _look_up(self, command: LookUp) -> None:
-        try:
-            documents = await self._documents.get("results", command.keys.values())
-        except Unavailable:
-            documents = {}  # nothing is known, so everything is computed: slower, and as right
-        results = {
-            index: msgspec.convert(documents[key], TaskResult)
-            for index, key in command.keys.items()
-            if key in documents
-        }
-        self.feed(KnownResults(command.job, command.stage, command.upto, results, command.keys))
+        with self.underway.naming():  # a collector waits until what is found here is named by a record, or is not
+            try:
+                known = await self._known(set(command.keys.values()))
+            except Unavailable:
+                known = {}  # so everything is computed: slower, and as right
+            results = {index: known[key] for index, key in command.keys.items() if key in known}
+            self.feed(KnownResults(command.job, command.stage, command.upto, results, command.keys))
+
+    async def _known(self, keys: set[str]) -> dict[str, TaskResult]:
+        """Known results whose blobs are all there."""
+        documents = await self._documents.get("results", keys)
+        known = {key: msgspec.convert(document, TaskResult) for key, document in documents.items()}
+        if self._objects is None:
+            return known
+        there = await present(self._objects, (ref for result in known.values() for ref in result.outputs))
+        return {key: result for key, result in known.items() if there.issuperset(result.outputs)}
 
     async def _save(self, image: bytes) -> None:
         """Keeps the state as it was after the last entry."""

@@ -1,6 +1,6 @@
 """Submitting jobs, for callers and for the services themselves, and waiting for their end."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 import grpc
@@ -39,12 +39,19 @@ class Submitting:
         known = await self._known([request_id])
         if known:
             return known[request_id]
-        submission = await admit(spec, request_id, self._documents, self.engine.state, upload)
-        return (await self._ask((submission,)))[0]
+        with self.engine.underway.naming():
+            submission = await admit(spec, request_id, self._documents, self.engine.state, upload)
+            return (await self._ask((submission,)))[0]
 
     async def submit_many(self, specs: Sequence[tuple[str, JobSpec]]) -> list[str]:
         """The ids, in order. All are admitted before any is submitted; a bad field names the request it is in."""
         known = await self._known([request_id for request_id, _ in specs])
+        with self.engine.underway.naming():
+            submissions = await self._admitted(specs, known)
+            made = iter(await self._ask(tuple(submissions)))
+        return [known[request_id] if request_id in known else next(made) for request_id, _ in specs]
+
+    async def _admitted(self, specs: Sequence[tuple[str, JobSpec]], known: Container[str]) -> list[Submission]:
         submissions: list[Submission] = []
         violations: list[FieldViolation] = []
         for index, (request_id, spec) in enumerate(specs):
@@ -59,8 +66,7 @@ class Submitting:
                 )
         if violations:
             raise errors.InvalidRequest(violations)
-        made = iter(await self._ask(tuple(submissions)))
-        return [known[request_id] if request_id in known else next(made) for request_id, _ in specs]
+        return submissions
 
     async def _ask(self, submissions: tuple[Submission, ...]) -> list[str]:
         ids: list[str] = await self.engine.ask(lambda ticket: SubmitJobs(ticket, submissions))
@@ -78,9 +84,8 @@ class Submitting:
                 known[request_id] = str(found[0]["id"])
         return known
 
-    async def run(self, spec: JobSpec, upload: Ref | None = None) -> JobDocument:
-        """Submits and waits. A failed job raises the error that its failure stands for."""
-        job_id = await self.submit(spec, upload=upload)
+    async def ended(self, job_id: str) -> JobDocument:
+        """Waits for a job. A failed one raises the error that its failure stands for."""
         async for _ in self.engine.watch(job_id, Cursor()):
             pass
         document = (await self._documents.get("jobs", [job_id]))[job_id]

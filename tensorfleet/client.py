@@ -15,7 +15,7 @@ from typing import Self
 
 from tensorfleet.config import address_problem, settings
 from tensorfleet.errors import InvalidRequest
-from tensorfleet.model import FieldViolation, JobKind, JobSpec, Ref, Resources, RetryPolicy
+from tensorfleet.model import FieldViolation, Garbage, JobKind, JobSpec, Ref, Resources, RetryPolicy
 from tensorfleet.sdk import artifacts, fleet
 from tensorfleet.sdk.blocking import Datasets, Job, Jobs, Model, Models, Workers
 from tensorfleet.sdk.bridge import Bridge, blocking, blocking_as
@@ -140,6 +140,14 @@ class AsyncClient:
         """The fleet at a glance."""
         return await fleet.status(self._calls)
 
+    async def collect_garbage(self, *, older_than: float | None = None, dry_run: bool = False) -> Garbage:
+        """Frees blobs that no model, dataset or job needs, and tells what was freed and why the rest stays.
+
+        older_than: seconds; instead of the fleet's own grace for new blobs, and of the time that known results stay. At
+        0, all that can be made again goes. dry_run: only tells.
+        """
+        return await fleet.collect_garbage(self._calls, older_than, dry_run)
+
     async def fetch(self, ref: Ref) -> bytes:
         """An artifact's bytes, checked by digest. NotFound where there is none."""
         return await artifacts.fetch(self._calls, ref)
@@ -185,6 +193,7 @@ class Client:
     submit = blocking_as(Job, AsyncClient.submit)
     job = blocking_as(Job, AsyncClient.job)
     status = blocking(AsyncClient.status)
+    collect_garbage = blocking(AsyncClient.collect_garbage)
     fetch = blocking(AsyncClient.fetch)
 
 

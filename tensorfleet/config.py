@@ -4,6 +4,7 @@ The rule: a bad value is an error that names the variable and what was expected;
 """
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from tensorfleet.stores import OBJECTS, mongo_url
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 DEFAULT_HOME = ".tensorfleet"
+_UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
+_SPAN = re.compile(rf"(?P<number>\d+(\.\d+)?)\s*(?P<unit>{'|'.join(_UNITS)})?")
 
 STORE_VARIABLES = ("MONGODB_URL", "MONGODB_DB", "OBJECTS_URL")
 """What says where the orchestrator keeps things, with its passwords: no worker is to see them."""
@@ -91,6 +94,14 @@ def _objects(environ: Mapping[str, str], documents: str, violations: list[FieldV
             FieldViolation("OBJECTS_URL", f"expected one of {', '.join(f'{each}://' for each in OBJECTS)}")
         )
     return url
+
+
+def span(text: str) -> float:
+    """Seconds of a time such as `90s`, `15min`, `2h` or `7d`; a bare number is seconds. ValueError where it is none."""
+    found = _SPAN.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"expected a time such as 90s, 15min, 2h or 7d, and got {text!r}")
+    return float(found["number"]) * _UNITS[found["unit"] or "s"]
 
 
 def address_problem(address: str) -> str:

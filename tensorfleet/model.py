@@ -215,6 +215,40 @@ class DatasetContent(Struct, frozen=True, kw_only=True):
         return self.refs[0].digest
 
 
+class KeptFor(StrEnum):
+    """Why a blob is no garbage: the first of these that holds."""
+
+    MODEL = "model"
+    DATASET = "dataset"
+    JOB = "job"
+    OUTPUT = "output"
+    RESULT = "result"
+    AGE = "age"
+
+
+class Amount(Struct, frozen=True):
+    """How many, and their bytes."""
+
+    count: int = 0
+    size: int = 0
+
+    def __add__(self, other: "Amount") -> "Amount":
+        return Amount(self.count + other.count, self.size + other.size)
+
+
+class Garbage(Struct, frozen=True, kw_only=True):
+    """What a collection freed, or would free.
+
+    blobs: that nothing needs. unfinished: what puts that died left behind. results: known results that were forgotten.
+    kept: the blobs that stay, by why.
+    """
+
+    blobs: Amount
+    unfinished: Amount
+    results: int
+    kept: dict[KeptFor, Amount]
+
+
 class JobResult(Struct, frozen=True, kw_only=True):
     metrics: dict[str, float] = field(default_factory=dict)
     missing_metrics: dict[str, str] = field(default_factory=dict)

@@ -15,13 +15,16 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tensorfleet.api.v1 import fleet_pb2, jobs_pb2, values_pb2
 from tensorfleet.errors import InvalidRequest
 from tensorfleet.model import (
+    Amount,
     AttemptRecord,
     Cause,
     Failure,
     FieldViolation,
+    Garbage,
     JobKind,
     JobSpec,
     JobState,
+    KeptFor,
     LogLine,
     Point,
     Ref,
@@ -165,6 +168,41 @@ def worker_state_to_proto(state: WorkerState) -> fleet_pb2.WorkerState.ValueType
 
 def worker_state_from_proto(number: int) -> WorkerState:
     return _from_enum(fleet_pb2.WorkerState, "WORKER_STATE", number, WorkerState, "state")
+
+
+def amount_to_proto(amount: Amount) -> fleet_pb2.BlobCount:
+    return fleet_pb2.BlobCount(count=amount.count, size_bytes=amount.size)
+
+
+def amount_from_proto(amount: fleet_pb2.BlobCount) -> Amount:
+    return Amount(amount.count, amount.size_bytes)
+
+
+def garbage_to_proto(garbage: Garbage) -> fleet_pb2.CollectGarbageResponse:
+    kept = [
+        fleet_pb2.KeptBlobs(reason=_to_enum(fleet_pb2.KeptFor, "KEPT_FOR", why), blobs=amount_to_proto(amount))
+        for why, amount in garbage.kept.items()
+    ]
+    return fleet_pb2.CollectGarbageResponse(
+        blobs=amount_to_proto(garbage.blobs),
+        unfinished=amount_to_proto(garbage.unfinished),
+        results=garbage.results,
+        kept=kept,
+    )
+
+
+def garbage_from_proto(garbage: fleet_pb2.CollectGarbageResponse) -> Garbage:
+    return Garbage(
+        blobs=amount_from_proto(garbage.blobs),
+        unfinished=amount_from_proto(garbage.unfinished),
+        results=garbage.results,
+        kept={
+            _from_enum(fleet_pb2.KeptFor, "KEPT_FOR", kept.reason, KeptFor, "kept.reason"): amount_from_proto(
+                kept.blobs
+            )
+            for kept in garbage.kept
+        },
+    )
 
 
 def resources_to_proto(resources: Resources) -> jobs_pb2.Resources:

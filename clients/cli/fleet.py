@@ -1,4 +1,4 @@
-"""`tensorfleet up`, `orchestrator`, `worker join` and `status`: fleets and their programs.
+"""`tensorfleet up`, `orchestrator`, `worker join`, `status` and `gc`: fleets and their programs.
 
 The rule: `up` keeps what it started alive and ends all of it; the single programs replace this process, so that signals
 and process ids are theirs.
@@ -8,13 +8,16 @@ import asyncio
 import os
 import socket
 import sys
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from clients.cli import output
 from clients.cli.options import Options, command
 from clients.cli.training import label as labelled
+
+if TYPE_CHECKING:
+    from tensorfleet.model import Garbage
 
 DEFAULT_LISTEN = "127.0.0.1:9090"
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -29,6 +32,7 @@ Labels = Annotated[list[str], typer.Option("--label", metavar="LABEL=VALUE", hel
 def add(app: typer.Typer) -> None:
     command(app, panel="Fleets")(up)
     command(app, panel="Fleets")(status)
+    command(app, panel="Fleets")(gc)
     command(app, panel="Fleets", settings=PASS_ON)(orchestrator)
 
 
@@ -173,6 +177,77 @@ def status(at: Options) -> None:
         )
 
     run(main())
+
+
+def gc(
+    at: Options,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would go.")] = False,
+    older_than: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Such as 2h or 7d: what is newer stays; so does a known result that was used since. "
+            "Default: the fleet's own times.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Free what nothing needs any more: of deleted models and datasets, of failed jobs, of results long unused."""
+    from clients.cli.connection import connected, run
+
+    age = None if older_than is None else _span(older_than)
+
+    async def main() -> None:
+        async with connected(at) as client:
+            found = await client.collect_garbage(older_than=age, dry_run=dry_run)
+        if at.json:
+            output.show_json({"dry_run": dry_run, **output.plain(found)})
+        else:
+            _show_garbage(found, dry_run)
+
+    run(main())
+
+
+def _span(text: str) -> float:
+    from tensorfleet.config import span
+    from tensorfleet.errors import InvalidRequest
+    from tensorfleet.model import FieldViolation
+
+    try:
+        return span(text)
+    except ValueError as error:
+        raise InvalidRequest([FieldViolation("--older-than", str(error))]) from None
+
+
+KEPT = {
+    "model": "models",
+    "dataset": "datasets",
+    "job": "jobs that have not ended",
+    "output": "outputs and uploads of jobs that ended lately",
+    "result": "known results, which need not be computed again",
+    "age": "too new to go",
+}
+
+
+def _show_garbage(found: "Garbage", dry_run: bool) -> None:
+    freed = found.blobs + found.unfinished
+    mark = output.styled("○", "yellow") if dry_run else output.styled("✓", "green")
+    if not freed.count and not found.results:
+        output.say(mark, " Nothing to free")
+    else:
+        also = f", {found.unfinished.count} of them unfinished" if found.unfinished.count else ""
+        said = (
+            f" {'Would free' if dry_run else 'Freed'} {output.size(freed.size)} in {_many(freed.count, 'blob')}{also}"
+        )
+        forgot = f"  {'would forget' if dry_run else 'forgot'} {_many(found.results, 'known result')}"
+        output.say(mark, said, output.dim(forgot if found.results else ""))
+    rows = [[KEPT[why], amount.count, output.size(amount.size)] for why, amount in found.kept.items()]
+    output.console().print()
+    output.show_table(["kept for", ">blobs", ">size"], rows, empty="Nothing is left.")
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}" + ("" if count == 1 else "s")
 
 
 def _counts(by_state: dict[str, int]) -> str:

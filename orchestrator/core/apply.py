@@ -342,6 +342,10 @@ def _dataset_deleted(state: State, record: r.DatasetDeleted, mono: float) -> Non
     state.datasets.pop(record.name, None)
 
 
+def _results_forgotten(state: State, record: r.ResultsForgotten, mono: float) -> None:
+    """They are documents, and no part of the state; a job that reused one has it among its own."""
+
+
 def _attempt_began(state: State, record: r.AttemptBegan, mono: float) -> None:
     if attempt := state.attempts.get(record.token):
         if not attempt.started:
@@ -401,6 +405,7 @@ _APPLY: dict[type[r.Record], Callable[[State, Any, float], None]] = {
     r.AliasSet: _alias_set,
     r.DatasetAdded: _dataset_added,
     r.DatasetDeleted: _dataset_deleted,
+    r.ResultsForgotten: _results_forgotten,
     r.WorkerJoined: workers.joined,
     r.WorkerDraining: workers.draining,
     r.WorkerGone: workers.gone,

@@ -35,6 +35,7 @@ _DECIDE: dict[type[events.Event], Callable[[State, Any, Now], Decision]] = {
     events.SetAlias: registry.set_alias,
     events.DeleteModel: registry.delete_model,
     events.DeleteDataset: registry.delete_dataset,
+    events.ForgetResults: registry.forget_results,
     events.Tick: leases.tick,
     events.GiveUp: leases.give_up_due,
     events.PastDeadline: jobs.past_deadline,

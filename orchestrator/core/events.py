@@ -147,6 +147,13 @@ class DeleteDataset(Event, frozen=True):
     name: str
 
 
+class ForgetResults(Event, frozen=True):
+    """Let go of known results. Replies once that is durable: then no look-up finds them."""
+
+    ticket: int
+    keys: tuple[str, ...]
+
+
 class Tick(Event, frozen=True):
     """The timer fired, or was due while nothing could run."""
 

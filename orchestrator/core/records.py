@@ -206,6 +206,14 @@ class DatasetDeleted(Record, frozen=True, tag=True, array_like=True):
     name: str
 
 
+class ResultsForgotten(Record, frozen=True, tag=True, array_like=True):
+    """Results that were known by these keys are known no more, so that their blobs may go. Without keys: a mark that
+    the orchestrator of this term still led when it wrote it."""
+
+    keys: tuple[str, ...]
+    at: float
+
+
 class WorkerInfo(Struct, frozen=True, kw_only=True):
     """What a worker said of itself when it joined."""
 
@@ -324,6 +332,7 @@ DURABLE = (
     | AliasSet
     | DatasetAdded
     | DatasetDeleted
+    | ResultsForgotten
     | WorkerJoined
     | WorkerDraining
     | WorkerGone

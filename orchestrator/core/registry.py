@@ -1,8 +1,8 @@
-"""The registry's names: aliases, deletions."""
+"""The registry's names and what is known: aliases, deletions, results to forget."""
 
 from orchestrator.core import records as r
 from orchestrator.core.decision import Decision, join, refuse, reply
-from orchestrator.core.events import DeleteDataset, DeleteModel, SetAlias
+from orchestrator.core.events import DeleteDataset, DeleteModel, ForgetResults, SetAlias
 from orchestrator.core.state import Now, State
 from tensorfleet.errors import FailedPrecondition, NotFound
 
@@ -37,3 +37,7 @@ def delete_dataset(state: State, event: DeleteDataset, now: Now) -> Decision:
     if event.name not in state.datasets:
         return refuse(event.ticket, NotFound(f"no dataset {event.name!r} was added; `datasets list` shows them"))
     return join([Decision((r.DatasetDeleted(event.name),)), reply(event.ticket, event.name)])
+
+
+def forget_results(state: State, event: ForgetResults, now: Now) -> Decision:
+    return join([Decision((r.ResultsForgotten(event.keys, now.wall),)), reply(event.ticket, len(event.keys))])

@@ -46,11 +46,13 @@ class Datasets(datasets_pb2_grpc.DatasetServiceServicer):
             submitter=submitter(context),
         )
         await check_name(spec, self._documents)  # before the bytes come
-        upload = None if header.source else await self._objects.put(_chunks(request_iterator))
-        spec = replace(spec, dataset_name=header.name or _name(header, upload))
-        if upload is not None and upload.size == 0:
-            raise BadInput(f"{header.file_name} is empty: it has no header and no rows", reason="FILE_EMPTY")
-        await self._submitting.run(spec, upload)
+        with self._submitting.engine.underway.putting():
+            upload = None if header.source else await self._objects.put(_chunks(request_iterator))
+            spec = replace(spec, dataset_name=header.name or _name(header, upload))
+            if upload is not None and upload.size == 0:
+                raise BadInput(f"{header.file_name} is empty: it has no header and no rows", reason="FILE_EMPTY")
+            job_id = await self._submitting.submit(spec, upload=upload)
+        await self._submitting.ended(job_id)
         return pb.UploadDatasetResponse(dataset=views.dataset(await self._dataset(spec.dataset_name)))
 
     async def _dataset(self, name: str) -> DatasetDocument:

@@ -1,4 +1,4 @@
-"""FleetService: the workers, and the fleet at a glance."""
+"""FleetService: the workers, the fleet at a glance, its garbage."""
 
 from collections import Counter
 from typing import Any, TypeAlias
@@ -9,19 +9,29 @@ from orchestrator import views
 from orchestrator.core.events import DrainWorker
 from orchestrator.core.state import GONE
 from orchestrator.engine import Engine
+from orchestrator.garbage import Collector
 from tensorfleet import __version__
 from tensorfleet.api.v1 import fleet_pb2 as pb
 from tensorfleet.api.v1 import fleet_pb2_grpc
-from tensorfleet.model import JobState, WorkerState
+from tensorfleet.errors import InvalidRequest
+from tensorfleet.model import FieldViolation, JobState, WorkerState
 from tensorfleet.stores.contract import DocumentStore, ObjectStore
-from tensorfleet.wire import timestamp
+from tensorfleet.wire import duration_seconds, garbage_to_proto, timestamp
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class Fleet(fleet_pb2_grpc.FleetServiceServicer):
-    def __init__(self, engine: Engine, documents: DocumentStore, objects: ObjectStore, started_at: float) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        documents: DocumentStore,
+        objects: ObjectStore,
+        collector: Collector,
+        started_at: float,
+    ) -> None:
         self._engine = engine
+        self._collector = collector
         self._documents = documents
         self._objects = objects
         self._started_at = started_at
@@ -58,3 +68,9 @@ class Fleet(fleet_pb2_grpc.FleetServiceServicer):
             models=await self._documents.count("models"),
             datasets=await self._documents.count("datasets"),
         )
+
+    async def CollectGarbage(self, request: pb.CollectGarbageRequest, context: Context) -> pb.CollectGarbageResponse:
+        older_than = duration_seconds(request.older_than) if request.HasField("older_than") else None
+        if older_than is not None and older_than < 0:
+            raise InvalidRequest([FieldViolation("older_than", f"expected 0 seconds or more, not {older_than:g}")])
+        return garbage_to_proto(await self._collector.collect(older_than=older_than, dry_run=request.dry_run))

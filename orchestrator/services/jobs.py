@@ -11,6 +11,7 @@ from orchestrator import views
 from orchestrator.core import events
 from orchestrator.core.explaining import why_pending
 from orchestrator.core.pools import lacks
+from orchestrator.core.reach import read_by
 from orchestrator.core.state import Job
 from orchestrator.documents import JobDocument
 from orchestrator.services import paging
@@ -21,7 +22,8 @@ from tensorfleet.api.v1 import jobs_pb2_grpc
 from tensorfleet.errors import FailedPrecondition, InvalidRequest, NotFound
 from tensorfleet.kinds import plan_for
 from tensorfleet.model import FieldViolation, JobState, WorkerState
-from tensorfleet.stores.contract import DocumentStore
+from tensorfleet.stores.contract import DocumentStore, ObjectStore
+from tensorfleet.stores.presence import present
 from tensorfleet.wire import spec_from_proto
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -30,10 +32,11 @@ BATCH = 10_000
 
 
 class Jobs(jobs_pb2_grpc.JobServiceServicer):
-    def __init__(self, submitting: Submitting, documents: DocumentStore) -> None:
+    def __init__(self, submitting: Submitting, documents: DocumentStore, objects: ObjectStore) -> None:
         self._submitting = submitting
         self._engine = submitting.engine
         self._documents = documents
+        self._objects = objects
 
     async def SubmitJob(self, request: pb.SubmitJobRequest, context: Context) -> pb.SubmitJobResponse:
         job_id = await self._submit(request.request_id, request.spec, context)
@@ -89,7 +92,11 @@ class Jobs(jobs_pb2_grpc.JobServiceServicer):
         if known.state not in (JobState.FAILED, JobState.CANCELLED):
             raise FailedPrecondition(f"job {known.id} is {known.state}; only failed and cancelled jobs are retried")
         submission = events.Submission(known.id, known.request_id, known.spec, known.resolved)
-        await self._engine.ask(lambda ticket: events.RetryJob(ticket, submission))
+        with self._engine.underway.naming():
+            there = await present(self._objects, read_by(known.resolved))
+            if not there.issuperset(read_by(known.resolved)):
+                raise FailedPrecondition(f"what job {known.id} reads was deleted since it ended: submit it anew")
+            await self._engine.ask(lambda ticket: events.RetryJob(ticket, submission))
         return pb.RetryJobResponse(job=await self._job(request.job_id))
 
     async def ExplainJob(self, request: pb.ExplainJobRequest, context: Context) -> pb.ExplainJobResponse:

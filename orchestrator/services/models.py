@@ -56,7 +56,7 @@ class Models(models_pb2_grpc.ModelServiceServicer):
         known = await find_model(self._documents, request.model)
         reference = f"{known.name}@{known.version}"
         spec = JobSpec(kind=JobKind.PROCESS, algorithm=PROCESS_EXPORT, model=reference, submitter=submitter(context))
-        job = await self._submitting.run(spec)
+        job = await self._submitting.ended(await self._submitting.submit(spec))
         assert job.result is not None
         async for chunk in self._objects.get(job.result.outputs[0].digest):
             yield pb.DownloadModelResponse(chunk=chunk)
@@ -102,9 +102,11 @@ class Models(models_pb2_grpc.ModelServiceServicer):
             "rows": rows,
             "probabilities": request.probabilities,
         }
-        (upload,) = await self._objects.put_many([bundle.encode(asked)])
         spec = JobSpec(kind=JobKind.PREDICT, model=f"{known.name}@{known.version}", submitter=submitter(context))
-        job = await self._submitting.run(spec, upload)
+        with self._submitting.engine.underway.putting():
+            (upload,) = await self._objects.put_many([bundle.encode(asked)])
+            job_id = await self._submitting.submit(spec, upload=upload)
+        job = await self._submitting.ended(job_id)
         assert job.result is not None
         parts = [chunk async for chunk in self._objects.get(job.result.outputs[0].digest)]
         made = bundle.decode(b"".join(parts))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from tensorfleet import wire
 from tensorfleet.api.v1 import fleet_pb2
-from tensorfleet.model import Resources
+from tensorfleet.model import Garbage, Resources
 from tensorfleet.sdk.calls import Calls
 from tensorfleet.sdk.reading import moment
 from tensorfleet.sdk.values import FleetStatus, RunningAttempt, WorkerInfo
@@ -27,6 +27,11 @@ class AsyncWorkers:
         request = fleet_pb2.DrainWorkerRequest(worker_id=worker_id)
         response = await self._calls.unary(self._calls.fleet.DrainWorker, request)
         return read(response.worker)
+
+
+async def collect_garbage(calls: Calls, older_than: float | None, dry_run: bool) -> Garbage:
+    request = fleet_pb2.CollectGarbageRequest(dry_run=dry_run, older_than=wire.duration(older_than))
+    return wire.garbage_from_proto(await calls.unary(calls.fleet.CollectGarbage, request, works=True))
 
 
 async def status(calls: Calls) -> FleetStatus:

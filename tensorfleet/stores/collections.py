@@ -34,6 +34,7 @@ _ALL = (
         (
             ("request_id",),
             ("created_at",),
+            ("ended_at",),
             *_each("state", "kind", "algorithm", "dataset", "submitter", "model_name", then="created_at"),
         ),
     ),

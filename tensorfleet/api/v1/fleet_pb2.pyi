@@ -58,6 +58,46 @@ WORKER_STATE_LEFT: WorkerState.ValueType  # 5
 """It left by itself."""
 Global___WorkerState: _TypeAlias = WorkerState  # noqa: Y015
 
+class _KeptFor:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _KeptForEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_KeptFor.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    KEPT_FOR_UNSPECIFIED: _KeptFor.ValueType  # 0
+    """Never sent."""
+    KEPT_FOR_MODEL: _KeptFor.ValueType  # 1
+    """A registered model consists of it."""
+    KEPT_FOR_DATASET: _KeptFor.ValueType  # 2
+    """A dataset that was added consists of it."""
+    KEPT_FOR_JOB: _KeptFor.ValueType  # 3
+    """A job that has not ended reads it or made it."""
+    KEPT_FOR_OUTPUT: _KeptFor.ValueType  # 4
+    """A job that ended lately made it, or was sent it and may be tried again."""
+    KEPT_FOR_RESULT: _KeptFor.ValueType  # 5
+    """It is the known result of a task, which need not be computed again."""
+    KEPT_FOR_AGE: _KeptFor.ValueType  # 6
+    """It is too new: somebody may be about to name it."""
+
+class KeptFor(_KeptFor, metaclass=_KeptForEnumTypeWrapper):
+    """Why a blob stays: the first of these that holds."""
+
+KEPT_FOR_UNSPECIFIED: KeptFor.ValueType  # 0
+"""Never sent."""
+KEPT_FOR_MODEL: KeptFor.ValueType  # 1
+"""A registered model consists of it."""
+KEPT_FOR_DATASET: KeptFor.ValueType  # 2
+"""A dataset that was added consists of it."""
+KEPT_FOR_JOB: KeptFor.ValueType  # 3
+"""A job that has not ended reads it or made it."""
+KEPT_FOR_OUTPUT: KeptFor.ValueType  # 4
+"""A job that ended lately made it, or was sent it and may be tried again."""
+KEPT_FOR_RESULT: KeptFor.ValueType  # 5
+"""It is the known result of a task, which need not be computed again."""
+KEPT_FOR_AGE: KeptFor.ValueType  # 6
+"""It is too new: somebody may be about to name it."""
+Global___KeptFor: _TypeAlias = KeptFor  # noqa: Y015
+
 @_typing.final
 class Worker(_message.Message):
     """A worker."""
@@ -432,3 +472,125 @@ class GetStatusResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetStatusResponse: _TypeAlias = GetStatusResponse  # noqa: Y015
+
+@_typing.final
+class BlobCount(_message.Message):
+    """How many blobs, and their bytes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """How many."""
+    size_bytes: _builtins.int
+    """Their bytes."""
+    def __init__(
+        self,
+        *,
+        count: _builtins.int = ...,
+        size_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "size_bytes", b"size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BlobCount: _TypeAlias = BlobCount  # noqa: Y015
+
+@_typing.final
+class KeptBlobs(_message.Message):
+    """Blobs that stay."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    BLOBS_FIELD_NUMBER: _builtins.int
+    reason: Global___KeptFor.ValueType
+    """Why."""
+    @_builtins.property
+    def blobs(self) -> Global___BlobCount:
+        """How many."""
+
+    def __init__(
+        self,
+        *,
+        reason: Global___KeptFor.ValueType = ...,
+        blobs: Global___BlobCount | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["blobs", b"blobs"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blobs", b"blobs", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeptBlobs: _TypeAlias = KeptBlobs  # noqa: Y015
+
+@_typing.final
+class CollectGarbageRequest(_message.Message):
+    """Asks for what nothing needs to be freed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    OLDER_THAN_FIELD_NUMBER: _builtins.int
+    dry_run: _builtins.bool
+    """Only tell what would be freed."""
+    @_builtins.property
+    def older_than(self) -> _duration_pb2.Duration:
+        """How old a blob must be, and how long a known result must be unused, to go. When unset: as the server is told."""
+
+    def __init__(
+        self,
+        *,
+        dry_run: _builtins.bool = ...,
+        older_than: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["older_than", b"older_than"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "older_than", b"older_than"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CollectGarbageRequest: _TypeAlias = CollectGarbageRequest  # noqa: Y015
+
+@_typing.final
+class CollectGarbageResponse(_message.Message):
+    """What was freed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BLOBS_FIELD_NUMBER: _builtins.int
+    UNFINISHED_FIELD_NUMBER: _builtins.int
+    RESULTS_FIELD_NUMBER: _builtins.int
+    KEPT_FIELD_NUMBER: _builtins.int
+    results: _builtins.int
+    """Known results that were forgotten."""
+    @_builtins.property
+    def blobs(self) -> Global___BlobCount:
+        """Blobs that nothing needs."""
+
+    @_builtins.property
+    def unfinished(self) -> Global___BlobCount:
+        """Parts of blobs that never became whole, since whoever put them died."""
+
+    @_builtins.property
+    def kept(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeptBlobs]:
+        """What stays, and why."""
+
+    def __init__(
+        self,
+        *,
+        blobs: Global___BlobCount | None = ...,
+        unfinished: Global___BlobCount | None = ...,
+        results: _builtins.int = ...,
+        kept: _abc.Iterable[Global___KeptBlobs] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["blobs", b"blobs", "unfinished", b"unfinished"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blobs", b"blobs", "kept", b"kept", "results", b"results", "unfinished", b"unfinished"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CollectGarbageResponse: _TypeAlias = CollectGarbageResponse  # noqa: Y015

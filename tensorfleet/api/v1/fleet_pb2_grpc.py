@@ -50,6 +50,11 @@ class FleetServiceStub:
                 request_serializer=tensorfleet_dot_api_dot_v1_dot_fleet__pb2.GetStatusRequest.SerializeToString,
                 response_deserializer=tensorfleet_dot_api_dot_v1_dot_fleet__pb2.GetStatusResponse.FromString,
                 _registered_method=True)
+        self.CollectGarbage = channel.unary_unary(
+                '/tensorfleet.api.v1.FleetService/CollectGarbage',
+                request_serializer=tensorfleet_dot_api_dot_v1_dot_fleet__pb2.CollectGarbageRequest.SerializeToString,
+                response_deserializer=tensorfleet_dot_api_dot_v1_dot_fleet__pb2.CollectGarbageResponse.FromString,
+                _registered_method=True)
 
 
 class FleetServiceServicer:
@@ -77,6 +82,14 @@ class FleetServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CollectGarbage(self, request, context):
+        """Frees what nothing needs any more: blobs that no model, dataset or job reaches, and results that were known too long.
+        It may be asked for at any time; nothing that runs is disturbed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FleetServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +107,11 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     servicer.GetStatus,
                     request_deserializer=tensorfleet_dot_api_dot_v1_dot_fleet__pb2.GetStatusRequest.FromString,
                     response_serializer=tensorfleet_dot_api_dot_v1_dot_fleet__pb2.GetStatusResponse.SerializeToString,
+            ),
+            'CollectGarbage': grpc.unary_unary_rpc_method_handler(
+                    servicer.CollectGarbage,
+                    request_deserializer=tensorfleet_dot_api_dot_v1_dot_fleet__pb2.CollectGarbageRequest.FromString,
+                    response_serializer=tensorfleet_dot_api_dot_v1_dot_fleet__pb2.CollectGarbageResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -178,6 +196,33 @@ class FleetService:
             '/tensorfleet.api.v1.FleetService/GetStatus',
             tensorfleet_dot_api_dot_v1_dot_fleet__pb2.GetStatusRequest.SerializeToString,
             tensorfleet_dot_api_dot_v1_dot_fleet__pb2.GetStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CollectGarbage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tensorfleet.api.v1.FleetService/CollectGarbage',
+            tensorfleet_dot_api_dot_v1_dot_fleet__pb2.CollectGarbageRequest.SerializeToString,
+            tensorfleet_dot_api_dot_v1_dot_fleet__pb2.CollectGarbageResponse.FromString,
             options,
             channel_credentials,
             insecure,

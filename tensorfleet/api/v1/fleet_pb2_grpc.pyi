@@ -39,6 +39,10 @@ class FleetServiceStub:
     """Lets a worker finish what it holds and leave. NOT_FOUND where there is none of that id."""
     GetStatus: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.GetStatusRequest, _fleet_pb2.GetStatusResponse]
     """The fleet at a glance."""
+    CollectGarbage: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.CollectGarbageRequest, _fleet_pb2.CollectGarbageResponse]
+    """Frees what nothing needs any more: blobs that no model, dataset or job reaches, and results that were known too long.
+    It may be asked for at any time; nothing that runs is disturbed.
+    """
 
 @_typing.type_check_only
 class FleetServiceAsyncStub(FleetServiceStub):
@@ -51,6 +55,10 @@ class FleetServiceAsyncStub(FleetServiceStub):
     """Lets a worker finish what it holds and leave. NOT_FOUND where there is none of that id."""
     GetStatus: _aio.UnaryUnaryMultiCallable[_fleet_pb2.GetStatusRequest, _fleet_pb2.GetStatusResponse]  # type: ignore[assignment]
     """The fleet at a glance."""
+    CollectGarbage: _aio.UnaryUnaryMultiCallable[_fleet_pb2.CollectGarbageRequest, _fleet_pb2.CollectGarbageResponse]  # type: ignore[assignment]
+    """Frees what nothing needs any more: blobs that no model, dataset or job reaches, and results that were known too long.
+    It may be asked for at any time; nothing that runs is disturbed.
+    """
 
 class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
     """Looks at the fleet and steers its workers."""
@@ -78,5 +86,15 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_fleet_pb2.GetStatusResponse, _abc.Awaitable[_fleet_pb2.GetStatusResponse]]:
         """The fleet at a glance."""
+
+    @_abc_1.abstractmethod
+    def CollectGarbage(
+        self,
+        request: _fleet_pb2.CollectGarbageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.CollectGarbageResponse, _abc.Awaitable[_fleet_pb2.CollectGarbageResponse]]:
+        """Frees what nothing needs any more: blobs that no model, dataset or job reaches, and results that were known too long.
+        It may be asked for at any time; nothing that runs is disturbed.
+        """
 
 def add_FleetServiceServicer_to_server(servicer: FleetServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
