@@ -29,7 +29,7 @@ class Bounds(Struct, frozen=True, kw_only=True):
 
 
 def held_by_jobs(state: State) -> Iterator[Ref]:
-    """Blobs of the jobs that have not ended, as they are at the call; the state may go on while they are read.
+    """Blobs of the jobs that have not ended at the call; the state may go on while they are read.
 
     What a task makes later is young, or a known result that is kept.
     """

@@ -38,13 +38,14 @@ def test_a_running_job_holds_what_it_reads_and_what_it_made(core: Fleet) -> None
     assert list(held_by_jobs(core.state)) == []
 
 
-def test_what_jobs_hold_is_as_it_was_when_asked(core: Fleet) -> None:
+def test_what_jobs_hold_is_told_though_they_end_meanwhile(core: Fleet) -> None:
     core.join(info("w"))
     core.submit("j", spec(("read", 1), ("fit", 1)))
     core.finish(core.tokens()[0])
     before, held = list(held_by_jobs(core.state)), held_by_jobs(core.state)
     core.run_all()
-    assert list(held) == before != []
+    assert set(before) <= set(held)
+    assert before
 
 
 def test_the_oldest_attempt_says_since_when_something_may_have_been_put(core: Fleet) -> None:
