@@ -8,19 +8,31 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
 from msgspec import Struct
 
 from tensorfleet.errors import InvalidRequest
 from tensorfleet.model import FieldViolation
-from tensorfleet.stores import OBJECTS, mongo_url
+from tensorfleet.stores import OBJECTS, mongo_url, s3_url
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 DEFAULT_HOME = ".tensorfleet"
 _UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
 _SPAN = re.compile(rf"(?P<number>\d+(\.\d+)?)\s*(?P<unit>{'|'.join(_UNITS)})?")
 
-STORE_VARIABLES = ("MONGODB_URL", "MONGODB_DB", "OBJECTS_URL")
+STORE_VARIABLES = (
+    *("MONGODB_URL", "MONGODB_DB", "OBJECTS_URL", "S3_BUCKET", "S3_PREFIX", "S3_ENDPOINT_URL", "S3_ADDRESSING_STYLE"),
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"),
+)
 """What says where the orchestrator keeps things, with its passwords: no worker is to see them."""
+
+
+S3_OPTIONS = {
+    "S3_ENDPOINT_URL": "endpoint",
+    "AWS_REGION": "region",
+    "AWS_DEFAULT_REGION": "region",
+    "S3_ADDRESSING_STYLE": "addressing",
+}
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -30,7 +42,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     fleet to talk to; empty for none. log_level: `TENSORFLEET_LOG_LEVEL`, one of `LOG_LEVELS`.
 
     documents, objects: URLs of the orchestrator's stores, with their passwords; empty for those in the home.
-    `MONGODB_URL` and `MONGODB_DB` name the documents' database; `OBJECTS_URL` the objects' place.
+    `MONGODB_URL` and `MONGODB_DB` name the documents' database; `OBJECTS_URL` the objects' place, or `S3_BUCKET` with
+    `S3_PREFIX`, `S3_ENDPOINT_URL`, `S3_ADDRESSING_STYLE` and the AWS variables, which boto3 reads by itself.
     """
 
     home: Path
@@ -78,6 +91,8 @@ def _documents(environ: Mapping[str, str], violations: list[FieldViolation]) -> 
 def _objects(environ: Mapping[str, str], documents: str, violations: list[FieldViolation]) -> str:
     url = environ.get("OBJECTS_URL", "").strip()
     scheme = url.partition("://")[0]
+    if scheme == "s3" or (not url and environ.get("S3_BUCKET", "").strip()):
+        return _s3(environ, url, violations)
     if url == "gridfs://" and documents:
         return mongo_url.gridfs(documents)
     if url == "gridfs://":
@@ -102,6 +117,29 @@ def span(text: str) -> float:
     if found is None:
         raise ValueError(f"expected a time such as 90s, 15min, 2h or 7d, and got {text!r}")
     return float(found["number"]) * _UNITS[found["unit"] or "s"]
+
+
+def _s3(environ: Mapping[str, str], url: str, violations: list[FieldViolation]) -> str:
+    """The URL of a bucket, as it is given or by the variables, which fill in what a URL leaves out."""
+    place = None
+    if url:
+        try:
+            place = s3_url.Place.of(url)
+        except ValueError as error:
+            violations.append(FieldViolation("OBJECTS_URL", str(error)))
+    else:
+        bucket, prefix = environ["S3_BUCKET"].strip(), environ.get("S3_PREFIX", "").strip().strip("/")
+        place = s3_url.Place(bucket=bucket, prefix=prefix)
+        if problem := s3_url.bucket_problem(bucket):
+            violations.append(FieldViolation("S3_BUCKET", problem))
+    options: dict[str, str] = {}
+    for variable, option in S3_OPTIONS.items():
+        value = environ.get(variable, "").strip()
+        if value and (problem := s3_url.OPTIONS[option](value)):
+            violations.append(FieldViolation(variable, problem))
+        elif value and place is not None and not getattr(place, option):
+            options.setdefault(option, value)
+    return msgspec.structs.replace(place, **options).url if place is not None else ""
 
 
 def address_problem(address: str) -> str:

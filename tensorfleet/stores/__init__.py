@@ -18,6 +18,7 @@ DOCUMENTS = {
 }
 OBJECTS = {
     "file": "tensorfleet.stores.directory",
+    "s3": "tensorfleet.stores.s3",
     "gridfs": "tensorfleet.stores.gridfs",
     "gridfs+srv": "tensorfleet.stores.gridfs",
 }

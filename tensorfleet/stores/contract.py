@@ -135,6 +135,18 @@ class Leftovers(Struct, frozen=True):
     size: int
 
 
+class Grant(Struct, frozen=True):
+    """One HTTP request that whoever holds it may make without keys.
+
+    headers: to be sent as they are; a PUT is bound by them to its digest. seconds: how long it holds.
+    """
+
+    method: str
+    url: str
+    headers: dict[str, str]
+    seconds: float
+
+
 class ObjectStore(Protocol):
     """Blobs by digest, and names on them."""
 
@@ -193,4 +205,12 @@ class ObjectStore(Protocol):
 
     async def name(self, name: str, digest: str | None) -> None:
         """Puts a name such as `models/iris/v1/manifest` on a blob; None takes it away."""
+        ...
+
+    async def grant_get(self, digest: str) -> Grant | None:
+        """Leave to read a blob from the store directly; None where the store gives none."""
+        ...
+
+    async def grant_put(self, ref: Ref) -> Grant | None:
+        """Leave to store a blob directly: the store refuses other bytes. None where the store gives none."""
         ...

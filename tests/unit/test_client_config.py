@@ -61,6 +61,7 @@ def test_a_mongodb_and_its_database(url: str, database: str, documents: str) -> 
         ("gridfs://i:2/own", "gridfs://i:2/own"),
         ("gridfs+srv://u:p@i", "gridfs+srv://u:p@i/tensorfleet?authSource=admin"),
         ("file:///var/objects", "file:///var/objects"),
+        ("s3://bucket/a%20fleet", "s3://bucket/a%20fleet"),
         ("", ""),
     ],
 )
@@ -70,8 +71,42 @@ def test_where_objects_are(objects: str, found: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({"S3_BUCKET": "fleet"}, "s3://fleet"),
+        ({"S3_BUCKET": "fleet", "S3_PREFIX": "/a b/c/"}, "s3://fleet/a%20b/c"),
+        ({"S3_BUCKET": "fleet", "S3_ENDPOINT_URL": "http://h:1"}, "s3://fleet?endpoint=http%3A%2F%2Fh%3A1"),
+        (
+            {"S3_BUCKET": "fleet", "AWS_REGION": "eu-west-1", "AWS_DEFAULT_REGION": "other"},
+            "s3://fleet?region=eu-west-1",
+        ),
+        ({"S3_BUCKET": "fleet", "S3_ADDRESSING_STYLE": "virtual"}, "s3://fleet?addressing=virtual"),
+        ({"S3_BUCKET": "fleet", "OBJECTS_URL": "file:///objects"}, "file:///objects"),
+        (
+            {
+                "OBJECTS_URL": "s3://mine?region=eu-west-1",
+                "S3_BUCKET": "fleet",
+                "AWS_REGION": "x",
+                "S3_ENDPOINT_URL": "http://h",
+            },
+            "s3://mine?endpoint=http%3A%2F%2Fh&region=eu-west-1",
+        ),
+        ({"S3_ENDPOINT_URL": "http://h:1"}, ""),
+    ],
+)
+def test_a_bucket(given: dict[str, str], found: str) -> None:
+    assert settings(given).objects == found
+
+
+@pytest.mark.parametrize(
     ("variable", "given"),
     [
+        ("S3_BUCKET", {"S3_BUCKET": "A bucket"}),
+        ("OBJECTS_URL", {"OBJECTS_URL": "s3://key:hunter2@bucket"}),
+        ("OBJECTS_URL", {"OBJECTS_URL": "s3://bucket?secret=hunter2"}),
+        ("S3_ENDPOINT_URL", {"S3_BUCKET": "fleet", "S3_ENDPOINT_URL": "localhost:9000"}),
+        ("S3_ENDPOINT_URL", {"S3_BUCKET": "fleet", "S3_ENDPOINT_URL": "http://u:hunter2@h"}),
+        ("S3_ADDRESSING_STYLE", {"S3_BUCKET": "fleet", "S3_ADDRESSING_STYLE": "no"}),
         ("MONGODB_URL", {"MONGODB_URL": "http://u:hunter2@h"}),
         ("MONGODB_URL", {"MONGODB_URL": "mongodb://u:hunter2@"}),
         ("MONGODB_URL", {"MONGODB_URL": "mongodb://u:hun/ter2@h"}),
