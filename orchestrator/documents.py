@@ -1,10 +1,9 @@
 """What people read and query, drawn from the records: jobs, tasks, events, metrics, models, datasets, workers.
 
-The rule: a document says nothing that the journal does not; it can be drawn again at any time. Non-finite numbers are
-written as text, since JSON has none.
+The rule: a document says nothing that the journal does not; it can be drawn again at any time. Lists hold no lists, and
+what a list holds has names, for whoever reads it with the database's own tools.
 """
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -28,9 +27,8 @@ from tensorfleet.model import (
     TaskState,
     Value,
 )
+from tensorfleet.stores.collections import SCHEMA
 from tensorfleet.stores.contract import Write
-
-SCHEMA = 1
 
 
 class JobDocument(Struct, frozen=True, kw_only=True):
@@ -199,14 +197,11 @@ def event_of(record: r.Record) -> dict[str, Any]:
         if name not in ("job", "spec", "resolved", "request_id"):
             plain[name] = msgspec.to_builtins(getattr(record, name))
     if isinstance(record, r.Reported):
-        plain["points"] = [[point.series, point.step, json_number(point.value)] for point in record.points]
+        plain["points"] = [msgspec.structs.asdict(point) for point in record.points]
+        plain["lines"] = [msgspec.structs.asdict(line) for line in record.lines]
     if isinstance(record, r.TaskSucceeded | r.JobEnded):
         del plain["result"]
     return plain
-
-
-def json_number(value: float) -> float | str:
-    return value if math.isfinite(value) else repr(value)
 
 
 _SHOWN = (
@@ -323,7 +318,7 @@ def _draw_success(drawing: Drawing, state: State, record: r.TaskSucceeded) -> No
 
 
 def _draw_points(drawing: Drawing, record: r.Reported) -> None:
-    points = [[point.series, point.step, json_number(point.value)] for point in record.points]
+    points = [msgspec.structs.asdict(point) for point in record.points]
     document = {
         "schema": SCHEMA,
         "job_id": record.job,

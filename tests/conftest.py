@@ -1,11 +1,16 @@
 """Fixtures that tests of more than one room share."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
+from tensorfleet.config import STORE_VARIABLES
 from tests.simulation.fleet import Fleet
 from tests.simulation.plans import plant
+
+for _variable in STORE_VARIABLES:  # a test says itself where it keeps things, and else in a home of its own
+    os.environ.pop(_variable, None)
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ class Entry(Struct, frozen=True):
 class Write(Struct, frozen=True):
     """One document of what people read and query, drawn from the journal.
 
-    document: plain JSON data without non-finite numbers; None deletes.
+    document: plain data, which is that of JSON and reals that are not finite; None deletes.
     """
 
     collection: str

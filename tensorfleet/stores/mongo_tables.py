@@ -48,7 +48,7 @@ class Batch(Struct, frozen=True):
 
 
 def batch(number: int, writes: Sequence[Write]) -> Batch:
-    """Checks and encodes an entry's writes. ValueError for an unknown collection and for what JSON cannot hold."""
+    """Checks and encodes an entry's writes. ValueError for an unknown collection and for what is not plain data."""
     rows = Batch({}, [])
     for collection, documents in last_writes(writes).items():
         rows.documents[collection] = {

@@ -3,6 +3,7 @@
 The rule: a query that one backend refuses, every backend refuses, in the same words.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -23,7 +24,8 @@ def check_field(field: str) -> str:
 
 def check_value(field: str, value: Any) -> None:
     """ValueError where a field cannot be compared with it."""
-    if not isinstance(value, bool | int | float | str) or (isinstance(value, int) and abs(value) >= 2**63):
+    bad = abs(value) >= 2**63 if isinstance(value, int) else isinstance(value, float) and not math.isfinite(value)
+    if bad or not isinstance(value, bool | int | float | str):
         raise ValueError(f"{field} can be compared with a flag, a number or a text, not with {value!r}")
 
 

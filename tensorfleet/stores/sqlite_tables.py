@@ -12,6 +12,7 @@ from typing import Any
 from tensorfleet.errors import AlreadyExists
 from tensorfleet.stores.collections import COLLECTIONS, collection_named
 from tensorfleet.stores.contract import Write
+from tensorfleet.stores.marks import marked, unmarked
 from tensorfleet.stores.queries import check_field, check_page, check_schema, check_value, last_writes, ordering
 
 _ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"), check_circular=False)
@@ -54,7 +55,7 @@ Batch = dict[str, list[tuple[str, str | None]]]
 
 
 def batch(writes: Sequence[Write]) -> Batch:
-    """Checks and encodes an entry's writes. ValueError for an unknown collection and for what JSON cannot hold."""
+    """Checks and encodes an entry's writes. ValueError for an unknown collection and for what is not plain data."""
     return {
         collection: [
             (document_id, None if document is None else _encoded(collection, document_id, document))
@@ -149,13 +150,24 @@ def count(connection: sqlite3.Connection, collection: str, where: Mapping[str, A
 
 def _encoded(collection: str, document_id: str, document: dict[str, Any]) -> str:
     try:
-        return _ENCODER.encode(document)
+        text = _as_json(document)
+        # What looks like a mark is marked itself.
+        return text if text is not None and '"%' not in text else _ENCODER.encode(marked(document))
     except (TypeError, ValueError) as error:
-        raise ValueError(f"document {document_id!r} of {collection} is not plain JSON data: {error}") from error
+        raise ValueError(f"document {document_id!r} of {collection} is not plain data: {error}") from error
+
+
+def _as_json(document: dict[str, Any]) -> str | None:
+    """None where a number is in it that JSON has no form for."""
+    try:
+        return _ENCODER.encode(document)
+    except ValueError:
+        return None
 
 
 def _decoded(collection: str, document_id: str, text: str) -> dict[str, Any]:
-    return check_schema(collection, document_id, json.loads(text))
+    document = json.loads(text)
+    return check_schema(collection, document_id, unmarked(document) if '"%' in text else document)
 
 
 def _path(field: str) -> str:
