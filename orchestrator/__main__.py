@@ -7,7 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
-from orchestrator.app import Options, serve
+from orchestrator.app import LEADER_LEASE, Options, serve
 from orchestrator.core.state import Settings
 from orchestrator.garbage import Keep
 from tensorfleet import logs
@@ -22,6 +22,9 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--home", type=Path, help="stores, lock and address; default: TENSORFLEET_HOME")
     parser.add_argument("--listen", default="127.0.0.1:0", metavar="HOST:PORT", help="port 0: any that is free")
     parser.add_argument("--insecure", action="store_true", help="listen beyond this machine without TLS and tokens")
+    parser.add_argument("--standby", action="store_true", help="wait while another leads, and take over after it")
+    parser.add_argument("--advertise", default="", metavar="HOST:PORT", help="where others reach it; default: --listen")
+    parser.add_argument("--leader-lease", type=float, default=LEADER_LEASE, help="seconds it leads unheard of")
     parser.add_argument("--lease", type=float, default=default.lease, help="seconds a silent worker is believed")
     parser.add_argument("--grace", type=float, default=default.grace, help="seconds to come back after a broken stream")
     parser.add_argument("--restart-grace", type=float, default=default.restart_grace, help="the same after a restart")
@@ -57,6 +60,9 @@ def main() -> None:
             documents=environment.documents,
             objects=environment.objects,
             insecure=given.insecure,
+            standby=given.standby,
+            advertise=given.advertise,
+            leader_lease=given.leader_lease,
             settings=patience,
             keep=Keep(
                 every=given.collect_every,

@@ -1,4 +1,4 @@
-"""The orchestrator as a program: its home, its stores, its engine, its server.
+"""The orchestrator as a program: its home, its stores, its server, and its terms one after another.
 
 The rule: one orchestrator owns a home, by a lock that goes with the process; where it serves stands in the home.
 """
@@ -10,8 +10,8 @@ import json
 import os
 import secrets
 import signal
-import time
-from collections.abc import AsyncIterator, Iterator
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -20,42 +20,25 @@ import structlog
 from grpc_channelz.v1 import channelz_pb2_grpc
 from grpc_channelz.v1._async import ChannelzServicer
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 from msgspec import Struct
 
 from orchestrator.core.state import Settings
-from orchestrator.engine import Engine
-from orchestrator.garbage import Collector, Keep
-from orchestrator.services.artifacts import Artifacts
-from orchestrator.services.datasets import Datasets
-from orchestrator.services.fleet import Fleet
-from orchestrator.services.jobs import Jobs
-from orchestrator.services.models import Models
-from orchestrator.sessions import WorkerSessions
-from orchestrator.submitting import Submitting
-from tensorfleet.api.v1 import (
-    artifacts_pb2,
-    artifacts_pb2_grpc,
-    datasets_pb2,
-    datasets_pb2_grpc,
-    fleet_pb2,
-    fleet_pb2_grpc,
-    jobs_pb2,
-    jobs_pb2_grpc,
-    models_pb2,
-    models_pb2_grpc,
-    worker_pb2,
-    worker_pb2_grpc,
-)
-from tensorfleet.errors import FailedPrecondition, Unavailable
+from orchestrator.front import Front
+from orchestrator.garbage import Keep
+from orchestrator.leadership import Alone, Leadership, Leased
+from orchestrator.services.health import Health
+from orchestrator.term import House, Term, first
+from tensorfleet.api.v1 import artifacts_pb2, datasets_pb2, fleet_pb2, jobs_pb2, models_pb2, worker_pb2
+from tensorfleet.errors import Deposed, FailedPrecondition, Unavailable
 from tensorfleet.rpc.servers import make_server
 from tensorfleet.stores import open_documents, open_objects
-from tensorfleet.stores.contract import DocumentStore, ObjectStore
+from tensorfleet.stores.contract import DocumentStore
 
 log = structlog.get_logger(__name__)
 
 STOP_SECONDS = 1.0
+LEADER_LEASE = 5.0
 SERVICES = tuple(
     module.DESCRIPTOR.services_by_name[name].full_name
     for module, name in (
@@ -78,61 +61,117 @@ class HomeTaken(FailedPrecondition):
 
 class Options(Struct, frozen=True, kw_only=True):
     """home: where the default stores, the lock and the address are. listen: HOST:PORT, port 0 for any that is free.
-    keep: how long what nobody named is kept."""
+
+    documents, objects: URLs of stores outside of the home. standby: wait while another orchestrator leads on these
+    documents. advertise: where others reach this one, when that is not where it listens. leader_lease: seconds after
+    which a leader that is not heard of is over. keep: how long what nobody named is kept.
+    """
 
     home: Path
     listen: str = "127.0.0.1:0"
     documents: str = ""
     objects: str = ""
     insecure: bool = False
+    standby: bool = False
+    advertise: str = ""
+    leader_lease: float = LEADER_LEASE
     settings: Settings = Settings()
     keep: Keep = Keep()
 
 
 async def serve(options: Options) -> None:
-    """Serves until SIGTERM or SIGINT. HomeTaken, Unavailable, FailedPrecondition."""
+    """Serves until SIGTERM or SIGINT. HomeTaken, Led, Deposed, Unavailable, FailedPrecondition."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with running(options) as (address, engine):
-        log.info("serving", address=address, home=str(options.home))
-        assert engine.failed is not None
-        engine.failed.add_done_callback(lambda _: stop.set())
-        await stop.wait()
-        if engine.failed.done():
-            engine.failed.result()
-
-
-@contextlib.asynccontextmanager
-async def running(options: Options) -> AsyncIterator[tuple[str, Engine]]:
-    """An orchestrator that serves within this context, and the address it serves at."""
-    _check_listen(options)
-    with _lock(options.home):
+    _check(options)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(_lock(options.home))
         documents = await open_documents(options.documents or options.home)
+        stack.push_async_callback(documents.close)
         objects = await open_objects(options.objects or options.home)
-        writer = f"{os.getpid()}-{secrets.token_hex(4)}"
-        engine = Engine(documents, writer, options.settings, objects=objects)
-        collector = Collector(engine, documents, objects, options.keep)
+        stack.push_async_callback(objects.close)
         server = make_server()
+        stack.push_async_callback(server.stop, STOP_SECONDS)
+        address = _bind(server, options.listen)
+        leadership = _leadership(options, documents, address)
+        front = Front(leadership)
+        health = _add_services(server, front)
+        await server.start()
+        stack.push_async_callback(leadership.release)
+        seat = stack.enter_context(_Seat(options.home, address))
+        house = House(
+            documents=documents,
+            objects=objects,
+            settings=options.settings,
+            keep=options.keep,
+            leadership=leadership,
+            front=front,
+        )
+        await first(_lead(house, health, seat, options.standby), stop.wait())
+
+
+async def _lead(house: House, health: Health, seat: "_Seat", standby: bool) -> None:
+    """Leads term after term, where it stands by in between; else one. Raises what ends it."""
+    while True:
+        if standby:
+            log.info("standing by", address=seat.address)
+            seat.tell()
+        await house.leadership.take()
+        term = Term(house)
         try:
-            await engine.start()
-            await _add_services(server, engine, documents, objects, collector)
-            address = await _listen(server, options.listen)
-            told = _tell(options.home, address, engine)
-            collecting = asyncio.create_task(collector.run())
-            try:
-                yield address, engine
-            finally:
-                collecting.cancel()
-                told.unlink(missing_ok=True)
+            await first(_serve(term, health, seat), house.leadership.keep())
+        except Deposed as error:
+            if not standby:
+                raise
+            log.warning("deposed; standing by again", why=error.message)
         finally:
-            await server.stop(STOP_SECONDS)
-            await engine.stop()
-            await objects.close()
-            await documents.close()
+            await health.tell(False)
+            await term.end()
 
 
-def _check_listen(options: Options) -> None:
+async def _serve(term: Term, health: Health, seat: "_Seat") -> None:
+    await term.begin()
+    await health.tell(True)
+    seat.tell(term.number)
+    log.info("serving", address=seat.address, term=term.number)
+    await term.work()
+
+
+def _leadership(options: Options, documents: DocumentStore, address: str) -> Leadership:
+    if not options.documents:
+        return Alone()
+    return Leased(
+        documents,
+        _holder(options.home),
+        options.advertise or _reachable(address),
+        options.leader_lease,
+        standby=options.standby,
+    )
+
+
+def _holder(home: Path) -> str:
+    """The name under which an orchestrator holds the lease: that of its home."""
+    place = home / "holder"
+    if not place.exists():
+        fresh = home / ".holder"
+        fresh.write_text(secrets.token_hex(8))
+        fresh.replace(place)
+    return place.read_text().strip()
+
+
+def _reachable(address: str) -> str:
+    """Where others reach what listens at an address."""
+    host, _, port = address.rpartition(":")
+    return f"{socket.gethostname()}:{port}" if host in ("0.0.0.0", "[::]") else address
+
+
+def _check(options: Options) -> None:
+    if options.standby and not (options.documents and options.objects):
+        raise FailedPrecondition(
+            "--standby needs stores that both orchestrators reach, and this one would keep its own in its home: give "
+            "both the same MONGODB_URL and OBJECTS_URL"
+        )
     host, colon, port = options.listen.rpartition(":")
     if not colon or not port.isdecimal():
         raise FailedPrecondition(f"--listen takes HOST:PORT such as 127.0.0.1:9090, not {options.listen!r}")
@@ -158,41 +197,41 @@ def _lock(home: Path) -> Iterator[None]:
         file.close()
 
 
-async def _add_services(
-    server: grpc.aio.Server, engine: Engine, documents: DocumentStore, objects: ObjectStore, collector: Collector
-) -> None:
-    submitting = Submitting(engine, documents)
-    jobs_pb2_grpc.add_JobServiceServicer_to_server(Jobs(submitting, documents, objects), server)
-    worker_pb2_grpc.add_WorkerServiceServicer_to_server(WorkerSessions(engine, objects), server)
-    fleet = Fleet(engine, documents, objects, collector, time.time())
-    fleet_pb2_grpc.add_FleetServiceServicer_to_server(fleet, server)
-    datasets_pb2_grpc.add_DatasetServiceServicer_to_server(Datasets(submitting, documents, objects), server)
-    models_pb2_grpc.add_ModelServiceServicer_to_server(Models(submitting, documents, objects), server)
-    artifacts_pb2_grpc.add_ArtifactServiceServicer_to_server(Artifacts(objects), server)
-    health = HealthServicer()
+def _add_services(server: grpc.aio.Server, front: Front) -> Health:
+    server.add_generic_rpc_handlers((front,))
+    health = Health(front, SERVICES)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     channelz_pb2_grpc.add_ChannelzServicer_to_server(ChannelzServicer(), server)
     own = (health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, "grpc.channelz.v1.Channelz")
     reflection.enable_server_reflection((*SERVICES, *own, reflection.SERVICE_NAME), server)
-    for name in ("", *SERVICES):
-        await health.set(name, health_pb2.HealthCheckResponse.SERVING)
+    return health
 
 
-async def _listen(server: grpc.aio.Server, listen: str) -> str:
+def _bind(server: grpc.aio.Server, listen: str) -> str:
+    """The address, with its port."""
     host = listen.rpartition(":")[0]
     try:
-        port = server.add_insecure_port(listen)
+        return f"{host}:{server.add_insecure_port(listen)}"
     except RuntimeError as error:
         raise Unavailable(
             f"cannot listen on {listen}: the port is taken, or the address is not this machine's"
         ) from error
-    await server.start()
-    return f"{host}:{port}"
 
 
-def _tell(home: Path, address: str, engine: Engine) -> Path:
-    """Writes where this orchestrator serves, whole or not at all."""
-    place, fresh = home / "orchestrator.json", home / f".orchestrator.{os.getpid()}.json"
-    fresh.write_text(json.dumps({"address": address, "pid": os.getpid(), "term": engine.state.term}) + "\n")
-    fresh.replace(place)
-    return place
+class _Seat:
+    """The file in the home that tells where this orchestrator serves, and in which term: 0 while it stands by."""
+
+    def __init__(self, home: Path, address: str) -> None:
+        self.address = address
+        self._place, self._fresh = home / "orchestrator.json", home / f".orchestrator.{os.getpid()}.json"
+
+    def tell(self, term: int = 0) -> None:
+        """Writes it, whole or not at all."""
+        self._fresh.write_text(json.dumps({"address": self.address, "pid": os.getpid(), "term": term}) + "\n")
+        self._fresh.replace(self._place)
+
+    def __enter__(self) -> "_Seat":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._place.unlink(missing_ok=True)

@@ -114,17 +114,16 @@ class Engine:
         return self._number
 
     async def start(self) -> None:
-        """Reads the state back and begins a new term. Deposed, Unavailable."""
+        """Reads the state back and begins a new term. Unavailable."""
         self.failed = asyncio.get_running_loop().create_future()
-        await self._recover()
-        began = r.TermBegan(self.state.term + 1, self._writer, self._clock().wall)
-        self._number += 1
-        await self._documents.commit(Entry(self._number, began.term, self._writer, r.encode([began])), [])
-        apply(self.state, began, self._clock().mono)
-        log.info("term began", term=began.term, entry=self._number, jobs=len(self.state.active))
+        # A deposed leader may still write, and compact, until there is an entry of this term.
+        while not (await self._recover() and await self._begin()):
+            log.warning("the journal went on while it was read: reading it again")
         self.feed(Tick(), *(Advance(job) for job in self.state.active))
 
-    async def _recover(self) -> None:
+    async def _recover(self) -> bool:
+        """Reads the journal to its end; False where entries went meanwhile into a newer snapshot."""
+        self.state, self._number, self._journaled = State(settings=self.state.settings), 0, 0
         snapshot = await self._documents.snapshot()
         if snapshot is not None:
             self._number, self._imaged = snapshot[0], len(snapshot[1])
@@ -132,7 +131,23 @@ class Engine:
         projected = await self._documents.projected()
         while entries := await self._documents.read(self._number):
             for entry in entries:
+                if entry.number != self._number + 1:
+                    return False
                 await self._read_back(entry, projected)
+        return True
+
+    async def _begin(self) -> bool:
+        """Writes the first entry of this term; False where another took its number."""
+        began = r.TermBegan(self.state.term + 1, self._writer, self._clock().wall)
+        entry = Entry(self._number + 1, began.term, self._writer, r.encode([began]))
+        try:
+            await self._documents.commit(entry, [])
+        except Deposed:
+            return False
+        self._number = entry.number
+        apply(self.state, began, self._clock().mono)
+        log.info("term began", term=began.term, entry=self._number, jobs=len(self.state.active))
+        return True
 
     async def _read_back(self, entry: Entry, projected: int) -> None:
         records, drawing = r.decode(entry.records), Drawing()
@@ -328,23 +343,30 @@ class Engine:
 
     def _end(self, error: Exception) -> None:
         """Ends the term: what was decided and not committed never happened."""
-        self._ended = True
         if isinstance(error, Deposed):
             log.error("deposed: another orchestrator owns the journal", error=str(error))
         else:
             log.error("the engine failed", error=repr(error), exc_info=error)
-        for future in self._tickets.values():
-            if not future.done():
-                future.set_exception(Unavailable("the orchestrator's term has ended; try again"))
+        self.abandon()
         if self.failed is not None and not self.failed.done():
             self.failed.set_exception(error)
 
+    def abandon(self) -> None:
+        """Decides nothing more, and makes nothing durable that is not being committed."""
+        self._ended = True
+        for future in self._tickets.values():
+            if not future.done():
+                future.set_exception(Unavailable("the orchestrator's term has ended; try again"))
+
     async def stop(self) -> None:
-        """Waits for what is being committed; nothing new is taken in."""
+        """Waits for what is being committed, unless the term is over or the store away; nothing new is taken in."""
         if self._timer is not None:
             self._timer.cancel()
         while self._committing is not None:
+            if self._ended or self._away:
+                self._committing.cancel()
             await asyncio.wait([self._committing])
+        self.abandon()
         for task in self._tasks:
             task.cancel()
 

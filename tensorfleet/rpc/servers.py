@@ -35,18 +35,21 @@ class Translate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         if handler is None:
             return handler
         method = handler_call_details.method
-        make = {
-            (False, False): grpc.unary_unary_rpc_method_handler,
-            (False, True): grpc.unary_stream_rpc_method_handler,
-            (True, False): grpc.stream_unary_rpc_method_handler,
-            (True, True): grpc.stream_stream_rpc_method_handler,
-        }[handler.request_streaming, handler.response_streaming]
-        inner = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
-        # gRPC's own streaming services write by themselves, and are awaited like single calls.
-        yields = inspect.isasyncgenfunction(inner)
-        wrapped = _streaming(inner, method) if yields else _single(inner, method)
-        made: grpc.RpcMethodHandler[Any, Any] = make(wrapped, handler.request_deserializer, handler.response_serializer)
-        return made
+        return rebuilt(handler, lambda inner, yields: (_streaming if yields else _single)(inner, method))
+
+
+def rebuilt(handler: Any, wrap: Callable[[Any, bool], Any]) -> Any:
+    """A method's handler around another behaviour: `wrap(behaviour, whether it yields its answers)`."""
+    make = {
+        (False, False): grpc.unary_unary_rpc_method_handler,
+        (False, True): grpc.unary_stream_rpc_method_handler,
+        (True, False): grpc.stream_unary_rpc_method_handler,
+        (True, True): grpc.stream_stream_rpc_method_handler,
+    }[handler.request_streaming, handler.response_streaming]
+    inner = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+    # gRPC's own streaming services write by themselves, and are awaited like single calls.
+    wrapped = wrap(inner, inspect.isasyncgenfunction(inner))
+    return make(wrapped, handler.request_deserializer, handler.response_serializer)
 
 
 def _single(inner: Any, method: str) -> Any:
