@@ -192,38 +192,37 @@ def _model_summary(model: r.ModelRegistered | None) -> ModelSummary | None:
 
 def event_of(record: r.Record) -> dict[str, Any]:
     """A record as the event that watchers are shown, plain."""
-    plain: dict[str, Any] = {"type": type(record).__name__}
-    for name in record.__struct_fields__:
-        if name not in ("job", "spec", "resolved", "request_id"):
-            plain[name] = msgspec.to_builtins(getattr(record, name))
+    kind = type(record)
+    plain: dict[str, Any] = {name: getattr(record, name) for name in _SHOWN[kind]}
     if isinstance(record, r.Reported):
         plain["points"] = [msgspec.structs.asdict(point) for point in record.points]
         plain["lines"] = [msgspec.structs.asdict(line) for line in record.lines]
-    if isinstance(record, r.TaskSucceeded | r.JobEnded):
-        del plain["result"]
-    return plain
+    plain = msgspec.to_builtins(plain)
+    return {"type": kind.__name__, **plain}
 
 
-_SHOWN = (
-    r.JobAccepted,
-    r.JobStarted,
-    r.StageOpened,
-    r.AttemptAssigned,
-    r.TaskSucceeded,
-    r.AttemptFailed,
-    r.Reported,
-    r.JobEnded,
-)
+_APART = ("job", "spec", "resolved", "request_id", "result", "key")
+"""Fields that no event shows: what stands elsewhere, or can be large."""
+
+_SHOWN: dict[type[r.Record], tuple[str, ...]] = {
+    kind: tuple(name for name in kind.__struct_fields__ if name not in _APART)
+    for kind in (
+        r.JobAccepted,
+        r.JobStarted,
+        r.StageOpened,
+        r.AttemptAssigned,
+        r.TaskSucceeded,
+        r.AttemptFailed,
+        r.Reported,
+        r.JobEnded,
+    )
+}
+"""The records that are events, with the fields that these show."""
 
 
 def _draw_one(drawing: Drawing, state: State, record: r.Record) -> None:
-    if isinstance(record, r.StageChecked):  # each known task is an event with a cursor of its own
-        same = {"type": "TaskKnown", "stage": record.stage, "at": record.at}
-        known = [{**same, "index": known.index} for known in record.known]
-        if known:
-            drawing.events.setdefault(record.job, []).extend(known)
-    elif isinstance(record, _SHOWN):
-        drawing.events.setdefault(record.job, []).append(event_of(record))
+    if type(record) in _SHOWN:
+        drawing.events.setdefault(record.job, []).append(event_of(record))  # type: ignore[attr-defined]
     if isinstance(record, r.StageChecked):
         _draw_known(drawing, state, record)
     elif isinstance(record, r.AttemptAssigned | r.AttemptFailed | r.AttemptReleased):
@@ -247,7 +246,9 @@ def task_id(job: str, stage: str, index: int) -> str:
 
 def _draw_known(drawing: Drawing, state: State, record: r.StageChecked) -> None:
     job = state.jobs[record.job]
-    for known in record.known:
+    same = {"type": "TaskKnown", "stage": record.stage, "at": record.at}
+    for known in record.known:  # each is an event with a cursor of its own
+        drawing.events.setdefault(record.job, []).append({**same, "index": known.index})
         operator = job.open.stage.task(known.index).operator if job.open else ""
         document = TaskDocument(
             job_id=record.job,
@@ -313,7 +314,7 @@ def _draw_success(drawing: Drawing, state: State, record: r.TaskSucceeded) -> No
         duration=record.duration,
     )
     drawing.put("tasks", task_id(record.job, record.stage, record.index), document)
-    if task is None or task.pure:
+    if record.key:
         _draw_result(drawing, record.job, record.key, record.result, record.at)
 
 

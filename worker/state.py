@@ -157,8 +157,9 @@ class State:
         self.unfit = ""
         """What keeps the machine from taking work for now."""
         self.fitness_told = True
-        self.pressing = False
-        """Whether what is to be said frees a slot somewhere, so that it should not wait for company."""
+        self._pressing = False  # something else than an end should not wait for company
+        self._idling = False  # an end that is not told yet leaves a slot without a next task
+        self._unheard = 0  # ends that were told in this session, and not acknowledged yet
         self._leaving = ""
         self._leaving_told = False
         self._released: list[int] = []
@@ -175,6 +176,7 @@ class State:
             attempt.unsent = len(attempt.unacked)
             self._touch(attempt)
         self._leaving_told = False
+        self._unheard = 0
         return actions + self._advance()
 
     def stream_lost(self) -> list[Action]:
@@ -193,7 +195,7 @@ class State:
                 continue
             if self.draining or self.unfit:
                 self._released.append(order.token)
-                self.pressing = True
+                self._pressing = True
                 continue
             self.attempts[order.token] = Attempt(order)
             self.queue.append(order.token)
@@ -212,14 +214,14 @@ class State:
             if attempt is not None and attempt.phase is Phase.QUEUED:
                 self._forget(token)
                 self._released.append(token)
-                self.pressing = True
+                self._pressing = True
         return self._advance()
 
     def drain(self, reason: str) -> list[Action]:
         """Takes no more work; leaves when what is held has ended and is acknowledged."""
         self.draining = True
         self._leaving = reason or "drained"
-        self.pressing = True
+        self._pressing = True
         return self._advance()
 
     def ack(self, finished: Iterable[int], reports: Mapping[int, int]) -> list[Action]:
@@ -228,7 +230,9 @@ class State:
         for token, number in reports.items():
             actions += self._ack_reports(token, number)
         for token in finished:
-            if token in self.attempts and self.attempts[token].phase is Phase.ENDED:
+            attempt = self.attempts.get(token)
+            if attempt is not None and attempt.phase is Phase.ENDED:
+                self._unheard -= attempt.told_end
                 self._forget(token)
         return actions + self._advance()
 
@@ -238,7 +242,7 @@ class State:
         """Why no work can be taken for now; empty where it can. What has not begun is given back."""
         if bool(unfit) != bool(self.unfit):
             self.fitness_told = False
-            self.pressing = True
+            self._pressing = True
         self.unfit = unfit
         return self.recall(list(self.queue)) if unfit else []
 
@@ -295,10 +299,19 @@ class State:
         self.recall(list(self.queue))
         self.draining = True
         self._leaving = reason
-        self.pressing = True
+        self._pressing = True
         return self._stop(list(self.attempts), Cause.LOST_WORKER, reason)
 
     # --- what is to be said
+
+    @property
+    def pressing(self) -> bool:
+        """Whether what is to be said should not wait for company.
+
+        An end that leaves a slot idle goes at once where all before it were heard; else when they are: so whoever is
+        slow to hear is told much at a time.
+        """
+        return self._pressing or (self._idling and self._unheard == 0)
 
     def holdings(self) -> Holdings:
         """What a hello tells. An attempt that ended with reports unacknowledged is told as held: they come first."""
@@ -318,10 +331,10 @@ class State:
         reports: list[Report] = []
         ended: list[Ended] = []
         room = MAX_BATCH
-        self.pressing = False
+        self._pressing = self._idling = False
         for token in list(self._dirty):
             attempt = self.attempts[token]
-            if attempt.pid and not attempt.told_start:
+            if attempt.pid and not attempt.told_start and attempt.phase is not Phase.ENDED:
                 attempt.told_start = True
                 started.append((token, attempt.pid))
             room -= self._collect_reports(attempt, reports, room)
@@ -329,6 +342,7 @@ class State:
                 continue
             if attempt.phase is Phase.ENDED and not attempt.told_end:
                 attempt.told_end = True
+                self._unheard += 1
                 ended.append(self._ended(attempt))
             del self._dirty[token]
         leaving = "" if self._leaving_told else self._leaving
@@ -378,8 +392,7 @@ class State:
         if ending.cause is not None:
             ending = _with_tail(ending, tuple(attempt.tail))
         attempt.phase, attempt.ending = Phase.ENDED, ending
-        if len(self.queue) < self.slots:  # while every slot has a next task, ends can wait for company
-            self.pressing = True
+        self._idling = self._idling or len(self.queue) < self.slots
         self._touch(attempt)
 
     def _drop(self, token: int) -> list[Action]:

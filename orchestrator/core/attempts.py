@@ -117,13 +117,14 @@ def _digests(result: TaskResult | None) -> str:
 
 def _succeeded(state: State, attempt: Attempt, event: Finished, now: Now) -> Decision:
     job, stage = place_of(state, attempt)
+    task = stage.stage.task(attempt.index)
     record = r.TaskSucceeded(
         attempt.job,
         attempt.stage,
         attempt.index,
         attempt.token,
         attempt.worker,
-        task_key(stage.stage.task(attempt.index), job.fingerprint or ""),
+        task_key(task, job.fingerprint or "") if task.pure else "",
         event.result,
         event.duration,
         event.last_report,

@@ -102,6 +102,8 @@ class AttemptAssigned(Record, frozen=True, tag=True, array_like=True):
 
 
 class TaskSucceeded(Record, frozen=True, tag=True, array_like=True):
+    """A task has its result. key: under which it can be had again; empty for a task that is impure."""
+
     job: str
     stage: str
     index: int

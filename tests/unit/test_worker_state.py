@@ -67,14 +67,23 @@ def test_an_attempt_is_not_taken_twice() -> None:
     assert state.assign([order(1)]) == []
 
 
-def test_a_batch_tells_start_then_reports_then_end() -> None:
+def test_a_start_is_told_unless_the_end_tells_it_too() -> None:
+    state = connected(slots=2)
+    run(state, 1)
+    run(state, 2)
+    finish(state, 1)
+    batch = state.collect()
+    assert batch.started == ((2, 1002),)
+    assert [(ended.token, ended.started) for ended in batch.ended] == [(1, True)]
+
+
+def test_a_batch_tells_reports_then_the_end() -> None:
     state = connected()
     run(state, 1)
     state.slot_report(1, [POINT], [])
     state.slot_report(1, [POINT], [LINE])
     finish(state, 1)
     batch = state.collect()
-    assert batch.started == ((1, 1001),)
     (report,) = batch.reports
     assert (report.number, report.points, report.lines) == (1, (POINT, POINT), (LINE,))
     (ended,) = batch.ended
@@ -123,7 +132,7 @@ def test_what_is_unacknowledged_is_said_again_in_order_after_a_reconnect() -> No
     assert [ended.token for ended in holdings.ended] == [2]
     state.welcome([1], [])
     batch = state.collect()
-    assert batch.started == ((1, 1001), (2, 1002))
+    assert batch.started == ((1, 1001),)
     assert [report.number for report in batch.reports] == [2, 3]
     assert [ended.token for ended in batch.ended] == [2]
     state.ack([2], {1: 3})
@@ -461,3 +470,32 @@ def test_ends_wait_for_company_while_every_slot_has_a_next_task() -> None:
     finish(state, 2)
     assert state.pressing
     assert [ended.token for ended in state.collect().ended] == [1, 2]
+
+
+def test_ends_wait_while_whoever_hears_them_is_slow() -> None:
+    state = connected()
+    state.assign([order(1)])
+    finish(state, 1)
+    assert state.pressing
+    state.collect()
+    state.assign([order(2), order(3)])
+    finish(state, 2)
+    finish(state, 3)
+    assert not state.pressing, "the end before them was not heard yet"
+    state.ack([1], {})
+    assert state.pressing
+    assert [ended.token for ended in state.collect().ended] == [2, 3]
+
+
+def test_what_was_not_heard_in_a_session_that_is_over_holds_up_nothing() -> None:
+    state = connected()
+    state.assign([order(1)])
+    finish(state, 1)
+    state.collect()
+    state.stream_lost()
+    state.welcome([1], [])
+    assert [ended.token for ended in state.collect().ended] == [1]
+    state.ack([1], {})
+    state.assign([order(2)])
+    finish(state, 2)
+    assert state.pressing

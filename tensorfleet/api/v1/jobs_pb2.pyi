@@ -752,7 +752,7 @@ class Task(_message.Message):
     operator: _builtins.str
     """The operator and its version, such as `forest.fit@1`."""
     key: _builtins.str
-    """SHA-256 of operator, parameters, inputs, threads and numerics."""
+    """SHA-256 of operator, parameters, inputs, threads and numerics; empty for a task that is never reused."""
     state: Global___TaskState.ValueType
     """Where it is."""
     reused: _builtins.bool
