@@ -1,4 +1,4 @@
-"""ArtifactService: bytes by digest, streamed both ways."""
+"""ArtifactService: leave to read and write bytes where they are, and the bytes themselves, streamed both ways."""
 
 from collections.abc import AsyncIterator
 from typing import Any, TypeAlias
@@ -9,11 +9,11 @@ from tensorfleet.api.v1 import artifacts_pb2 as pb
 from tensorfleet.api.v1 import artifacts_pb2_grpc
 from tensorfleet.errors import InvalidRequest
 from tensorfleet.model import FieldViolation
-from tensorfleet.stores.contract import ObjectStore
-from tensorfleet.wire import ref_to_proto
+from tensorfleet.stores.contract import Grant, ObjectStore
+from tensorfleet.stores.names import is_digest
+from tensorfleet.wire import duration, ref_from_proto, ref_to_proto
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
-DIGITS = frozenset("0123456789abcdef")
 
 
 class Artifacts(artifacts_pb2_grpc.ArtifactServiceServicer):
@@ -46,7 +46,25 @@ class Artifacts(artifacts_pb2_grpc.ArtifactServiceServicer):
         async for chunk in self._objects.get(request.digest, request.offset):
             yield pb.GetArtifactResponse(chunk=chunk)
 
+    async def GrantGet(self, request: pb.GrantGetRequest, context: Context) -> pb.GrantGetResponse:
+        _check(request.digest)
+        return pb.GrantGetResponse(grant=_proto(await self._objects.grant_get(request.digest)))
 
-def _check(digest: str) -> None:
-    if len(digest) != 64 or not DIGITS.issuperset(digest):
-        raise InvalidRequest([FieldViolation("digest", "expected a SHA-256 in 64 hexadecimal digits, in lower case")])
+    async def GrantPut(self, request: pb.GrantPutRequest, context: Context) -> pb.GrantPutResponse:
+        _check(request.ref.digest, "ref.digest")
+        if request.ref.size_bytes < 0:
+            raise InvalidRequest(
+                [FieldViolation("ref.size_bytes", f"expected 0 or more, not {request.ref.size_bytes}")]
+            )
+        return pb.GrantPutResponse(grant=_proto(await self._objects.grant_put(ref_from_proto(request.ref))))
+
+
+def _check(digest: str, field: str = "digest") -> None:
+    if not is_digest(digest):
+        raise InvalidRequest([FieldViolation(field, "expected a SHA-256 in 64 hexadecimal digits, in lower case")])
+
+
+def _proto(grant: Grant | None) -> pb.Grant | None:
+    if grant is None:
+        return None
+    return pb.Grant(method=grant.method, url=grant.url, headers=grant.headers, lifetime=duration(grant.seconds))

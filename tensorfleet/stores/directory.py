@@ -31,7 +31,7 @@ from tensorfleet.stores.blobs import (
     no_blob,
     pieces,
 )
-from tensorfleet.stores.contract import Leftovers
+from tensorfleet.stores.contract import Grant, Leftovers
 from tensorfleet.stores.names import is_digest, name_parts
 from tensorfleet.stores.threads import in_thread
 
@@ -137,6 +137,12 @@ class DirectoryObjects:
         """Where a blob is; None where there is none."""
         path = self._place(digest)
         return path if path is not None and path.exists() else None
+
+    async def grant_get(self, digest: str) -> Grant | None:
+        return None
+
+    async def grant_put(self, ref: Ref) -> Grant | None:
+        return None
 
     async def name(self, name: str, digest: str | None) -> None:
         link = self.root.joinpath(*name_parts(name))

@@ -22,7 +22,7 @@ from tensorfleet.stores.blobs import (
     no_blob,
     pieces,
 )
-from tensorfleet.stores.contract import Leftovers
+from tensorfleet.stores.contract import Grant, Leftovers
 from tensorfleet.stores.gridfs_files import ANSWERED_SECONDS, SCHEMA, File, Files
 from tensorfleet.stores.mongo_connection import Collection, Connection
 from tensorfleet.stores.mongo_url import Place, documents, gridfs, place
@@ -146,6 +146,12 @@ class GridFSObjects:
             return await store.files.unfinished(remove=remove)
 
     def path(self, digest: str) -> Path | None:
+        return None
+
+    async def grant_get(self, digest: str) -> Grant | None:
+        return None
+
+    async def grant_put(self, ref: Ref) -> Grant | None:
         return None
 
     async def name(self, name: str, digest: str | None) -> None:

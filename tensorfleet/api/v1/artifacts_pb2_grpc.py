@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ArtifactServiceStub:
-    """Bytes by digest, for whoever has no way to the object store.
+    """Bytes by digest: leave to read and write them in the object store, and streams for whoever has no way to it.
     """
 
     def __init__(self, channel):
@@ -45,10 +45,20 @@ class ArtifactServiceStub:
                 request_serializer=tensorfleet_dot_api_dot_v1_dot_artifacts__pb2.GetArtifactRequest.SerializeToString,
                 response_deserializer=tensorfleet_dot_api_dot_v1_dot_artifacts__pb2.GetArtifactResponse.FromString,
                 _registered_method=True)
+        self.GrantGet = channel.unary_unary(
+                '/tensorfleet.api.v1.ArtifactService/GrantGet',
+                request_serializer=tensorfleet_dot_api_dot_v1_dot_artifacts__pb2.GrantGetRequest.SerializeToString,
+                response_deserializer=tensorfleet_dot_api_dot_v1_dot_artifacts__pb2.GrantGetResponse.FromString,
+                _registered_method=True)
+        self.GrantPut = channel.unary_unary(
+                '/tensorfleet.api.v1.ArtifactService/GrantPut',
+                request_serializer=tensorfleet_dot_api_dot_v1_dot_artifacts__pb2.GrantPutRequest.SerializeToString,
+                response_deserializer=tensorfleet_dot_api_dot_v1_dot_artifacts__pb2.GrantPutResponse.FromString,
+                _registered_method=True)
 
 
 class ArtifactServiceServicer:
-    """Bytes by digest, for whoever has no way to the object store.
+    """Bytes by digest: leave to read and write them in the object store, and streams for whoever has no way to it.
     """
 
     def PutArtifact(self, request_iterator, context):
@@ -60,6 +70,21 @@ class ArtifactServiceServicer:
 
     def GetArtifact(self, request, context):
         """Streams bytes out. NOT_FOUND where there are none of that digest.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GrantGet(self, request, context):
+        """Leave to read a blob from the object store, without its keys. No grant where the store gives none: stream it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GrantPut(self, request, context):
+        """Leave to put a blob into the object store, without its keys; the store refuses bytes of another digest. No grant
+        where the store gives none: stream it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -78,6 +103,16 @@ def add_ArtifactServiceServicer_to_server(servicer, server):
                     request_deserializer=tensorfleet_dot_api_dot_v1_dot_artifacts__pb2.GetArtifactRequest.FromString,
                     response_serializer=tensorfleet_dot_api_dot_v1_dot_artifacts__pb2.GetArtifactResponse.SerializeToString,
             ),
+            'GrantGet': grpc.unary_unary_rpc_method_handler(
+                    servicer.GrantGet,
+                    request_deserializer=tensorfleet_dot_api_dot_v1_dot_artifacts__pb2.GrantGetRequest.FromString,
+                    response_serializer=tensorfleet_dot_api_dot_v1_dot_artifacts__pb2.GrantGetResponse.SerializeToString,
+            ),
+            'GrantPut': grpc.unary_unary_rpc_method_handler(
+                    servicer.GrantPut,
+                    request_deserializer=tensorfleet_dot_api_dot_v1_dot_artifacts__pb2.GrantPutRequest.FromString,
+                    response_serializer=tensorfleet_dot_api_dot_v1_dot_artifacts__pb2.GrantPutResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'tensorfleet.api.v1.ArtifactService', rpc_method_handlers)
@@ -87,7 +122,7 @@ def add_ArtifactServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ArtifactService:
-    """Bytes by digest, for whoever has no way to the object store.
+    """Bytes by digest: leave to read and write them in the object store, and streams for whoever has no way to it.
     """
 
     @staticmethod
@@ -134,6 +169,60 @@ class ArtifactService:
             '/tensorfleet.api.v1.ArtifactService/GetArtifact',
             tensorfleet_dot_api_dot_v1_dot_artifacts__pb2.GetArtifactRequest.SerializeToString,
             tensorfleet_dot_api_dot_v1_dot_artifacts__pb2.GetArtifactResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GrantGet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tensorfleet.api.v1.ArtifactService/GrantGet',
+            tensorfleet_dot_api_dot_v1_dot_artifacts__pb2.GrantGetRequest.SerializeToString,
+            tensorfleet_dot_api_dot_v1_dot_artifacts__pb2.GrantGetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GrantPut(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tensorfleet.api.v1.ArtifactService/GrantPut',
+            tensorfleet_dot_api_dot_v1_dot_artifacts__pb2.GrantPutRequest.SerializeToString,
+            tensorfleet_dot_api_dot_v1_dot_artifacts__pb2.GrantPutResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ArtifactServiceStub:
-    """Bytes by digest, for whoever has no way to the object store."""
+    """Bytes by digest: leave to read and write them in the object store, and streams for whoever has no way to it."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -37,19 +37,31 @@ class ArtifactServiceStub:
     """Streams bytes in. The first message tells the digest, which is checked against what came."""
     GetArtifact: _grpc.UnaryStreamMultiCallable[_artifacts_pb2.GetArtifactRequest, _artifacts_pb2.GetArtifactResponse]
     """Streams bytes out. NOT_FOUND where there are none of that digest."""
+    GrantGet: _grpc.UnaryUnaryMultiCallable[_artifacts_pb2.GrantGetRequest, _artifacts_pb2.GrantGetResponse]
+    """Leave to read a blob from the object store, without its keys. No grant where the store gives none: stream it."""
+    GrantPut: _grpc.UnaryUnaryMultiCallable[_artifacts_pb2.GrantPutRequest, _artifacts_pb2.GrantPutResponse]
+    """Leave to put a blob into the object store, without its keys; the store refuses bytes of another digest. No grant
+    where the store gives none: stream it.
+    """
 
 @_typing.type_check_only
 class ArtifactServiceAsyncStub(ArtifactServiceStub):
-    """Bytes by digest, for whoever has no way to the object store."""
+    """Bytes by digest: leave to read and write them in the object store, and streams for whoever has no way to it."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     PutArtifact: _aio.StreamUnaryMultiCallable[_artifacts_pb2.PutArtifactRequest, _artifacts_pb2.PutArtifactResponse]  # type: ignore[assignment]
     """Streams bytes in. The first message tells the digest, which is checked against what came."""
     GetArtifact: _aio.UnaryStreamMultiCallable[_artifacts_pb2.GetArtifactRequest, _artifacts_pb2.GetArtifactResponse]  # type: ignore[assignment]
     """Streams bytes out. NOT_FOUND where there are none of that digest."""
+    GrantGet: _aio.UnaryUnaryMultiCallable[_artifacts_pb2.GrantGetRequest, _artifacts_pb2.GrantGetResponse]  # type: ignore[assignment]
+    """Leave to read a blob from the object store, without its keys. No grant where the store gives none: stream it."""
+    GrantPut: _aio.UnaryUnaryMultiCallable[_artifacts_pb2.GrantPutRequest, _artifacts_pb2.GrantPutResponse]  # type: ignore[assignment]
+    """Leave to put a blob into the object store, without its keys; the store refuses bytes of another digest. No grant
+    where the store gives none: stream it.
+    """
 
 class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Bytes by digest, for whoever has no way to the object store."""
+    """Bytes by digest: leave to read and write them in the object store, and streams for whoever has no way to it."""
 
     @_abc_1.abstractmethod
     def PutArtifact(
@@ -66,5 +78,23 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_artifacts_pb2.GetArtifactResponse], _abc.AsyncIterator[_artifacts_pb2.GetArtifactResponse]]:
         """Streams bytes out. NOT_FOUND where there are none of that digest."""
+
+    @_abc_1.abstractmethod
+    def GrantGet(
+        self,
+        request: _artifacts_pb2.GrantGetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_artifacts_pb2.GrantGetResponse, _abc.Awaitable[_artifacts_pb2.GrantGetResponse]]:
+        """Leave to read a blob from the object store, without its keys. No grant where the store gives none: stream it."""
+
+    @_abc_1.abstractmethod
+    def GrantPut(
+        self,
+        request: _artifacts_pb2.GrantPutRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_artifacts_pb2.GrantPutResponse, _abc.Awaitable[_artifacts_pb2.GrantPutResponse]]:
+        """Leave to put a blob into the object store, without its keys; the store refuses bytes of another digest. No grant
+        where the store gives none: stream it.
+        """
 
 def add_ArtifactServiceServicer_to_server(servicer: ArtifactServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
