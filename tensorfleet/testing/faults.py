@@ -16,6 +16,7 @@ class Fault(StrEnum):
     KILL_WORKER = "kill_worker"
     KILL_SLOT = "kill_slot"
     KILL_ORCHESTRATOR = "kill_orchestrator"
+    KILL_DOCUMENTS = "kill_documents"
     STOP_AGENT = "stop_agent"
     STOP_WORKER = "stop_worker"
     CUT_STREAM = "cut_stream"
@@ -31,11 +32,12 @@ class Setting(StrEnum):
     """What a fleet is made of.
 
     NEAR: SQLite and a directory, which the workers see too. FAR: the same on a disk of the orchestrator's own; workers
-    have a small disk each.
+    have a small disk each. GRIDFS: MongoDB for documents and objects.
     """
 
     NEAR = "near"
     FAR = "far"
+    GRIDFS = "gridfs"
 
 
 EVERYWHERE = (
@@ -53,8 +55,9 @@ APART = (Fault.FILL_DISK, Fault.DELETE_CACHED, Fault.CORRUPT_CACHED)
 POSSIBLE: dict[Setting, tuple[Fault, ...]] = {
     Setting.NEAR: EVERYWHERE,
     Setting.FAR: (*EVERYWHERE, *APART, Fault.CUT_POWER),
+    Setting.GRIDFS: (*EVERYWHERE, *APART, Fault.KILL_DOCUMENTS),
 }
-WORKERS = {Setting.NEAR: 2, Setting.FAR: 3}
+WORKERS = {Setting.NEAR: 2, Setting.FAR: 3, Setting.GRIDFS: 2}
 
 
 class Strike(Struct, frozen=True):

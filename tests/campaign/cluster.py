@@ -14,15 +14,17 @@ from tensorfleet import AsyncClient
 from tensorfleet.sdk.processes import Child, is_alive
 from tensorfleet.sdk.seat import serves
 from tensorfleet.testing.faults import WORKERS, Setting
-from tests.campaign.machines import Durable, Machine, Small
+from tests.campaign.machines import Durable, Machine, Small, can_mount
 from tests.campaign.proxy import Proxy
+from tests.campaign.stored import Directory, GridFS, Stored
 from tests.integration.processes import children
-from tests.servers.programs import free_port
+from tests.servers.programs import Server, durable_mongo, free_port
 
 LEASE = 1.0
 SMALL_DISK = 24 * 1024 * 1024
 POLL = 0.01
 MARK = "CAMPAIGN_MARK"
+DATABASE = "campaign"
 
 
 class Program:
@@ -98,6 +100,14 @@ class Worker(Program):
         return self.family()[2:]
 
 
+class Kept:
+    """A server that is killed and started again by one at a time."""
+
+    def __init__(self, program: Server) -> None:
+        self.program = program
+        self.in_hand = asyncio.Lock()
+
+
 class Cluster:
     """The programs of one setting, over a folder of its own."""
 
@@ -108,17 +118,33 @@ class Cluster:
         self.workers: list[Worker] = []
         self.head = Durable(folder / "head") if setting is Setting.FAR else None
         self.began = 0.0
-        self.damaged: dict[Path, bytes] = {}
+        self._stored: Stored | None = None
         self._folder = folder
         self._mark = str(folder)
         self._proxies: list[Proxy] = []
         self._machines: list[Machine] = [self.head] if self.head else []
-        self._within = ["env", *(f"{name}={value}" for name, value in {**environment, MARK: self._mark}.items())]
+        self._within = _with({**environment, MARK: self._mark})
+        self.documents = Kept(durable_mongo(folder / "documents")) if setting is Setting.GRIDFS else None
         listen = ["--home", str(self._home), "--listen", self.address]
         patience = ["--lease", str(LEASE), "--grace", "0.8", "--restart-grace", "2"]
-        self.orchestrator = Program(
-            "orchestrator", "orchestrator", [*listen, *patience], self.logs, self._within, self.head
-        )
+        within = [*self._within, *_with(self._places())]
+        self.orchestrator = Program("orchestrator", "orchestrator", [*listen, *patience], self.logs, within, self.head)
+
+    def _places(self) -> dict[str, str]:
+        """What tells the orchestrator where to keep things."""
+        if self.documents is None:
+            return {}
+        return {"MONGODB_URL": self.documents.program.url, "MONGODB_DB": DATABASE, "OBJECTS_URL": "gridfs://"}
+
+    @property
+    def stored(self) -> Stored:
+        if self._stored is None:
+            self._stored = (
+                Directory(self.home / "objects")
+                if self.documents is None
+                else GridFS(self.documents.program.url, DATABASE)
+            )
+        return self._stored
 
     @property
     def _home(self) -> Path:
@@ -130,12 +156,18 @@ class Cluster:
         return self.head.path(self._home) if self.head else self._home
 
     async def start(self) -> None:
+        for server in self._servers:
+            await asyncio.to_thread(server.program.start)
         self.orchestrator.start()
         for number in range(1, WORKERS[self.setting] + 1):
             self.workers.append(await self._worker(number))
         for worker in self.workers:
             worker.start()
         await self.whole()
+
+    @property
+    def _servers(self) -> list[Kept]:
+        return [server for server in (self.documents,) if server is not None]
 
     async def _worker(self, number: int) -> Worker:
         proxy = Proxy(int(self.address.rpartition(":")[2]))
@@ -146,7 +178,7 @@ class Cluster:
         home = self._folder / name
         if self.head is not None and number == 1:  # one works where the orchestrator is
             machine, home = self.head, self._folder / "head" / name
-        elif self.setting is not Setting.NEAR:
+        elif self.setting is not Setting.NEAR and can_mount():
             machine = Small(home, SMALL_DISK)
             self._machines.append(machine)
         return Worker(name, proxy, home, self.logs, self._within, machine)
@@ -167,20 +199,6 @@ class Cluster:
             there.get(worker.name) == (worker.pid, "ready", 0) and len(worker.family()) == 3 for worker in self.workers
         )
 
-    def blobs(self) -> list[Path]:
-        """The files of the object store that the job in progress has put there, or put there again."""
-        found = (self.home / "objects" / "cas" / "sha256").glob("??/*")
-        return sorted(path for path in found if path.stat().st_mtime >= self.began)
-
-    def restore(self) -> None:
-        """Puts back what was damaged and nobody has healed."""
-        for path, content in self.damaged.items():
-            if path.exists() and path.read_bytes() != content:
-                path.chmod(0o644)
-                path.write_bytes(content)
-                path.chmod(0o444)
-        self.damaged.clear()
-
     def strays(self) -> list[int]:
         """Processes that carry the cluster's mark and belong to none of its programs."""
         ours = {pid for worker in self.workers for pid in worker.family()} | {self.orchestrator.pid}
@@ -191,11 +209,17 @@ class Cluster:
         await self.orchestrator.stop()
         for proxy in self._proxies:
             await proxy.stop()
+        for server in self._servers:
+            server.program.kill()
         for machine in self._machines:
             machine.stop()
         for pid in _marked(self._mark):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+
+def _with(environment: Mapping[str, str]) -> list[str]:
+    return ["env", *(f"{name}={value}" for name, value in environment.items())]
 
 
 def _descent(pid: int) -> Iterator[int]:

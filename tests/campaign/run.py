@@ -68,8 +68,8 @@ async def run(plan: Plan, cluster: Cluster, pool: Executor, folder: Path) -> Sto
         job = await client.submit(spec(plan))
         seen, done = await _struck(job.id, plan, cluster)
         await job.refresh()
-        trained = checks.outcome(job, [path.name for path in cluster.damaged], await expected)
-        cluster.restore()
+        trained = checks.outcome(job, cluster.stored.damaged, await expected)
+        await asyncio.to_thread(cluster.stored.restore)
         if trained:
             await checks.all_there(client, job)
         checks.counted_once(job, seen)

@@ -6,7 +6,6 @@ nothing.
 
 import asyncio
 import os
-import random
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -14,8 +13,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from tensorfleet.testing.faults import Fault, Strike
-from tests.campaign.cluster import LEASE, Cluster, Worker
+from tests.campaign.cluster import LEASE, Cluster, Kept, Worker
 from tests.campaign.machines import Small
+from tests.campaign.stored import damage
 
 T = TypeVar("T")
 Hit = Callable[[Cluster, Strike], Awaitable[str]]
@@ -55,6 +55,19 @@ async def kill_slot(cluster: Cluster, one: Strike) -> str:
 async def kill_orchestrator(cluster: Cluster, one: Strike) -> str:
     cluster.orchestrator.signal(signal.SIGKILL)
     return "killed the orchestrator"
+
+
+async def kill_documents(cluster: Cluster, one: Strike) -> str:
+    assert cluster.documents is not None
+    return await _killed(cluster.documents, one)
+
+
+async def _killed(server: Kept, one: Strike) -> str:
+    async with server.in_hand:
+        await asyncio.to_thread(server.program.kill)
+        await asyncio.sleep(one.lasts * LEASE)
+        await asyncio.to_thread(server.program.start)
+    return f"killed {server.program.name} for {one.lasts:.2f} leases"
 
 
 async def stop_agent(cluster: Cluster, one: Strike) -> str:
@@ -119,18 +132,14 @@ async def delete_cached(cluster: Cluster, one: Strike) -> str:
 
 async def corrupt_cached(cluster: Cluster, one: Strike) -> str:
     cached = _chosen(one, _cached(cluster))
-    return NOTHING if cached is None or _damage(cached) is None else f"damaged {cached.name[:8]} in a cache"
+    return NOTHING if cached is None or damage(cached) is None else f"damaged {cached.name[:8]} in a cache"
 
 
 async def corrupt_blob(cluster: Cluster, one: Strike) -> str:
-    blob = _chosen(one, cluster.blobs())
-    if blob is None:
+    blob = _chosen(one, await asyncio.to_thread(cluster.stored.since, cluster.began))
+    if blob is None or not await asyncio.to_thread(cluster.stored.damage, blob):
         return NOTHING
-    damage = _damage(blob)
-    if damage is None:
-        return NOTHING
-    cluster.damaged[blob] = damage
-    return f"damaged the blob {blob.name[:8]}"
+    return f"damaged the blob {blob[:8]}"
 
 
 async def cut_power(cluster: Cluster, one: Strike) -> str:
@@ -143,24 +152,6 @@ def _cached(cluster: Cluster) -> list[Path]:
     return sorted(path for worker in cluster.workers for path in (worker.home / "cache").glob("??/*"))
 
 
-def _damage(path: Path) -> bytes | None:
-    """Puts a copy with one other bit in a file's place; the bytes that were there. None where it has gone.
-
-    In its place, not into it: bytes that change under a task that has them mapped are no disk's doing.
-    """
-    try:
-        content = path.read_bytes()
-        mode = path.stat().st_mode
-    except FileNotFoundError:
-        return None
-    place = random.Random(len(content)).randrange(len(content))
-    damaged = path.with_name(f"{path.name}.damaged")
-    damaged.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
-    damaged.chmod(mode)
-    damaged.replace(path)
-    return content
-
-
 def _send(pids: list[int], number: signal.Signals) -> None:
     for pid in pids:
         with suppress(ProcessLookupError):
@@ -171,6 +162,7 @@ HITS: dict[Fault, Hit] = {
     Fault.KILL_WORKER: kill_worker,
     Fault.KILL_SLOT: kill_slot,
     Fault.KILL_ORCHESTRATOR: kill_orchestrator,
+    Fault.KILL_DOCUMENTS: kill_documents,
     Fault.STOP_AGENT: stop_agent,
     Fault.STOP_WORKER: stop_worker,
     Fault.CUT_STREAM: cut_stream,

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tensorfleet.testing.faults import Plan
+from tensorfleet.testing.faults import Plan, Setting
 from tests.campaign.campaign import Campaign, lacking, plans
+from tests.servers.running import required
 
 SEEDS = range(40)
 
@@ -23,6 +24,8 @@ async def campaign() -> AsyncIterator[Campaign]:
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("plan", plans(SEEDS), ids=lambda plan: f"{plan.setting}-{plan.seed}")
 async def test_a_plan_of_faults_changes_nothing(campaign: Campaign, plan: Plan) -> None:
+    if plan.setting is Setting.GRIDFS:
+        required()
     if why := lacking(plan.setting):
         pytest.skip(why)
     await campaign.run(plan)
