@@ -6,14 +6,14 @@ changed. Where the orchestrator's store is a directory of this machine, blobs ar
 
 import asyncio
 import hashlib
+import itertools
 import json
 import os
 import random
 import shutil
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import structlog
@@ -24,25 +24,17 @@ from tensorfleet.stores import open_objects
 from tensorfleet.stores.contract import ObjectStore
 from worker import disk
 from worker.messages import Blob, OrderInput
+from worker.transfers import Remote, Transfers
 
 log = structlog.get_logger()
 
 INLINE = 64 * 1024
 """Bytes of an output that still rides along with its attempt's end."""
-CHUNK = 1 << 20
 CAPACITY = 10 * (1 << 30)
 TRIES = 3
 """Fetches of a blob whose bytes come wrong."""
 WORTH_TELLING = 1 << 20
 """Bytes of a blob from which on it is worth placing work where it already is."""
-
-
-class Remote(Protocol):
-    """How bytes travel to and from the orchestrator. Both raise the catalogue's errors."""
-
-    def get(self, digest: str) -> AsyncIterator[bytes]: ...
-
-    async def put(self, chunks: AsyncIterator[bytes], digest: str) -> Ref: ...
 
 
 class Cache:
@@ -51,12 +43,13 @@ class Cache:
     def __init__(self, directory: Path, capacity: int = CAPACITY) -> None:
         self._directory = directory
         self._capacity = capacity
-        self._remote: Remote | None = None
+        self._transfers: Transfers | None = None
         self._store: ObjectStore | None = None
         self._store_url, self._term = "", 0
         self._connected = asyncio.Event()
         self._fetching: dict[str, asyncio.Task[Path]] = {}
         self._verified: dict[Path, _Looks] = {}
+        self._drafts = itertools.count()
         self._sizes: dict[str, int] = {}  # least recently used first
         self._news: list[str] = []
         self._index()
@@ -66,7 +59,7 @@ class Cache:
         if self._store is not None:
             await self._store.close()
             self._store = None
-        self._remote, self._store_url, self._term = remote, store_url, term
+        self._transfers, self._store_url, self._term = Transfers(remote), store_url, term
         self._connected.set()
 
     def disconnect(self) -> None:
@@ -114,12 +107,12 @@ class Cache:
         delay = 0.05
         while True:
             await self._connected.wait()
-            assert self._remote is not None
+            assert self._transfers is not None
             try:
                 if (store := await self._local()) is not None:
                     await store.put_file(path, ref)
                 else:
-                    await self._remote.put(_chunks(path), ref.digest)
+                    await self._transfers.upload(path, ref)
                 break
             except Unavailable as error:
                 log.warning("an output could not be stored yet", digest=ref.digest, error=str(error))
@@ -184,17 +177,11 @@ class Cache:
             delay = min(delay * 2, 2.0)
 
     async def _download_once(self, ref: Ref) -> Path:
-        assert self._remote is not None
+        assert self._transfers is not None
         self.make_room(ref.size)
-        draft = self._directory / f"draft-{os.getpid()}-{ref.digest}"
-        digest = hashlib.sha256()
+        draft = self._directory / f"draft-{os.getpid()}-{next(self._drafts)}-{ref.digest}"
         try:
-            with draft.open("wb") as file:
-                async for chunk in self._remote.get(ref.digest):
-                    digest.update(chunk)
-                    file.write(chunk)
-            if digest.hexdigest() != ref.digest:
-                raise CorruptArtifact(f"the bytes that came as {ref.digest} have the digest {digest.hexdigest()}")
+            await self._transfers.download(ref, draft)
             return self._settle(draft, ref)
         finally:
             draft.unlink(missing_ok=True)
@@ -293,12 +280,6 @@ def _digest(path: Path) -> str | None:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return None
-
-
-async def _chunks(path: Path) -> AsyncIterator[bytes]:
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            yield chunk
 
 
 def sweep(scratch: Path) -> None:

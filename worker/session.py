@@ -6,7 +6,7 @@ it hears. It keeps nothing of its own: whatever a broken stream lost, the state 
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Protocol
 
@@ -20,6 +20,7 @@ from tensorfleet.model import Ref
 from tensorfleet.rpc.addresses import Addresses
 from tensorfleet.rpc.channels import open_channel
 from tensorfleet.rpc.status import ended, to_error
+from tensorfleet.stores.contract import Grant
 from worker import protocol
 from worker.protocol import Identity, Vitals
 from worker.state import Action, State
@@ -35,6 +36,7 @@ LULL = 0.01
 FAREWELL = 1.0
 """Seconds the orchestrator has to take the last words of a worker that leaves."""
 
+_Granting = artifacts_pb2.GrantGetResponse | artifacts_pb2.GrantPutResponse
 Call = grpc.aio.StreamStreamCall[worker_pb2.WorkerMessage, worker_pb2.OrchestratorMessage]
 
 
@@ -232,6 +234,25 @@ class RemoteArtifacts:
         with _errors():
             answer = await self._stub.PutArtifact(requests())
         return wire.ref_from_proto(answer.ref)
+
+    async def grant_get(self, digest: str) -> Grant | None:
+        return await self._granted(self._stub.GrantGet(artifacts_pb2.GrantGetRequest(digest=digest)))
+
+    async def grant_put(self, ref: Ref) -> Grant | None:
+        return await self._granted(self._stub.GrantPut(artifacts_pb2.GrantPutRequest(ref=wire.ref_to_proto(ref))))
+
+    async def _granted(self, asked: Awaitable[_Granting]) -> Grant | None:
+        try:
+            with _errors():
+                answer = await asked
+        except TensorFleetError as error:
+            if error.reason != grpc.StatusCode.UNIMPLEMENTED.name:
+                raise
+            return None
+        if not answer.HasField("grant"):
+            return None
+        given = answer.grant
+        return Grant(given.method, given.url, dict(given.headers), wire.duration_seconds(given.lifetime))
 
 
 @contextmanager

@@ -1,0 +1,121 @@
+"""How blobs travel between a worker and its fleet's object store: straight, by grants, or through the orchestrator.
+
+The rule: a worker has no keys. For each blob it asks the orchestrator for leave, uses it at once and forgets it. Where
+the store gives none, or this machine has no way to the store, the orchestrator passes the bytes on.
+"""
+
+import asyncio
+import hashlib
+import math
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from tensorfleet.errors import CorruptArtifact, Unavailable
+from tensorfleet.model import Ref
+from tensorfleet.stores.contract import Grant
+
+if TYPE_CHECKING:
+    import urllib3
+
+log = structlog.get_logger()
+
+CHUNK = 1 << 20
+DETOUR_SECONDS = 60.0
+"""How long blobs go through the orchestrator before the straight way is tried again."""
+BREAKS = 3
+"""Straight transfers that break off one after another until the way is taken to be no good."""
+
+
+class Remote(Protocol):
+    """What the orchestrator does for a worker's blobs. All of it raises the catalogue's errors."""
+
+    def get(self, digest: str) -> AsyncIterator[bytes]: ...
+
+    async def put(self, chunks: AsyncIterator[bytes], digest: str) -> Ref: ...
+
+    async def grant_get(self, digest: str) -> Grant | None: ...
+
+    async def grant_put(self, ref: Ref) -> Grant | None: ...
+
+
+class Transfers:
+    """A worker's blobs on their way, while it has one orchestrator. clock: seconds that only go forward."""
+
+    def __init__(self, remote: Remote, clock: Callable[[], float] = time.monotonic) -> None:
+        self._remote = remote
+        self._clock = clock
+        self._pool: urllib3.PoolManager | None = None
+        self._straight_from = -math.inf
+        self._broken = 0
+
+    async def download(self, ref: Ref, path: Path) -> None:
+        """Writes a blob to a file, verified. NotFound, CorruptArtifact, Unavailable."""
+        if await self._straight(partial(self._remote.grant_get, ref.digest), ref, path):
+            return
+        seen = hashlib.sha256()
+        with path.open("wb") as file:
+            async for chunk in self._remote.get(ref.digest):
+                seen.update(chunk)
+                file.write(chunk)
+        if seen.hexdigest() != ref.digest:
+            raise CorruptArtifact(f"the bytes that came as {ref.digest} have the digest {seen.hexdigest()}")
+
+    async def upload(self, path: Path, ref: Ref) -> None:
+        """Stores a file, whose digest is checked where it arrives. CorruptArtifact, Unavailable."""
+        if not await self._straight(partial(self._remote.grant_put, ref), ref, path):
+            await self._remote.put(_chunks(path), ref.digest)
+
+    async def _straight(self, ask: Callable[[], Awaitable[Grant | None]], ref: Ref, path: Path) -> bool:
+        """Carries a blob by a grant; False where it has to go through the orchestrator."""
+        if self._clock() < self._straight_from:
+            return False
+        for last in (False, True):  # a grant may run out on its way here
+            grant = await ask()
+            if grant is None:
+                self._straight_from = math.inf
+                return False
+            from worker import grants  # which costs a start that needs none
+
+            self._pool = self._pool or grants.open_pool()
+            try:
+                await _in_thread(partial(grants.carry, self._pool, grant, ref, path))
+                self._broken = 0
+                return True
+            except Unavailable:
+                self._broken += 1
+                if self._broken >= BREAKS:
+                    self._turn_off("it breaks off again and again")
+                raise
+            except grants.NoWay as error:
+                self._turn_off(f"there is no way to it from here ({error})")
+                return False
+            except grants.Refused as error:
+                if last:
+                    self._turn_off(f"it refuses what the orchestrator grants ({error})")
+        return False
+
+    def _turn_off(self, why: str) -> None:
+        log.warning("blobs go through the orchestrator, not straight to the object store", why=why)
+        self._broken = 0
+        self._straight_from = self._clock() + DETOUR_SECONDS
+
+
+async def _in_thread(carry: Callable[[Event], None]) -> None:
+    """Carries a blob beside the event loop. When cancelled, the thread ends at its next chunk by itself."""
+    stop = Event()
+    try:
+        await asyncio.to_thread(carry, stop)
+    finally:
+        stop.set()
+
+
+async def _chunks(path: Path) -> AsyncIterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            yield chunk
