@@ -121,10 +121,10 @@ async def _lead(house: House, health: Health, seat: "_Seat", standby: bool) -> N
         term = Term(house)
         try:
             await first(_serve(term, health, seat), house.leadership.keep())
-        except Deposed as error:
+        except (Deposed, Unavailable) as error:
             if not standby:
                 raise
-            log.warning("deposed; standing by again", why=error.message)
+            log.warning("the term is over", why=error.message)
         finally:
             await health.tell(False)
             await term.end()
