@@ -103,11 +103,11 @@ async def test_a_stopped_leader_is_replaced_and_knows_it_when_it_goes_on(pair: P
 async def told(fleet: Any) -> str:
     """Where the leader is that a refused caller is told of."""
     try:
-        answer = await fleet.GetStatus(fleet_pb2.GetStatusRequest())
+        await fleet.ListWorkers(fleet_pb2.ListWorkersRequest())  # answered from memory: nothing delays it
     except grpc.aio.AioRpcError as failure:
         error = to_error(failure)
         return error.leader if isinstance(error, NotLeader) else repr(error)
-    return f"served in term {answer.term}"
+    return "served"
 
 
 class Toll(Proxy):
