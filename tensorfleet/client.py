@@ -40,9 +40,9 @@ __all__ = [
 class AsyncClient:
     """A fleet, to be awaited.
 
-    address: `host:port`; several, joined by commas, are tried in turn. Default: `TENSORFLEET_SERVER`. user: who submits
-    (`x-user-id`). timeout: seconds that a call may take with all of its tries, and that the fleet may be away during a
-    watch. Raises InvalidRequest for an address that is none.
+    address: `host:port`; several, joined by commas, where there is a standby: the one that leads is found. Default:
+    `TENSORFLEET_SERVER`. user: who submits (`x-user-id`). timeout: seconds that a call may take with all of its tries,
+    and that the fleet may be away during a watch. Raises InvalidRequest for an address that is none.
     """
 
     jobs: AsyncJobs
@@ -156,9 +156,9 @@ class AsyncClient:
 class Client:
     """A fleet. As `AsyncClient`, and each call waits for its answer; it can be used by many threads.
 
-    address: `host:port`; several, joined by commas, are tried in turn. Default: `TENSORFLEET_SERVER`. user: who submits
-    (`x-user-id`). timeout: seconds that a call may take with all of its tries, and that the fleet may be away during a
-    watch. Raises InvalidRequest for an address that is none.
+    address: `host:port`; several, joined by commas, where there is a standby: the one that leads is found. Default:
+    `TENSORFLEET_SERVER`. user: who submits (`x-user-id`). timeout: seconds that a call may take with all of its tries,
+    and that the fleet may be away during a watch. Raises InvalidRequest for an address that is none.
     """
 
     def __init__(

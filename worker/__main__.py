@@ -16,7 +16,7 @@ from worker.launch import Zygote, launch_zygote
 
 def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="worker", description="Joins an orchestrator and runs its tasks.")
-    parser.add_argument("--server", required=True, help="the orchestrator's host:port; several with commas")
+    parser.add_argument("--server", required=True, help="the orchestrator's host:port; a standby's too, with commas")
     parser.add_argument("--slots", type=_positive, default=len(os.sched_getaffinity(0)), help="tasks at a time")
     parser.add_argument("--credit", type=_positive, help="tasks held at a time, running and fetched ahead")
     parser.add_argument("--label", type=_label, action="append", default=[], metavar="KEY=VALUE")

@@ -111,12 +111,17 @@ def orchestrator(
     at: Options,
     listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where to serve.")] = DEFAULT_LISTEN,
     insecure: Insecure = False,
+    standby: Annotated[
+        bool,
+        typer.Option("--standby", help="Wait while another orchestrator leads on the same stores, and take over then."),
+    ] = False,
 ) -> None:
     """Run an orchestrator alone; workers join it. More flags are the program's own."""
     from tensorfleet.config import settings
 
     home = at.home or settings().home
-    _become("orchestrator", ["--home", str(home), "--listen", listen, *(["--insecure"] if insecure else []), *ctx.args])
+    flags = [flag for flag, given in (("--insecure", insecure), ("--standby", standby)) if given]
+    _become("orchestrator", ["--home", str(home), "--listen", listen, *flags, *ctx.args])
 
 
 @command(worker, settings=PASS_ON)

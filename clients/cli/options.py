@@ -29,7 +29,8 @@ class Options:
         str | None,
         typer.Option(
             metavar="HOST:PORT",
-            help="The fleet to talk to. Default: [bold]TENSORFLEET_SERVER[/bold], else a fleet on this machine.",
+            help="The fleet to talk to; several addresses, joined by commas, where it has a standby. Default: "
+            "[bold]TENSORFLEET_SERVER[/bold], else a fleet on this machine.",
             rich_help_panel=PANEL,
             show_default=False,
         ),
