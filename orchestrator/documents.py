@@ -208,6 +208,7 @@ _SHOWN: dict[type[r.Record], tuple[str, ...]] = {
     kind: tuple(name for name in kind.__struct_fields__ if name not in _APART)
     for kind in (
         r.JobAccepted,
+        r.JobRestarted,
         r.JobStarted,
         r.StageOpened,
         r.AttemptAssigned,

@@ -10,25 +10,23 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-import msgspec
 import structlog
 
 from orchestrator.core import records as r
 from orchestrator.core.apply import apply
-from orchestrator.core.commands import Command, LookUp, Reply, ToWorker
+from orchestrator.core.commands import Command, Inspect, LookUp, Reply, ToWorker
 from orchestrator.core.decide import step
 from orchestrator.core.decision import Decision
-from orchestrator.core.events import Advance, Event, KnownResults, Tick
+from orchestrator.core.events import Advance, Event, Tick
 from orchestrator.core.snapshot import capture, restore
 from orchestrator.core.state import Now, Settings, State
 from orchestrator.core.timers import next_tick
 from orchestrator.documents import Drawing, draw
+from orchestrator.lookups import Lookups
 from orchestrator.underway import Underway
 from orchestrator.watch import Cursor, EventFeed, Happening
 from tensorfleet.errors import Deposed, ResourceExhausted, TensorFleetError, Unavailable
-from tensorfleet.model import TaskResult
 from tensorfleet.stores.contract import MAX_RECORDS, DocumentStore, Entry, ObjectStore
-from tensorfleet.stores.presence import present
 
 log = structlog.get_logger(__name__)
 
@@ -88,7 +86,7 @@ class Engine:
         self.to_worker: Callable[[ToWorker], None] = lambda command: None
         self.failed: asyncio.Future[None] | None = None
         self._documents = documents
-        self._objects = objects
+        self._lookups = Lookups(documents, objects, self.underway, self.feed)
         self._writer = writer
         self._clock = clock
         self._number = 0
@@ -278,7 +276,9 @@ class Engine:
                 future.set_result(answer.value)
         for command in group.commands:
             if isinstance(command, LookUp):
-                self._keep(self._look_up(command))
+                self._keep(self._lookups.look_up(command))
+            elif isinstance(command, Inspect):
+                self._keep(self._lookups.inspect(command))
             elif isinstance(command, ToWorker):
                 self.to_worker(command)
         self._feed_of_events.announce(group.drawing.events)
@@ -287,24 +287,6 @@ class Engine:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    async def _look_up(self, command: LookUp) -> None:
-        with self.underway.naming():  # a collector waits until what is found here is named by a record, or is not
-            try:
-                known = await self._known(set(command.keys.values()))
-            except Unavailable:
-                known = {}  # so everything is computed: slower, and as right
-            results = {index: known[key] for index, key in command.keys.items() if key in known}
-            self.feed(KnownResults(command.job, command.stage, command.upto, results, command.keys))
-
-    async def _known(self, keys: set[str]) -> dict[str, TaskResult]:
-        """Known results whose blobs are all there."""
-        documents = await self._documents.get("results", keys)
-        known = {key: msgspec.convert(document, TaskResult) for key, document in documents.items()}
-        if self._objects is None:
-            return known
-        there = await present(self._objects, (ref for result in known.values() for ref in result.outputs))
-        return {key: result for key, result in known.items() if there.issuperset(result.outputs)}
 
     async def _save(self, image: bytes) -> None:
         """Keeps the state as it was after the last entry."""

@@ -17,7 +17,14 @@ from tensorfleet.stores.contract import DocumentStore
 
 USER = "x-user-id"
 _BY_CODE: dict[int, type[errors.TensorFleetError]] = {
-    kind.code: kind for kind in (errors.BadInput, errors.NotFound, errors.AlreadyExists, errors.FailedPrecondition)
+    kind.code: kind
+    for kind in (
+        errors.BadInput,
+        errors.NotFound,
+        errors.AlreadyExists,
+        errors.FailedPrecondition,
+        errors.CorruptArtifact,
+    )
 }
 
 

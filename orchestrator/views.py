@@ -101,6 +101,10 @@ def _accepted(plain: dict[str, Any]) -> dict[str, Any]:
     return _state_changed(JobState.QUEUED, "put back in the queue" if plain["retried"] else "submitted")
 
 
+def _restarted(plain: dict[str, Any]) -> dict[str, Any]:
+    return _state_changed(JobState.RUNNING, plain["reason"])
+
+
 def _opened(plain: dict[str, Any]) -> dict[str, Any]:
     opened = jobs_pb2.StageOpened(stage=plain["stage"], tasks=plain["tasks"], total_tasks=plain["total_tasks"])
     return {"stage_opened": opened}
@@ -162,6 +166,7 @@ def _reported(plain: dict[str, Any]) -> dict[str, Any]:
 
 _EVENTS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "JobAccepted": _accepted,
+    "JobRestarted": _restarted,
     "JobStarted": lambda plain: _state_changed(JobState.RUNNING, "its first task was assigned or found known"),
     "StageOpened": _opened,
     "TaskKnown": _known,

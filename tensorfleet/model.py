@@ -60,6 +60,7 @@ class Cause(StrEnum):
     CANCELLED = "cancelled"
     DEADLINE = "deadline"
     MISMATCH = "mismatch"
+    LOST_INPUT = "lost_input"
 
 
 class Ref(Struct, frozen=True):

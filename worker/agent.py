@@ -17,12 +17,12 @@ import structlog
 from msgspec import Struct
 
 from tensorfleet.api.v1 import worker_pb2
-from tensorfleet.errors import BadInput, TensorFleetError
+from tensorfleet.errors import BadInput, CorruptArtifact, NotFound, TensorFleetError
 from tensorfleet.model import Cause, LogLine, Point
 from worker import disk, resources
 from worker.cache import Cache, sweep
 from worker.executor import Outcome
-from worker.messages import Ending, Order, OrderInput, Run, Succeeded
+from worker.messages import Ending, Failed, Order, OrderInput, Run, Succeeded
 from worker.protocol import Identity, Vitals
 from worker.session import Refused, RemoteArtifacts, Sessions
 from worker.slots import Slots
@@ -176,9 +176,12 @@ class Agent:
         token = order.token
         if order.inputs:
             place.mkdir()
-        paths = [
-            await self._cache.fetch(wanted, place / f"input-{number}") for number, wanted in enumerate(order.inputs)
-        ]
+        try:
+            paths = [
+                await self._cache.fetch(wanted, place / f"input-{number}") for number, wanted in enumerate(order.inputs)
+            ]
+        except (NotFound, CorruptArtifact) as error:
+            return Failed(Cause.LOST_INPUT, error.reason, error.message)
         run = Run(order.operator, order.params, tuple(map(str, paths)), order.threads, str(place))
 
         def started(pid: int) -> None:

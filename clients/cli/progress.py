@@ -48,6 +48,8 @@ class Progress:
             case StateChanged():
                 self.state, self.reason = event.state, event.reason
             case StageOpened():
+                if event.stage in self.stages:  # the job begins again
+                    self.done, self.reused, self.stages, self.running = 0, 0, {}, {}
                 self.stage, self.stages[event.stage] = event.stage, Stage(event.tasks)
                 self.total = max(event.total_tasks, self.done + event.tasks)
             case TaskAssigned():

@@ -244,7 +244,7 @@ def _attempt_failed(state: State, record: r.AttemptFailed, mono: float) -> None:
         )
     )
     if record.charged:
-        counts = stage.deaths if record.cause in DEATHS else stage.charged
+        counts = stage.deaths if record.cause in MISHAPS else stage.charged
         counts[record.index] = counts.get(record.index, 0) + 1
     if stage.live.get(record.index):
         return  # its twin goes on
@@ -263,6 +263,8 @@ KEPT_ATTEMPTS = 32
 """Failed attempts of a task that are remembered: those that never began are not limited by its budgets."""
 
 DEATHS = (Cause.OUT_OF_MEMORY, Cause.SIGNAL, Cause.LOST_WORKER)
+MISHAPS = (*DEATHS, Cause.LOST_INPUT)
+"""What the machines are to blame for, and not the task: it has a budget of its own."""
 
 
 def _attempt_released(state: State, record: r.AttemptReleased, mono: float) -> None:
@@ -290,17 +292,31 @@ def _reported(state: State, record: r.Reported, mono: float) -> None:
             steps[point.series] = max(point.step, steps.get(point.series, point.step))
 
 
+def _job_restarted(state: State, record: r.JobRestarted, mono: float) -> None:
+    if job := state.jobs.get(record.job):
+        _clear(state, job)
+        job.run = job.reused = 0
+        job.retried = True
+        job.restarts += 1
+        clear_up(state)
+
+
+def _clear(state: State, job: Job) -> None:
+    """Takes from a job what it runs and what it has finished."""
+    if job.open is not None:
+        for token in [token for tokens in job.open.live.values() for token in tokens]:
+            _drop_attempt(state, token)
+    job.open, job.done = None, []
+    line_up(state, job)
+    job.beaten.clear()
+
+
 def _job_ended(state: State, record: r.JobEnded, mono: float) -> None:
     job = state.jobs.get(record.job)
     if job is None:
         return
-    if job.open is not None:
-        for token in [token for tokens in job.open.live.values() for token in tokens]:
-            _drop_attempt(state, token)
     job.state = transitions.check(transitions.JOB, job.state, record.state, job.id)
-    job.open, job.done = None, []
-    line_up(state, job)
-    job.beaten.clear()
+    _clear(state, job)
     job.ended_at, job.result, job.failure = record.at, record.result, record.failure
     state.active.pop(job.id, None)
     state.unchosen.pop(job.id, None)
@@ -390,6 +406,7 @@ def _looked(state: State, record: r.Looked, mono: float) -> None:
 _APPLY: dict[type[r.Record], Callable[[State, Any, float], None]] = {
     r.TermBegan: _term_began,
     r.JobAccepted: _job_accepted,
+    r.JobRestarted: _job_restarted,
     r.NumericsChosen: _numerics_chosen,
     r.JobStarted: _job_started,
     r.StageOpened: _stage_opened,

@@ -5,8 +5,9 @@ worker forgets it, and dropped.
 """
 
 from orchestrator.core import records as r
-from orchestrator.core.apply import DEATHS
+from orchestrator.core.apply import DEATHS, MISHAPS
 from orchestrator.core.commands import AckFinished, AckReport, Cancel
+from orchestrator.core.damage import inspect
 from orchestrator.core.decision import NOTHING, Decision, join, nothing
 from orchestrator.core.events import Advance, Began, FailJob, Finished, Released, Report, SessionEvent
 from orchestrator.core.failures import UNKNOWN
@@ -15,7 +16,14 @@ from orchestrator.core.state import Attempt, Job, Now, OpenStage, State, Worker
 from tensorfleet.keys import task_key
 from tensorfleet.model import Cause, Failure, JobState, RetryPolicy, TaskResult
 
-CODES = {Cause.BAD_INPUT: 3, Cause.TIMEOUT: 4, Cause.OUT_OF_MEMORY: 8, Cause.LOST_WORKER: 14, Cause.MISMATCH: 15}
+CODES = {
+    Cause.BAD_INPUT: 3,
+    Cause.TIMEOUT: 4,
+    Cause.OUT_OF_MEMORY: 8,
+    Cause.LOST_WORKER: 14,
+    Cause.MISMATCH: 15,
+    Cause.LOST_INPUT: 15,
+}
 
 
 def speaker(state: State, event: SessionEvent) -> Worker | None:
@@ -167,8 +175,9 @@ def failed(
         retry_after,
         now.wall,
     )
+    looked = inspect(job, stage, attempt) if cause == Cause.LOST_INPUT else NOTHING
     if retry_after is not None or (twin and cause != Cause.BAD_INPUT):
-        return Decision((record,))
+        return join([Decision((record,)), looked])
     failure = Failure(
         cause=cause,
         reason=reason or cause.name,
@@ -177,7 +186,7 @@ def failed(
         stage=attempt.stage,
         index=attempt.index,
     )
-    return Decision((record,), then=(FailJob(job.id, failure),))
+    return join([Decision((record,), then=(FailJob(job.id, failure),)), looked])
 
 
 def fail_job(state: State, event: FailJob, now: Now) -> Decision:
@@ -205,8 +214,8 @@ def _retry_after(
     policy = job.spec.retry
     if cause == Cause.BAD_INPUT:
         return None
-    deaths = stage.deaths.get(attempt.index, 0) + (charge and cause in DEATHS)
-    charged = stage.charged.get(attempt.index, 0) + (charge and cause not in DEATHS)
+    deaths = stage.deaths.get(attempt.index, 0) + (charge and cause in MISHAPS)
+    charged = stage.charged.get(attempt.index, 0) + (charge and cause not in MISHAPS)
     if charge and (deaths >= state.settings.deaths or charged >= policy.max_attempts):
         return None
     return 0.0 if cause == Cause.LOST_WORKER else backoff(policy, deaths + charged)
@@ -221,7 +230,7 @@ def _explain(state: State, stage: OpenStage, attempt: Attempt, cause: Cause, mes
     if cause == Cause.BAD_INPUT:
         return message
     what = f"task {attempt.index} of stage {attempt.stage}"
-    if cause in DEATHS:
+    if cause in MISHAPS:
         deaths = stage.deaths.get(attempt.index, 0) + charge
         return f"{what} is quarantined: {deaths} of its attempts died ({cause}); last: {message}"
     charged = stage.charged.get(attempt.index, 0) + charge

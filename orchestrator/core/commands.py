@@ -5,7 +5,7 @@ from typing import Any
 from msgspec import Struct
 
 from tensorfleet.errors import TensorFleetError
-from tensorfleet.model import Task
+from tensorfleet.model import Ref, Task
 
 
 class Command(Struct, frozen=True):
@@ -69,6 +69,13 @@ class LookUp(Command, frozen=True):
     stage: str
     upto: int
     keys: dict[int, str]
+
+
+class Inspect(Command, frozen=True):
+    """Read these blobs where they are kept, and delete the damaged ones; the answer is an Inspected event."""
+
+    job: str
+    refs: tuple[Ref, ...]
 
 
 class Reply(Struct, frozen=True):

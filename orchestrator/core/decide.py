@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from orchestrator.core import attempts, events, jobs, leases, placement, registry, stragglers, workers
+from orchestrator.core import attempts, damage, events, jobs, leases, placement, registry, stragglers, workers
 from orchestrator.core.apply import apply
 from orchestrator.core.commands import Command, Reply
 from orchestrator.core.decision import Decision
@@ -21,6 +21,7 @@ _DECIDE: dict[type[events.Event], Callable[[State, Any, Now], Decision]] = {
     events.CancelJob: jobs.cancel,
     events.RetryJob: jobs.retry,
     events.KnownResults: jobs.known_results,
+    events.Inspected: damage.inspected,
     events.Advance: jobs.advance,
     events.FailJob: attempts.fail_job,
     events.OpenSession: workers.open_session,

@@ -55,6 +55,13 @@ class KnownResults(Event, frozen=True):
     keys: Mapping[int, str]
 
 
+class Inspected(Event, frozen=True):
+    """The answer to an Inspect: digests of the blobs that are not there, or were damaged and are there no more."""
+
+    job: str
+    lost: tuple[str, ...]
+
+
 class OpenSession(Event, frozen=True):
     """A hello. The session's number is the shell's, new with each stream. held: token -> has begun."""
 

@@ -137,13 +137,19 @@ def end(
 ) -> Decision:
     """Ends a job; its live attempts are told to stop."""
     reason = failure.message if failure else "all of its tasks succeeded"
+    ended = Decision((r.JobEnded(job.id, outcome, reason, now.wall, result, failure),))
+    return join([stop_attempts(state, job, f"job {job.id} is {outcome}"), ended])
+
+
+def stop_attempts(state: State, job: Job, reason: str) -> Decision:
+    """Tells the workers that have something of a job."""
     stop: list[ToWorker] = []
     for tokens in job.open.live.values() if job.open else ():
         for token in tokens:
             worker = state.workers.get(state.attempts[token].worker)
             if worker is not None and worker.reachable:
-                stop.append(Cancel(worker.info.id, worker.session, token, f"job {job.id} is {outcome}"))
-    return Decision((r.JobEnded(job.id, outcome, reason, now.wall, result, failure),), tuple(stop))
+                stop.append(Cancel(worker.info.id, worker.session, token, reason))
+    return Decision(commands=tuple(stop))
 
 
 def past_deadline(state: State, event: PastDeadline, now: Now) -> Decision:

@@ -3,12 +3,12 @@
 The rule: pure functions over records and documents. What none of them names is garbage once it is old enough.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 
 from msgspec import Struct
 
-from orchestrator.core.state import State
-from tensorfleet.model import JobResult, JobState, Ref, Resolved, TaskResult
+from orchestrator.core.state import Job, State
+from tensorfleet.model import JobResult, JobState, Ref, Resolved
 
 
 class Known(Struct, frozen=True):
@@ -33,16 +33,14 @@ def held_by_jobs(state: State) -> Iterator[Ref]:
 
     What a task makes later is young, or a known result that is kept.
     """
-    jobs = [state.jobs[job] for job in state.active]
-    return _held([(job.resolved, [stage.results for stage in job.with_open()]) for job in jobs])
+    held = [(job.resolved, made_by(job)) for job in map(state.jobs.__getitem__, state.active)]
+    return (ref for resolved, made in held for refs in (read_by(resolved), made) for ref in refs)
 
 
-def _held(held: Iterable[tuple[Resolved, Sequence[Iterable[TaskResult]]]]) -> Iterator[Ref]:
-    for resolved, stages in held:
-        yield from read_by(resolved)
-        for results in stages:
-            for result in results:
-                yield from result.outputs
+def made_by(job: Job) -> Iterator[Ref]:
+    """What a job's tasks have made up to the call."""
+    stages = job.with_open()
+    return (ref for stage in stages for result in stage.results for ref in result.outputs)
 
 
 def read_by(resolved: Resolved) -> Iterator[Ref]:

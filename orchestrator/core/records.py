@@ -51,6 +51,14 @@ class JobAccepted(Record, frozen=True, tag=True, array_like=True):
     retried: bool = False
 
 
+class JobRestarted(Record, frozen=True, tag=True, array_like=True):
+    """A job that runs begins again at its first stage, and keeps what its tasks finished, as far as it is known."""
+
+    job: str
+    reason: str
+    at: float
+
+
 class NumericsChosen(Record, frozen=True, tag=True, array_like=True):
     """The job stays with workers of this fingerprint; empty where its spec allows any."""
 
@@ -319,6 +327,7 @@ class Looked(Record, frozen=True, tag=True, array_like=True):
 DURABLE = (
     TermBegan
     | JobAccepted
+    | JobRestarted
     | NumericsChosen
     | JobStarted
     | StageOpened

@@ -59,6 +59,7 @@ class JobImage(Struct, frozen=True, kw_only=True):
     resolved: Resolved
     accepted_at: float
     retried: bool
+    restarts: int = 0
     state: JobState
     fingerprint: str | None
     started_at: float | None
@@ -146,6 +147,7 @@ def _job_image(state: State, job: Job) -> JobImage:
         resolved=job.resolved,
         accepted_at=job.accepted_at,
         retried=job.retried,
+        restarts=job.restarts,
         state=job.state,
         fingerprint=job.fingerprint,
         started_at=job.started_at,
@@ -205,7 +207,7 @@ def _restore_job(state: State, image: JobImage, mono: float) -> None:
         _restore_stage(state, job, image, image.open, mono)
     line_up(state, job)
     job.state, job.run, job.reused = image.state, image.run, image.reused
-    job.beaten = image.beaten
+    job.beaten, job.restarts = image.beaten, image.restarts
 
 
 def _restore_stage(state: State, job: Job, image: JobImage, opened: StageImage, mono: float) -> None:

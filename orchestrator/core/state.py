@@ -115,8 +115,9 @@ LineKey = tuple[int, str, int, int, int, tuple[tuple[str, str], ...], str, int, 
 
 @dataclass(slots=True)
 class Job:
-    """line: the one in which it waits, while it has tasks to hand out. beaten: tokens of twins that were second, with
-    their task; one may yet have finished, and must agree."""
+    """restarts: how often it began again since something that it had made was lost. line: the one in which it waits,
+    while it has tasks to hand out. beaten: tokens of twins that were second, with their task; one may yet have
+    finished, and must agree."""
 
     id: str
     request_id: str
@@ -127,6 +128,7 @@ class Job:
     accepted_at: float
     deadline: float | None
     retried: bool = False
+    restarts: int = 0
     state: JobState = JobState.QUEUED
     fingerprint: str | None = None
     started_at: float | None = None
@@ -248,6 +250,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     grace: float = 0.8
     restart_grace: float = 10.0
     deaths: int = 5
+    restarts: int = 3
     prefetch: float = 0.5
     lookup_window: int = 1024
     straggler_factor: float = 3.0

@@ -5,10 +5,11 @@ from typing import Any, TypeAlias
 
 import grpc
 
+from orchestrator.inspection import Inspection
 from tensorfleet.api.v1 import artifacts_pb2 as pb
 from tensorfleet.api.v1 import artifacts_pb2_grpc
-from tensorfleet.errors import InvalidRequest
-from tensorfleet.model import FieldViolation
+from tensorfleet.errors import CorruptArtifact, InvalidRequest
+from tensorfleet.model import FieldViolation, Ref
 from tensorfleet.stores.contract import Grant, ObjectStore
 from tensorfleet.stores.names import is_digest
 from tensorfleet.wire import duration, ref_from_proto, ref_to_proto
@@ -19,6 +20,7 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 class Artifacts(artifacts_pb2_grpc.ArtifactServiceServicer):
     def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
+        self._inspection = Inspection(objects)
 
     async def PutArtifact(
         self, request_iterator: AsyncIterator[pb.PutArtifactRequest], context: Context
@@ -43,8 +45,12 @@ class Artifacts(artifacts_pb2_grpc.ArtifactServiceServicer):
         _check(request.digest)
         if request.offset < 0:
             raise InvalidRequest([FieldViolation("offset", f"expected 0 or more, not {request.offset}")])
-        async for chunk in self._objects.get(request.digest, request.offset):
-            yield pb.GetArtifactResponse(chunk=chunk)
+        try:
+            async for chunk in self._objects.get(request.digest, request.offset):
+                yield pb.GetArtifactResponse(chunk=chunk)
+        except CorruptArtifact:
+            await self._inspection.lost([Ref(request.digest, 1)])  # so that it is missed, and made again
+            raise
 
     async def GrantGet(self, request: pb.GrantGetRequest, context: Context) -> pb.GrantGetResponse:
         _check(request.digest)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tensorfleet import wire
 from tensorfleet.api.v1 import models_pb2
+from tensorfleet.errors import CorruptArtifact, NotFound
 from tensorfleet.model import Ref, Value
 from tensorfleet.sdk.artifacts import fetch
 from tensorfleet.sdk.calls import Calls, paged
@@ -63,14 +64,17 @@ class AsyncModel:
     async def load(self) -> "Pipeline":
         """A fitted scikit-learn Pipeline: `pipe[:-1]` prepares, `pipe[-1]` is scikit-learn's own estimator.
 
-        CorruptArtifact where the fleet's bytes are not those of the model's digests.
+        CorruptArtifact where bytes of it are damaged or gone: the same training makes them again.
         """
         if self._pipeline is None:
             gate = asyncio.Semaphore(FETCHES)
 
             async def fetched(ref: Ref) -> tuple[str, bytes]:
                 async with gate:
-                    return ref.digest, await fetch(self._calls, ref)
+                    try:
+                        return ref.digest, await fetch(self._calls, ref)
+                    except (CorruptArtifact, NotFound) as error:
+                        raise _damaged(self._info, ref) from error
 
             content = dict(await asyncio.gather(*map(fetched, self._info.parts)))
             self._pipeline = await asyncio.to_thread(_assembled, self._info, content)
@@ -196,6 +200,11 @@ def read(proto: models_pb2.Model) -> ModelInfo:
         how_to_load=proto.how_to_load,
         parts=tuple(wire.ref_from_proto(ref) for ref in proto.parts),
     )
+
+
+def _damaged(info: ModelInfo, ref: Ref) -> CorruptArtifact:
+    what = f"blob {ref.digest} of the model {info.reference} is damaged or gone"
+    return CorruptArtifact(f"{what}: train it again, and what is missing is made again")
 
 
 def _assembled(info: ModelInfo, content: Mapping[str, bytes]) -> "Pipeline":

@@ -9,7 +9,7 @@ from tests.simulation.plans import stages
 
 
 class Ledger:
-    """Counts results by (job, life, stage, index); a life begins with each acceptance of a job."""
+    """Counts results by (job, life, stage, index); a life begins with a job's acceptance, or when it begins again."""
 
     def __init__(self) -> None:
         self.lives: dict[str, int] = {}
@@ -24,9 +24,12 @@ class Ledger:
         match record:
             case r.JobAccepted():
                 assert record.job not in self.live, f"{record.job} was accepted while it ran"
-                self.lives[record.job] = self.lives.get(record.job, 0) + 1
+                self._begin(record.job)
                 self.specs[record.job] = record.spec
                 self.live.add(record.job)
+            case r.JobRestarted():
+                assert record.job in self.live, f"{record.job} is over, and began again"
+                self._begin(record.job)
             case r.AttemptAssigned():
                 assert record.token not in self.tokens, f"token {record.token} was used twice"
                 assert record.job in self.live, f"{record.job} is over, and {record.index} was assigned"
@@ -50,6 +53,10 @@ class Ledger:
                 assert self.open.pop(record.token) == (record.job, record.stage, record.index)
             case r.JobEnded():
                 self._ended(record)
+
+    def _begin(self, job: str) -> None:
+        self.lives[job] = self.lives.get(job, 0) + 1
+        self.open = {token: place for token, place in self.open.items() if place[0] != job}
 
     def _unknown(self, job: str, stage: str, index: int) -> None:
         place = (job, self.lives[job], stage, index)

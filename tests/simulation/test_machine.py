@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from orchestrator.core import events as e
 from orchestrator.core import records as r
-from orchestrator.core.commands import Command, LookUp, Reply, ToWorker, Welcome
+from orchestrator.core.commands import Command, Inspect, LookUp, Reply, ToWorker, Welcome
 from orchestrator.core.invariants import check
 from orchestrator.core.snapshot import Image, capture
 from orchestrator.core.state import Settings, State
@@ -33,7 +33,15 @@ FINGERPRINTS = ("cpu", "cpu", "other")
 SMALL = Settings(lookup_window=4, remember_ended=2, remember_gone=1, deaths=3, straggler_floor=1.0)
 """Limits that a short run can reach."""
 
-FAILURES = [Cause.EXCEPTION, Cause.SIGNAL, Cause.OUT_OF_MEMORY, Cause.TIMEOUT, Cause.BAD_INPUT, Cause.LOST_WORKER]
+FAILURES = [
+    Cause.EXCEPTION,
+    Cause.SIGNAL,
+    Cause.OUT_OF_MEMORY,
+    Cause.TIMEOUT,
+    Cause.BAD_INPUT,
+    Cause.LOST_WORKER,
+    Cause.LOST_INPUT,
+]
 
 specs = st.builds(
     lambda counts, recipe, **rest: spec(*((f"s{at}", count) for at, count in enumerate(counts)), recipe=recipe, **rest),
@@ -76,6 +84,7 @@ class Scheduler(RuleBasedStateMachine):
         self.ledger = Ledger()
         self.workers: dict[str, Worker] = {}
         self.asked: list[LookUp] = []
+        self.suspected: list[Inspect] = []
         self.known: dict[str, TaskResult] = {}
         self.late: list[e.Event] = []
         self.lives = 0
@@ -108,6 +117,8 @@ class Scheduler(RuleBasedStateMachine):
         for command in commands:
             if isinstance(command, LookUp):
                 self.asked.append(command)
+            elif isinstance(command, Inspect):
+                self.suspected.append(command)
             elif isinstance(command, ToWorker):
                 if isinstance(command, Welcome):
                     assert set(command.keep) <= self.ledger.tokens, "it keeps what nobody gave it"
@@ -149,6 +160,30 @@ class Scheduler(RuleBasedStateMachine):
         asked = self.asked.pop(at % len(self.asked))
         found = {index: self.known[key] for index, key in asked.keys.items() if key in self.known}
         self.tell(e.KnownResults(asked.job, asked.stage, asked.upto, found, asked.keys))
+
+    @precondition(lambda self: self.suspected)
+    @rule(at=st.integers(0, 9), lost=st.integers(0, 9))
+    def look_at_inputs(self, at: int, lost: int) -> None:
+        """One of them is lost, or all are whole."""
+        suspected = self.suspected.pop(at % len(self.suspected))
+        digests = [ref.digest for ref in suspected.refs][lost : lost + 1]
+        self._lose(digests)
+        self.tell(e.Inspected(suspected.job, tuple(digests)))
+
+    @precondition(lambda self: self.known)
+    @rule(at=st.integers(0, 50))
+    def forget_results(self, at: int) -> None:
+        """A collection lets go of some."""
+        keys = tuple(self.known)[at % len(self.known) :]
+        self.tell(e.ForgetResults(0, keys))
+        for key in keys:
+            del self.known[key]
+
+    def _lose(self, digests: list[str]) -> None:
+        """What consists of lost blobs is not known."""
+        for key, result in list(self.known.items()):
+            if any(ref.digest in digests for ref in result.outputs):
+                del self.known[key]
 
     # --- workers
 
@@ -325,6 +360,7 @@ class Scheduler(RuleBasedStateMachine):
 
     def _begin_again(self, from_snapshot: bool, away: float) -> None:
         self.asked.clear()
+        self.suspected.clear()
         for worker in self.workers.values():
             self.late.extend(worker.cut())
         entries = len(self.fleet.journal)

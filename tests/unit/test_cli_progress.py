@@ -143,3 +143,14 @@ def test_the_view_shows_tasks_figures_and_workers() -> None:
         "● worker-2",
     ):
         assert part in drawn
+
+
+def test_a_job_that_begins_again_is_counted_anew() -> None:
+    progress = Progress()
+    for event in (opened("read", 2, 5), succeeded("read", 0), succeeded("read", 1), opened("fit", 3, 5)):
+        progress.learn(event)
+    progress.learn(opened("read", 2, 5))
+    assert (progress.done, progress.running) == (0, {})
+    for event in (succeeded("read", 0), succeeded("read", 1)):
+        progress.learn(event)
+    assert (progress.done, progress.total) == (2, 5)

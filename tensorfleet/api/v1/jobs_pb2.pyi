@@ -152,6 +152,8 @@ class _FailureCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FailureC
     """The job's deadline passed."""
     FAILURE_CAUSE_MISMATCH: _FailureCause.ValueType  # 9
     """Two attempts of one task gave different outputs."""
+    FAILURE_CAUSE_LOST_INPUT: _FailureCause.ValueType  # 10
+    """An input is damaged or gone; what a task had made is made again."""
 
 class FailureCause(_FailureCause, metaclass=_FailureCauseEnumTypeWrapper):
     """Why an attempt or a job failed."""
@@ -176,6 +178,8 @@ FAILURE_CAUSE_DEADLINE: FailureCause.ValueType  # 8
 """The job's deadline passed."""
 FAILURE_CAUSE_MISMATCH: FailureCause.ValueType  # 9
 """Two attempts of one task gave different outputs."""
+FAILURE_CAUSE_LOST_INPUT: FailureCause.ValueType  # 10
+"""An input is damaged or gone; what a task had made is made again."""
 Global___FailureCause: _TypeAlias = FailureCause  # noqa: Y015
 
 @_typing.final
