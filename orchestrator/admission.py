@@ -17,7 +17,7 @@ from orchestrator.core.pools import lacks
 from orchestrator.core.state import Job, State
 from orchestrator.documents import DatasetDocument, ModelDocument
 from tensorfleet import catalog
-from tensorfleet.data import sources
+from tensorfleet.data import remote, sources
 from tensorfleet.errors import InvalidRequest, NotFound
 from tensorfleet.kinds import plan_for
 from tensorfleet.model import FieldViolation, JobKind, JobSpec, Ref, Resolved
@@ -27,6 +27,12 @@ PROCESS_EXPORT = "export"
 
 
 _numbers = itertools.count(secrets.randbits(20))
+
+
+ADD_FIRST = (
+    "what is kept elsewhere has a name once it was added (`tensorfleet datasets add {source}`, or "
+    "DatasetService/UploadDataset with header.source); give that"
+)
 
 
 def new_job_id() -> str:
@@ -42,6 +48,8 @@ async def admit(
     """A submission whose names are resolved. InvalidRequest names every bad field."""
     if spec.kind is JobKind.PROCESS and upload is None and spec.dataset.startswith("upload:"):
         raise InvalidRequest([FieldViolation("spec.dataset", "upload: is for DatasetService/UploadDataset")])
+    if spec.kind is JobKind.PROCESS and upload is None and sources.is_remote(spec.dataset):
+        raise InvalidRequest([FieldViolation("spec.dataset", ADD_FIRST.format(source=remote.shown(spec.dataset)))])
     await check_name(spec, documents)
     spec, violations = catalog.validate(spec)
     admission = _Admission(documents, violations)
@@ -107,6 +115,8 @@ class _Admission:
         wrong = sources.check(name)
         if wrong is None and name.startswith("upload:"):
             wrong = "an upload has a name once it was added; give that"
+        if wrong is None and sources.is_remote(name):
+            wrong = ADD_FIRST.format(source=remote.shown(name))
         if wrong is not None:
             self.violations.append(FieldViolation(field, wrong))
         return None, ()

@@ -44,6 +44,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     documents, objects: URLs of the orchestrator's stores, with their passwords; empty for those in the home.
     `MONGODB_URL` and `MONGODB_DB` name the documents' database; `OBJECTS_URL` the objects' place, or `S3_BUCKET` with
     `S3_PREFIX`, `S3_ENDPOINT_URL`, `S3_ADDRESSING_STYLE` and the AWS variables, which boto3 reads by itself.
+    s3_options: `endpoint`, `region` and `addressing` as these say, for any bucket.
     """
 
     home: Path
@@ -51,6 +52,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     log_level: str = "info"
     documents: str = ""
     objects: str = ""
+    s3_options: Mapping[str, str] = {}
 
 
 def settings(environ: Mapping[str, str] = os.environ) -> Settings:
@@ -66,10 +68,18 @@ def settings(environ: Mapping[str, str] = os.environ) -> Settings:
     if home.exists() and not home.is_dir():
         violations.append(FieldViolation("TENSORFLEET_HOME", f"expected a folder, and {home} is a file"))
     documents = _documents(environ, violations)
-    objects = _objects(environ, documents, violations)
+    s3_options = _s3_options(environ, violations)
+    objects = _objects(environ, documents, s3_options, violations)
     if violations:
         raise InvalidRequest(violations)
-    return Settings(home=home.absolute(), server=server, log_level=level, documents=documents, objects=objects)
+    return Settings(
+        home=home.absolute(),
+        server=server,
+        log_level=level,
+        documents=documents,
+        objects=objects,
+        s3_options=s3_options,
+    )
 
 
 def _documents(environ: Mapping[str, str], violations: list[FieldViolation]) -> str:
@@ -88,11 +98,13 @@ def _documents(environ: Mapping[str, str], violations: list[FieldViolation]) -> 
         return url
 
 
-def _objects(environ: Mapping[str, str], documents: str, violations: list[FieldViolation]) -> str:
+def _objects(
+    environ: Mapping[str, str], documents: str, s3_options: Mapping[str, str], violations: list[FieldViolation]
+) -> str:
     url = environ.get("OBJECTS_URL", "").strip()
     scheme = url.partition("://")[0]
     if scheme == "s3" or (not url and environ.get("S3_BUCKET", "").strip()):
-        return _s3(environ, url, violations)
+        return _s3(environ, url, s3_options, violations)
     if url == "gridfs://" and documents:
         return mongo_url.gridfs(documents)
     if url == "gridfs://":
@@ -119,27 +131,32 @@ def span(text: str) -> float:
     return float(found["number"]) * _UNITS[found["unit"] or "s"]
 
 
-def _s3(environ: Mapping[str, str], url: str, violations: list[FieldViolation]) -> str:
-    """The URL of a bucket, as it is given or by the variables, which fill in what a URL leaves out."""
-    place = None
-    if url:
-        try:
-            place = s3_url.Place.of(url)
-        except ValueError as error:
-            violations.append(FieldViolation("OBJECTS_URL", str(error)))
-    else:
-        bucket, prefix = environ["S3_BUCKET"].strip(), environ.get("S3_PREFIX", "").strip().strip("/")
-        place = s3_url.Place(bucket=bucket, prefix=prefix)
-        if problem := s3_url.bucket_problem(bucket):
-            violations.append(FieldViolation("S3_BUCKET", problem))
+def _s3_options(environ: Mapping[str, str], violations: list[FieldViolation]) -> dict[str, str]:
     options: dict[str, str] = {}
     for variable, option in S3_OPTIONS.items():
         value = environ.get(variable, "").strip()
         if value and (problem := s3_url.OPTIONS[option](value)):
             violations.append(FieldViolation(variable, problem))
-        elif value and place is not None and not getattr(place, option):
+        elif value:
             options.setdefault(option, value)
-    return msgspec.structs.replace(place, **options).url if place is not None else ""
+    return options
+
+
+def _s3(environ: Mapping[str, str], url: str, options: Mapping[str, str], violations: list[FieldViolation]) -> str:
+    """The URL of a bucket, as it is given or by the variables, which fill in what a URL leaves out."""
+    if url:
+        try:
+            place = s3_url.Place.of(url)
+        except ValueError as error:
+            violations.append(FieldViolation("OBJECTS_URL", str(error)))
+            return ""
+    else:
+        bucket, prefix = environ["S3_BUCKET"].strip(), environ.get("S3_PREFIX", "").strip().strip("/")
+        place = s3_url.Place(bucket=bucket, prefix=prefix)
+        if problem := s3_url.bucket_problem(bucket):
+            violations.append(FieldViolation("S3_BUCKET", problem))
+    missing = {name: value for name, value in options.items() if not getattr(place, name)}
+    return msgspec.structs.replace(place, **missing).url
 
 
 def address_problem(address: str) -> str:

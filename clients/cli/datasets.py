@@ -17,7 +17,11 @@ Name = Annotated[str, typer.Argument(metavar="DATASET", help="The dataset's name
 @command(datasets)
 def add(
     source: Annotated[
-        str, typer.Argument(help="A .csv, .tsv, .parquet or .jsonl file, or a `file://` that workers can read.")
+        str,
+        typer.Argument(
+            help="A .csv, .tsv, .parquet or .jsonl file; a `file://` that workers can read; or what the orchestrator "
+            "can: `s3://BUCKET/KEY`, `mongodb://HOST/DATABASE/COLLECTION`, `gridfs://HOST/DATABASE/FILE`."
+        ),
     ],
     at: Options,
     name: Annotated[

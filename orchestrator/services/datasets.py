@@ -17,7 +17,7 @@ from orchestrator.services import paging
 from orchestrator.submitting import Submitting, submitter
 from tensorfleet.api.v1 import datasets_pb2 as pb
 from tensorfleet.api.v1 import datasets_pb2_grpc
-from tensorfleet.data import checks, sources
+from tensorfleet.data import checks, remote, sources
 from tensorfleet.data.builtin import BUILTIN
 from tensorfleet.errors import BadInput, InvalidRequest, NotFound
 from tensorfleet.model import FieldViolation, JobKind, JobSpec, Ref
@@ -39,7 +39,7 @@ class Datasets(datasets_pb2_grpc.DatasetServiceServicer):
         header = await _header(request_iterator)
         spec = JobSpec(
             kind=JobKind.PROCESS,
-            dataset=header.source or f"upload:{PurePath(header.file_name).name}",
+            dataset=remote.shown(header.source) or f"upload:{PurePath(header.file_name).name}",
             target=header.target,
             dataset_name=header.name,
             replace_dataset=header.replace,
@@ -47,10 +47,11 @@ class Datasets(datasets_pb2_grpc.DatasetServiceServicer):
         )
         await check_name(spec, self._documents)  # before the bytes come
         with self._submitting.engine.underway.putting():
-            upload = None if header.source else await self._objects.put(_chunks(request_iterator))
+            content = _content(header, request_iterator)
+            upload = None if content is None else await self._objects.put(content)
             spec = replace(spec, dataset_name=header.name or _name(header, upload))
             if upload is not None and upload.size == 0:
-                raise BadInput(f"{header.file_name} is empty: it has no header and no rows", reason="FILE_EMPTY")
+                raise BadInput(f"{_called(header)} is empty: it has no header and no rows", reason="FILE_EMPTY")
             job_id = await self._submitting.submit(spec, upload=upload)
         await self._submitting.ended(job_id)
         return pb.UploadDatasetResponse(dataset=views.dataset(await self._dataset(spec.dataset_name)))
@@ -115,6 +116,8 @@ async def _header(messages: AsyncIterator[pb.UploadDatasetRequest]) -> pb.Datase
     header = first.header
     if bool(header.file_name) == bool(header.source):
         raise InvalidRequest([FieldViolation("header.file_name", "give a file's name, or else a source")])
+    if sources.is_remote(header.source) and (wrong := sources.check(header.source)):
+        raise InvalidRequest([FieldViolation("header.source", wrong)])
     if header.file_name and sources.file_format(header.file_name) is None:
         raise InvalidRequest([FieldViolation("header.file_name", sources.unknown_format(header.file_name))])
     if header.name and not SAFE.fullmatch(header.name):
@@ -122,6 +125,17 @@ async def _header(messages: AsyncIterator[pb.UploadDatasetRequest]) -> pb.Datase
     if header.name in BUILTIN:
         raise InvalidRequest([FieldViolation("header.name", f"{header.name} comes with the package; choose another")])
     return header
+
+
+def _content(header: pb.DatasetHeader, messages: AsyncIterator[pb.UploadDatasetRequest]) -> AsyncIterator[bytes] | None:
+    """What is to be stored before a worker reads it; None where the worker can reach the source itself."""
+    if not header.source:
+        return _chunks(messages)
+    return remote.fetch(sources.parse(header.source)) if sources.is_remote(header.source) else None
+
+
+def _called(header: pb.DatasetHeader) -> str:
+    return header.file_name or remote.shown(header.source)
 
 
 async def _chunks(messages: AsyncIterator[pb.UploadDatasetRequest]) -> AsyncIterator[bytes]:
@@ -133,7 +147,7 @@ async def _chunks(messages: AsyncIterator[pb.UploadDatasetRequest]) -> AsyncIter
 
 def _name(header: pb.DatasetHeader, upload: Ref | None) -> str:
     """One that no other content has: the same file with another target is another dataset."""
-    stem = PurePath(header.file_name or header.source).name.partition(".")[0]
+    stem = PurePath(_called(header)).name.partition(".")[0]
     found = SAFE.search(stem)
     stem = found.group() if found else "dataset"
     if upload is None:

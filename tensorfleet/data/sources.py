@@ -1,4 +1,5 @@
-"""What a dataset's name means: a built-in, a generator with parameters, a file that workers can read, or an upload.
+"""What a dataset's name means: a built-in, a generator with parameters, a file that workers can read, an upload, or
+what is kept in S3 or MongoDB.
 
 The rule: a name is judged here by its text alone. Nothing is read and no numerics are imported, so the orchestrator can
 refuse a bad name when a job is submitted. Names that are none of these may be datasets that somebody added.
@@ -10,7 +11,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from msgspec import Struct, field
 
@@ -25,6 +26,16 @@ TARGET_NAMES = ("target", "label", "class", "y", "species")
 
 FORMATS = ("csv", "tsv", "parquet", "jsonl", "ndjson")
 
+REMOTE = {
+    "s3": "s3://BUCKET/KEY",
+    "mongodb": "mongodb://HOST:PORT/DATABASE/COLLECTION",
+    "mongodb+srv": "mongodb+srv://HOST/DATABASE/COLLECTION",
+    "gridfs": "gridfs://HOST:PORT/DATABASE/FILE",
+    "gridfs+srv": "gridfs+srv://HOST/DATABASE/FILE",
+}
+"""Schemes of what the orchestrator reads when it is added, each with how it is written. Without a host and a database,
+as in `mongodb:///COLLECTION`, it is the orchestrator's own database."""
+
 MAX_CELLS = 500_000_000
 """Numbers that a generator makes at most: 4 GB."""
 
@@ -34,12 +45,14 @@ class SourceKind(StrEnum):
     SYNTHETIC = "synthetic"
     FILE = "file"
     UPLOAD = "upload"
+    REMOTE = "remote"
 
 
 class Source(Struct, frozen=True):
     """A name that was understood.
 
-    name: the built-in's, the generator's, or the file's. path: where a file is. params: the generator's, with defaults.
+    name: the built-in's, the generator's, or the file's, by which its format is known. path: where a file is on this
+    machine, or the URL of what is kept elsewhere. params: the generator's, with defaults.
     """
 
     kind: SourceKind
@@ -76,6 +89,8 @@ def parse(name: str) -> Source:
         return _synthetic(rest)
     if colon and scheme == "file":
         return _file(name, rest)
+    if colon and scheme in REMOTE:
+        return _remote(scheme, name)
     if colon and scheme == "upload":
         return Source(SourceKind.UPLOAD, _readable(rest))
     raise BadInput(_unknown(name), reason="UNKNOWN_SOURCE")
@@ -92,12 +107,19 @@ def check(name: str) -> str | None:
 
 def is_source(name: str) -> bool:
     """True where a name is meant as a source, well-formed or not; else it can only be an added dataset's."""
-    return name in BUILTIN or (name.partition(":")[0] in ("synthetic", "file", "upload") and ":" in name)
+    scheme, colon, _ = name.partition(":")
+    return name in BUILTIN or (bool(colon) and scheme in ("synthetic", "file", "upload", *REMOTE))
+
+
+def is_remote(name: str) -> bool:
+    """True where a name is meant as something kept elsewhere, which is read when it is added."""
+    scheme, colon, _ = name.partition("://")
+    return bool(colon) and scheme in REMOTE
 
 
 def pure(name: str) -> bool:
-    """True where reading the source again must give the same rows: everything but files that may change."""
-    return not name.startswith("file:")
+    """True where reading the source again must give the same rows: everything but what may change elsewhere."""
+    return not name.startswith("file:") and not is_remote(name)
 
 
 def columns(name: str) -> list[dict[str, Any]] | None:
@@ -199,6 +221,22 @@ def _file(name: str, rest: str) -> Source:
     return Source(SourceKind.FILE, _readable(PurePosixPath(path).name), path)
 
 
+def _remote(scheme: str, url: str) -> Source:
+    parts = urlsplit(url)
+    steps = [unquote(step) for step in parts.path.lstrip("/").split("/")]
+    host, database = parts.netloc.rpartition("@")[2], not scheme.startswith("s3")
+    needed = 1 if not database or not host else 2
+    if (not host and not database) or len(steps) < needed or not all(steps) or parts.fragment or "\0" in url:
+        raise _bad(f"expected {REMOTE[scheme]}, with user and password and whatever else is odd quoted as in any URL")
+    if scheme == "s3" and ("@" in parts.netloc or parts.query):
+        raise _bad("an S3 address holds no keys and no options: the orchestrator has them in its environment")
+    if not scheme.startswith("mongodb"):
+        return Source(SourceKind.REMOTE, _readable(steps[-1]), url)
+    if len(steps) != needed:
+        raise _bad(f"expected {REMOTE[scheme]}, or mongodb:///COLLECTION for the orchestrator's own database")
+    return Source(SourceKind.REMOTE, f"{steps[-1]}.jsonl", url)
+
+
 def _readable(name: str) -> str:
     if not name:
         raise _bad("the file's name is missing")
@@ -248,7 +286,7 @@ def _unknown(name: str) -> str:
     meant = f"did you mean {near[0]!r}? " if near else ""
     return (
         f"there is no dataset {name!r}; {meant}Built-in are {', '.join(BUILTIN)}; "
-        "synthetic:… makes one, and file:///… reads one"
+        "synthetic:… makes one, and file:///…, s3://…, mongodb://… or gridfs://… is read as one"
     )
 
 

@@ -6,6 +6,7 @@ The rule: one task, whose outputs are the job's.
 from collections.abc import Sequence
 from typing import Any
 
+from tensorfleet.data import sources
 from tensorfleet.kinds.sources import ingest
 from tensorfleet.model import DatasetContent, JobResult, JobSpec, Resolved, Task, TaskResult
 from tensorfleet.plan import Done, Stage, StageResults
@@ -36,7 +37,7 @@ class ProcessPlan:
 def _ingest(spec: JobSpec, resolved: Resolved) -> Task:
     source = spec.dataset
     if resolved.upload is not None and not source.startswith("upload:"):
-        source = f"upload:{source}"
+        source = f"upload:{sources.parse(source).name if sources.is_remote(source) else source}"
     return ingest(spec, source, resolved.upload)
 
 

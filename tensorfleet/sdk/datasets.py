@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tensorfleet.api.v1 import datasets_pb2
+from tensorfleet.data import sources
 from tensorfleet.errors import BadInput
 from tensorfleet.rpc.channels import CHUNK_BYTES
 from tensorfleet.sdk.calls import Calls, paged
@@ -26,7 +27,9 @@ class AsyncDatasets:
         self._calls = calls
 
     async def add(self, source: DatasetLike, *, name: str = "", target: str = "", replace: bool = False) -> DatasetInfo:
-        """Adds a file, a DataFrame (without its index) or a source that workers can read, such as `file:///data/x.csv`.
+        """Adds a file, a DataFrame (without its index), a source that workers can read, such as `file:///data/x.csv`,
+        or one that the orchestrator can: `s3://bucket/key.csv`, `mongodb://host:port/database/collection`,
+        `gridfs://host:port/database/file.csv`.
 
         name: when empty, the file's name and digits that stand for its bytes and the target. target: the column to
         predict when a job names none. replace: let the name stand for this from now on, where it has other content.
@@ -80,8 +83,8 @@ class AsyncDatasets:
         await self._calls.unary(self._calls.datasets.DeleteDataset, datasets_pb2.DeleteDatasetRequest(name=name))
 
     async def named(self, dataset: DatasetLike, target: str = "") -> str:
-        """The name or source to train on; what is a path or a DataFrame is added first."""
-        if isinstance(dataset, str) and path_of(dataset) is None:
+        """The name or source to train on; a path, a DataFrame and what is kept in S3 or MongoDB are added first."""
+        if isinstance(dataset, str) and not sources.is_remote(dataset) and path_of(dataset) is None:
             return dataset
         return (await self.add(dataset, target=target)).name
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import boto3
+import botocore.exceptions
 import urllib3.exceptions
 from botocore.config import Config
 from botocore.exceptions import (
@@ -67,7 +68,7 @@ def told(place: Place, what: str) -> Iterator[None]:
             f"There are no credentials for {place}: {error}. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
             "AWS_PROFILE."
         ) from error
-    except (HTTPClientError, urllib3.exceptions.HTTPError, OSError) as error:
+    except (botocore.exceptions.ConnectionError, HTTPClientError, urllib3.exceptions.HTTPError, OSError) as error:
         raise Unavailable(f"{place} cannot be reached now: {error}.") from error
     except (BotoCoreError, ValueError) as error:
         raise FailedPrecondition(f"{place} cannot be used: {error}.") from error

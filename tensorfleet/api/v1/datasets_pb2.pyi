@@ -258,7 +258,10 @@ class DatasetHeader(_message.Message):
     replace: _builtins.bool
     """Replace a dataset of that name that has other content."""
     source: _builtins.str
-    """Instead of bytes: a source that a worker can read, such as `file:///data/x.csv`."""
+    """Instead of bytes: a source that a worker can read, such as `file:///data/x.csv`, or that the orchestrator can, by the
+    credentials in its environment: `s3://bucket/key.csv`, `mongodb://host:port/database/collection`,
+    `gridfs://host:port/database/file.csv`. A user and password in it are used and not kept.
+    """
     def __init__(
         self,
         *,
