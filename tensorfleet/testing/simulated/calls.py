@@ -1,0 +1,460 @@
+"""One RPC between two simulated processes: what each side sees of it, and the two ways between them.
+
+The rule: a side acts on what has arrived at it, and on nothing else. A call that breaks ends on each side by itself.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Generator
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from grpc.aio import EOF  # type: ignore[attr-defined]
+
+from tensorfleet.testing.simulated.processes import Process
+
+if TYPE_CHECKING:
+    from tensorfleet.testing.simulated.network import Channel, Network, Server
+
+WINDOW = 16
+"""Messages that one side may leave unread before the other has to wait."""
+
+OK = (grpc.StatusCode.OK, "", ())
+
+Status = tuple[grpc.StatusCode, str, tuple[tuple[str, Any], ...]]
+
+
+class Handling:
+    """What an interceptor is told of a call."""
+
+    def __init__(self, path: str) -> None:
+        self.method = path
+        self.invocation_metadata = ()
+
+
+class Way:
+    """One direction of a call: in order, with delays, until it breaks."""
+
+    def __init__(self, call: "Call", target: Process, arrive: Callable[[str, Any], None]) -> None:
+        self.closed = False
+        self.unread = 0
+        self._call = call
+        self._target = target
+        self._receive = arrive
+        self._last = 0.0
+        self._held: list[tuple[str, Any]] = []
+
+    def send(self, kind: str, item: Any = None) -> None:
+        call = self._call
+        if call.broken:
+            return
+        network = call.network
+        if network.is_parted(call.client.name, call.server.name):
+            self._held.append((kind, item))
+            return
+        simulation = network.simulation
+        self._last = max(self._last, simulation.now + network.latency())
+        simulation.at(self._last, self._target, self._arrive, kind, item)
+
+    def resume(self) -> None:
+        held, self._held = self._held, []
+        for kind, item in held:
+            self.send(kind, item)
+
+    def _arrive(self, kind: str, item: Any) -> None:
+        if not self.closed:
+            self._receive(kind, item)
+
+
+class Call:
+    """Both sides' state of one RPC, and the ways between them."""
+
+    def __init__(self, network: "Network", client: Process, server: "Server", path: str) -> None:
+        self.network = network
+        self.client = client
+        self.server = server.process
+        self.path = path
+        self.broken = False
+        self.silent_since: float | None = None
+        self.up = Way(self, self.server, self._at_server)
+        self.down = Way(self, client, self._at_client)
+        # the client's side
+        self.answers: deque[bytes] = deque()
+        self.status: Status | None = None
+        self.cancelled = False
+        self.ended: Callable[[Call], None] = lambda call: None
+        self._client_waits: list[asyncio.Future[None]] = []
+        # the server's side
+        self.requests: deque[bytes] = deque()
+        self.metadata: tuple[tuple[str, str], ...] = ()
+        self.half_closed = False
+        self.served = False
+        self._handling: asyncio.Task[None] | None = None
+        self._service = server
+        self._server_waits: list[asyncio.Future[None]] = []
+
+    def reset(self, reason: str) -> None:
+        """The connection is gone; each side learns of it in its own time."""
+        if self.broken:
+            return
+        self.broken = True
+        self.network.over(self)
+        simulation = self.network.simulation
+        simulation.at(simulation.now + self.network.latency(), self.client, self._client_reset, reason)
+        simulation.at(simulation.now + self.network.latency(), self.server, self._server_reset)
+
+    def resume(self) -> None:
+        self.up.resume()
+        self.down.resume()
+
+    # --- the client's side
+
+    def finish(self, status: Status) -> None:
+        """The call is over for the client."""
+        if self.status is not None:
+            return
+        self.status = status
+        self.down.closed = True
+        self.ended(self)
+        self.wake_client()
+        self._look_over()
+
+    def cancel(self) -> bool:
+        if self.status is not None:
+            return False
+        self.cancelled = True
+        self.up.send("cancel")
+        self.finish((grpc.StatusCode.CANCELLED, "Locally cancelled by application!", ()))
+        return True
+
+    def wake_client(self) -> None:
+        _wake(self._client_waits)
+
+    async def client_waits(self) -> None:
+        """Waits until something has changed."""
+        await _waited(self._client_waits, self.client)
+
+    def _at_client(self, kind: str, item: Any) -> None:
+        if kind == "message":
+            self.answers.append(item)
+            self.wake_client()
+        else:
+            self.finish(item)
+
+    def _client_reset(self, reason: str) -> None:
+        self.finish((grpc.StatusCode.UNAVAILABLE, reason, ()))
+
+    # --- the server's side
+
+    def _at_server(self, kind: str, item: Any) -> None:
+        if kind == "message":
+            self.requests.append(item)
+        elif kind == "half":
+            self.half_closed = True
+        elif kind == "open":
+            self.metadata = item
+            self._handling = self.server.create_task(self._serve())
+        else:
+            self._server_reset()
+        self.wake_server()
+
+    def wake_server(self) -> None:
+        _wake(self._server_waits)
+
+    async def server_waits(self) -> None:
+        await _waited(self._server_waits, self.server)
+
+    def _server_reset(self) -> None:
+        self.up.closed = True
+        self.served = True
+        if self._handling is not None:
+            self._handling.cancel()
+        self._look_over()
+
+    async def _serve(self) -> None:
+        """Runs the method's handler, as `grpc.aio` does."""
+        context = Context(self)
+        try:
+            status = await self._handle(context)
+        except grpc.aio.AbortError:
+            status = context.aborted or (grpc.StatusCode.UNKNOWN, "aborted", ())
+        except Exception as error:
+            status = (grpc.StatusCode.UNKNOWN, f"Unexpected {type(error)}: {error}", ())
+        if not self.served:
+            self.served = True
+            self.up.closed = True
+            self.down.send("status", status)
+            self._look_over()
+
+    async def _handle(self, context: "Context") -> Status:
+        handler = await self._service.handler(self.path)
+        if handler is None:
+            return (grpc.StatusCode.UNIMPLEMENTED, f"no method {self.path}", ())
+        requests = Requests(self, handler.request_deserializer)
+        given = requests if handler.request_streaming else await anext(requests)
+        if handler.response_streaming:
+            serve = handler.stream_stream or handler.unary_stream
+            async for answer in serve(given, context):
+                await self._answer(handler.response_serializer, answer)
+        else:
+            serve = handler.stream_unary or handler.unary_unary
+            await self._answer(handler.response_serializer, await serve(given, context))
+        return OK
+
+    async def _answer(self, serialize: Callable[[Any], bytes], answer: Any) -> None:
+        while self.down.unread >= WINDOW:
+            await self.server_waits()
+        self.network.heard(self, "down", answer)
+        self.down.unread += 1
+        self.down.send("message", serialize(answer))
+        await asyncio.sleep(0)
+
+    def _look_over(self) -> None:
+        if self.served and self.status is not None:
+            self.network.over(self)
+
+
+class Requests:
+    """The messages of a client, as the handler reads them."""
+
+    def __init__(self, call: Call, deserialize: Callable[[bytes], Any]) -> None:
+        self._call = call
+        self._deserialize = deserialize
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        call = self._call
+        while not call.requests:
+            if call.half_closed:
+                raise StopAsyncIteration
+            await call.server_waits()
+        call.up.unread -= 1
+        call.wake_client()
+        return self._deserialize(call.requests.popleft())
+
+
+class Context:
+    """What a servicer is given beside the request."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self.aborted: Status | None = None
+
+    async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Any = ()) -> None:
+        self.aborted = (code, details, tuple(trailing_metadata))
+        raise grpc.aio.AbortError(details)
+
+    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+        return self._call.metadata
+
+    def peer(self) -> str:
+        return self._call.client.name
+
+
+class ClientEnd:
+    """A call as its caller holds it; one that lets go of it before its end cancels it."""
+
+    def __init__(
+        self,
+        channel: "Channel",
+        path: str,
+        request: Any,
+        shape: tuple[bool, bool],
+        serialize: Callable[[Any], bytes],
+        deserialize: Callable[[bytes], Any],
+        timeout: float | None,
+        metadata: Any,
+    ) -> None:
+        self._process = channel.process
+        self._many_up, self._many_down = shape
+        self._serialize, self._deserialize = serialize, deserialize
+        self._half_closed = False
+        self._sending: asyncio.Task[None] | None = None
+        self._call: Call | None = None
+        self._failed: Status | None = None
+        network = channel.network
+        self._network = network
+        server = channel.server()
+        self._timer = self._process.call_later(timeout, self._too_late) if timeout is not None else None
+        if server is None:
+            self._refused: asyncio.Future[None] | None = self._process.create_future()
+            network.simulation.at(network.simulation.now + network.latency(), self._process, _settle, self._refused)
+            return
+        self._refused = None
+        self._call = Call(network, self._process, server, path)
+        network.open(self._call)
+        self._call.up.send("open", tuple((str(key), value) for key, value in metadata or ()))
+        channel.keep(self._call)
+        if not self._many_up:
+            self._send(request)
+            self._half_close()
+        elif request is not None:
+            self._sending = self._process.create_task(self._send_all(request))
+
+    def __del__(self) -> None:
+        if self._process.alive and not self._process.simulation.closed:
+            self.cancel()
+
+    # --- as `grpc.aio` has them
+
+    def cancel(self) -> bool:
+        self._forget_timer()
+        if self._sending is not None:
+            self._sending.cancel()
+        return self._call is not None and self._call.cancel()
+
+    def done(self) -> bool:
+        return self._status() is not None
+
+    async def code(self) -> grpc.StatusCode:
+        return (await self._end())[0]
+
+    async def details(self) -> str:
+        return (await self._end())[1]
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._only().__await__()
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self._all()
+
+    async def read(self) -> Any:
+        """The next message, or EOF. Raises how the call failed."""
+        call = self._call
+        while call is not None:
+            if call.answers:
+                call.down.unread -= 1
+                call.wake_server()
+                return self._deserialize(call.answers.popleft())
+            if call.status is not None:
+                break
+            try:
+                await call.client_waits()
+            except asyncio.CancelledError:
+                self.cancel()
+                raise
+        await self._end()
+        self._raise()
+        return EOF
+
+    async def write(self, message: Any) -> None:
+        call = self._call
+        if call is None:
+            await self._end()
+        if call is None or call.status is not None or self._half_closed:
+            raise asyncio.InvalidStateError("RPC already finished.")
+        while call.up.unread >= WINDOW and call.status is None:
+            try:
+                await call.client_waits()
+            except asyncio.CancelledError:
+                self.cancel()
+                raise
+        self._raise()
+        if call.status is not None:
+            raise asyncio.InvalidStateError("RPC already finished.")
+        self._send(message)
+        await asyncio.sleep(0)
+
+    async def done_writing(self) -> None:
+        if self._call is not None and self._call.status is None and not self._half_closed:
+            self._half_close()
+
+    # --- within
+
+    def _status(self) -> Status | None:
+        return self._failed if self._call is None else self._call.status
+
+    async def _end(self) -> Status:
+        """How the call ended, once it has."""
+        if self._refused is not None:
+            await asyncio.shield(self._refused)
+            if self._failed is None:
+                self._failed = (grpc.StatusCode.UNAVAILABLE, "failed to connect to all addresses", ())
+            return self._failed
+        assert self._call is not None
+        while self._call.status is None:
+            await self._call.client_waits()
+        return self._call.status
+
+    def _raise(self) -> None:
+        status = self._status()
+        if status is None or status[0] is grpc.StatusCode.OK:
+            return
+        self._forget_timer()
+        if self._call is not None and self._call.cancelled:
+            raise asyncio.CancelledError
+        raise _failure(*status)
+
+    async def _only(self) -> Any:
+        """The answer of a method that has one."""
+        message = await self.read()
+        if message is EOF:
+            raise _failure(grpc.StatusCode.INTERNAL, "no answer", ())
+        try:
+            await self._end()
+        except asyncio.CancelledError:
+            self.cancel()
+            raise
+        self._raise()
+        self._forget_timer()
+        return message
+
+    async def _all(self) -> AsyncIterator[Any]:
+        while (message := await self.read()) is not EOF:
+            yield message
+
+    def _send(self, message: Any) -> None:
+        assert self._call is not None
+        self._network.heard(self._call, "up", message)
+        self._call.up.unread += 1
+        self._call.up.send("message", self._serialize(message))
+
+    def _half_close(self) -> None:
+        assert self._call is not None
+        self._half_closed = True
+        self._call.up.send("half")
+
+    async def _send_all(self, requests: AsyncIterator[Any]) -> None:
+        try:
+            async for request in requests:
+                await self.write(request)
+        except (asyncio.InvalidStateError, grpc.aio.AioRpcError):
+            return  # the answer tells
+        self._half_close()
+
+    def _too_late(self) -> None:
+        if self._call is None:
+            self._failed = (grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded", ())
+            assert self._refused is not None
+            _settle(self._refused)
+        elif self._call.status is None:
+            self._call.up.send("cancel")
+            self._call.finish((grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded", ()))
+
+    def _forget_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _failure(code: grpc.StatusCode, details: str, trailing: tuple[tuple[str, Any], ...]) -> grpc.aio.AioRpcError:
+    return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(*trailing), details, "")
+
+
+def _wake(waiting: "list[asyncio.Future[None]]") -> None:
+    for future in waiting:
+        _settle(future)
+    waiting.clear()
+
+
+async def _waited(waiting: "list[asyncio.Future[None]]", process: Process) -> None:
+    future: asyncio.Future[None] = process.create_future()
+    waiting.append(future)
+    await future
+
+
+def _settle(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)
