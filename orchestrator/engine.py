@@ -42,6 +42,8 @@ ENTRY_BYTES = 1024
 
 RETRY_COMMIT_SECONDS = 0.5
 
+TERM_ENDED = "the orchestrator's term has ended; try again"
+
 TICKS_APART = 0.01
 """Seconds from a turn to the next tick, at least: what is due soon after one another is done together."""
 
@@ -175,6 +177,8 @@ class Engine:
 
         Raises the error it was answered with; ResourceExhausted or Unavailable where the store does not keep up.
         """
+        if self._ended:
+            raise Unavailable(TERM_ENDED)
         if self._away:
             raise Unavailable("the document store is away: nothing can be made durable; try again in a second")
         if not self._room.is_set():
@@ -338,7 +342,7 @@ class Engine:
         self._ended = True
         for future in self._tickets.values():
             if not future.done():
-                future.set_exception(Unavailable("the orchestrator's term has ended; try again"))
+                future.set_exception(Unavailable(TERM_ENDED))
 
     async def stop(self) -> None:
         """Waits for what is being committed, unless the term is over or the store away; nothing new is taken in."""

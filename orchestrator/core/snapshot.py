@@ -112,7 +112,7 @@ def restore(data: bytes, settings: Settings, mono: float) -> State:
     image = msgspec.msgpack.decode(data, type=Image)
     if image.version > VERSION:
         raise msgspec.ValidationError(f"the snapshot is of version {image.version}; this release reads {VERSION}")
-    state = State(settings=settings, term=image.term, requests=image.requests, datasets=image.datasets)
+    state = State(settings=settings, term=image.term, datasets=image.datasets)
     state.aliases = image.aliases
     state.models = {name: dict.fromkeys(versions) for name, versions in image.models.items()}
     for known in image.workers:
@@ -122,6 +122,7 @@ def restore(data: bytes, settings: Settings, mono: float) -> State:
     for worker in state.workers.values():
         worker.held = dict.fromkeys(sorted(worker.held))  # tokens grow in the order they were assigned
     state.counter = image.counter
+    state.requests = image.requests  # after the jobs, which may be older than all that is remembered of requests
     return state
 
 

@@ -1,4 +1,4 @@
-"""The simulation's stores as backends of URLs, for the contract suites: what a URL names is there until the test ends."""
+"""The simulation's documents as a backend of URLs: what a URL names is there until the test ends."""
 
 from tensorfleet.testing.simulated.documents import Database, MemoryDocuments
 

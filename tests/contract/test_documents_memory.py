@@ -6,7 +6,6 @@ import pytest
 
 from tensorfleet import stores
 from tensorfleet.testing.documents import *  # noqa: F403
-from tensorfleet.testing.simulated.documents import Database, MemoryDocuments
 from tests.contract.in_memory import KEPT
 
 del test_what_was_acknowledged_survives_a_kill  # noqa: F821 - it has no process to kill; the simulation kills its own

@@ -3,15 +3,19 @@
 The rule: it looks at durable records alone.
 """
 
+from collections.abc import Callable
+
 from orchestrator.core import records as r
 from tensorfleet.model import JobSpec, JobState
-from tests.simulation.plans import stages
 
 
 class Ledger:
     """Counts results by (job, life, stage, index); a life begins with a job's acceptance, or when it begins again."""
 
-    def __init__(self) -> None:
+    def __init__(self, stages: Callable[[JobSpec], list[tuple[str, int]]]) -> None:
+        """stages: of a job that succeeds, each with its count of tasks."""
+        self._stages = stages
+        self.holders: dict[int, str] = {}
         self.lives: dict[str, int] = {}
         self.specs: dict[str, JobSpec] = {}
         self.live: set[str] = set()
@@ -35,6 +39,7 @@ class Ledger:
                 assert record.job in self.live, f"{record.job} is over, and {record.index} was assigned"
                 self.tokens.add(record.token)
                 self.open[record.token] = (record.job, record.stage, record.index)
+                self.holders[record.token] = record.worker
                 self._unknown(record.job, record.stage, record.index)
             case r.Reported():
                 last = self.reports.get(record.token, 0)
@@ -72,7 +77,7 @@ class Ledger:
         self.live.discard(record.job)
         self.open = {token: place for token, place in self.open.items() if place[0] != record.job}
         if record.state == JobState.SUCCEEDED:
-            wanted = {(name, index) for name, count in stages(self.specs[record.job]) for index in range(count)}
+            wanted = {(name, index) for name, count in self._stages(self.specs[record.job]) for index in range(count)}
             life = self.lives[record.job]
             had = {(stage, index) for job, at, stage, index in self.results if (job, at) == (record.job, life)}
             assert had == wanted, f"{record.job} succeeded without {wanted - had}"

@@ -23,7 +23,7 @@ from tensorfleet.keys import task_key
 from tensorfleet.model import Cause, JobSpec, Resolved, RetryPolicy, TaskResult
 from tests.simulation.fleet import Fleet, info, spec
 from tests.simulation.ledger import Ledger
-from tests.simulation.plans import plant
+from tests.simulation.plans import plant, stages
 from tests.simulation.worker import Worker
 
 EXAMPLES = int(os.environ.get("TENSORFLEET_SIMULATE_EXAMPLES", "0"))
@@ -81,7 +81,7 @@ class Scheduler(RuleBasedStateMachine):
         plant(self.patch)
         self.fleet = Fleet(SMALL)
         self.fleet.known = None
-        self.ledger = Ledger()
+        self.ledger = Ledger(stages)
         self.workers: dict[str, Worker] = {}
         self.asked: list[LookUp] = []
         self.suspected: list[Inspect] = []

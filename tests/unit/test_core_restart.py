@@ -1,6 +1,7 @@
 """Restarts of the orchestrator: the journal or a snapshot gives the state back, and running work goes on."""
 
 import pytest
+from msgspec.structs import replace
 
 from orchestrator.core import events as e
 from orchestrator.core.commands import Welcome
@@ -150,3 +151,13 @@ def test_a_commit_that_was_lost_never_happened(core: Fleet) -> None:
     core.submit("j", spec())
     del core.journal[durable:]
     assert capture(core.replayed()) == before
+
+
+def test_a_snapshot_remembers_the_requests_that_were_remembered(core: Fleet) -> None:
+    """Also where a job that still runs is older than all of them."""
+    core.settings = core.state.settings = replace(core.settings, remember_requests=2)
+    for number in range(4):
+        core.submit(f"j{number}", spec(), request_id=f"r{number}")
+    assert list(core.state.requests) == ["r2", "r3"]
+    core.restart(snapshot=True)
+    assert core.state.requests == {"r2": "j2", "r3": "j3"}

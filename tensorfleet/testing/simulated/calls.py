@@ -314,6 +314,12 @@ class ClientEnd:
     async def details(self) -> str:
         return (await self._end())[1]
 
+    async def initial_metadata(self) -> grpc.aio.Metadata:
+        return grpc.aio.Metadata()
+
+    async def trailing_metadata(self) -> grpc.aio.Metadata:
+        return grpc.aio.Metadata(*(await self._end())[2])
+
     def __await__(self) -> Generator[Any, None, Any]:
         return self._only().__await__()
 

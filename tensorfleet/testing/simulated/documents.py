@@ -4,17 +4,16 @@ The rule: what was acknowledged, or was read by anyone, survives everything; wha
 """
 
 import json
-import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
 
-from tensorfleet.errors import Deposed, Unavailable
+from tensorfleet.errors import AlreadyExists, Deposed, Unavailable
+from tensorfleet.stores import queries
 from tensorfleet.stores.collections import COLLECTIONS, collection_named
 from tensorfleet.stores.contract import MAX_RECORDS, Entry, Lease, Write
 
-_FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z_][A-Za-z0-9_-]*)*")
 _encode = json.JSONEncoder(allow_nan=False, separators=(",", ":"), check_circular=False).encode
 
 
@@ -41,6 +40,7 @@ class Database:
         self._by_field: dict[tuple[str, str, Any], dict[str, None]] = {}
         self._undo: list[Callable[[], None]] = []
         self._fresh: list[Entry] = []
+        self.crashes = 0
 
     @property
     def last(self) -> int:
@@ -64,11 +64,22 @@ class Database:
 
     def crash(self, kept: int) -> None:
         """Loses all but the first `kept` of the writes that were not synced."""
+        self.crashes += 1
         while len(self._undo) > kept:
             self._undo.pop()()
         self.sync()
 
     # --- writing
+
+    def check_unique(self, rows: Mapping[tuple[str, str], str | None]) -> None:
+        """AlreadyExists where another document has what is to be unique."""
+        for (collection, document_id), text in rows.items():
+            for fields in COLLECTIONS[collection].unique if text is not None else ():
+                mine = [json.loads(text or "").get(field) for field in fields]
+                for kept in self.all(collection):
+                    other = (collection, kept.id)
+                    if kept.id != document_id and other not in rows and [kept.fields.get(f) for f in fields] == mine:
+                        raise AlreadyExists(f"{kept.id!r} of {collection} has the same {' and '.join(fields)}")
 
     def append(self, entry: Entry) -> None:
         """ValueError where it leaves a gap; Deposed where its number is another's."""
@@ -205,24 +216,25 @@ class MemoryDocuments:
         if len(entry.records) > MAX_RECORDS:
             raise ValueError(f"an entry holds at most {MAX_RECORDS} bytes of records, not {len(entry.records)}")
         rows = _rows(writes)
-        await self._there()
+        life = await self._there()
+        self._database.check_unique(rows)
         self._database.append(entry)
-        await self._apply(entry.number, rows)
-        await self._back()
+        await self._apply(entry.number, rows, life)
+        await self._back(life)
 
     async def project(self, number: int, writes: Sequence[Write]) -> None:
         rows = _rows(writes)
-        await self._there()
-        await self._apply(number, rows)
-        await self._back()
+        life = await self._there()
+        await self._apply(number, rows, life)
+        await self._back(life)
 
-    async def _apply(self, number: int, rows: dict[tuple[str, str], str | None]) -> None:
+    async def _apply(self, number: int, rows: dict[tuple[str, str], str | None], life: int) -> None:
         for (collection, document_id), text in rows.items():
             if self._stepwise:
-                await self._hop()
+                await self._within(life)
             self._database.apply(number, collection, document_id, text)
         if self._stepwise:
-            await self._hop()
+            await self._within(life)
         self._database.mark(number)
 
     async def projected(self) -> int:
@@ -238,9 +250,9 @@ class MemoryDocuments:
         return [entry for number, entry in self._database.journal.items() if number > after][:limit]
 
     async def save_snapshot(self, number: int, state: bytes) -> None:
-        await self._there()
+        life = await self._there()
         self._database.keep_snapshot(number, state)
-        await self._back()
+        await self._back(life)
 
     async def snapshot(self) -> tuple[int, bytes] | None:
         await self._read()
@@ -251,15 +263,15 @@ class MemoryDocuments:
         return self._database.lease
 
     async def take_lease(self, lease: Lease, previous: Lease | None) -> bool:
-        await self._there()
+        life = await self._there()
         taken = self._database.take_lease(lease, previous)
-        await self._back()
+        await self._back(life)
         return taken
 
     async def get(self, collection: str, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
         await self._read()
         found = (self._database.get(collection, document_id) for document_id in ids)
-        return {kept.id: json.loads(kept.text or "") for kept in found if kept is not None}
+        return {kept.id: _plain(collection, kept) for kept in found if kept is not None}
 
     async def find(
         self,
@@ -271,25 +283,32 @@ class MemoryDocuments:
         skip: int = 0,
         limit: int = 1000,
     ) -> list[dict[str, Any]]:
-        if skip < 0 or limit < 0:
-            raise ValueError(f"skip and limit are counts, not {skip} and {limit}")
-        found = _found(self._database, collection, where, above)
-        _check_fields(field.removeprefix("-") for field in order)
+        queries.check_page(skip, limit)
+        queries.ordering(order)
+        _found(self._database, collection, where, above)
         await self._read()
         found = _ordered(_found(self._database, collection, where, above), order)
-        return [json.loads(kept.text or "") for kept in found[skip : skip + limit]]
+        return [_plain(collection, kept) for kept in found[skip : skip + limit]]
 
     async def count(self, collection: str, where: Mapping[str, Any] | None = None) -> int:
         await self._read()
         return len(_found(self._database, collection, where, None))
 
-    async def _there(self) -> None:
+    async def _there(self) -> int:
+        """At the database; which of its lives it is."""
         if not self._open:
             raise Unavailable("The documents in memory are not open.")
         await self._hop()
+        return self._database.crashes
 
-    async def _back(self) -> None:
+    async def _within(self, life: int) -> None:
+        """Another way, of something that was begun in a life of the database and ends with it."""
         await self._hop()
+        if self._database.crashes != life:
+            raise Unavailable("The database was started again meanwhile.")
+
+    async def _back(self, life: int) -> None:
+        await self._within(life)
         self._database.sync()
 
     async def _read(self) -> None:
@@ -299,49 +318,41 @@ class MemoryDocuments:
 
 
 def _rows(writes: Sequence[Write]) -> dict[tuple[str, str], str | None]:
-    rows: dict[tuple[str, str], str | None] = {}
-    for write in writes:
-        collection_named(write.collection)
-        rows.pop((write.collection, write.id), None)
-        rows[write.collection, write.id] = None if write.document is None else _encoded(write)
-    return rows
+    return {
+        (collection, document_id): None if document is None else _encoded(collection, document_id, document)
+        for collection, documents in queries.last_writes(writes).items()
+        for document_id, document in documents.items()
+    }
 
 
-def _encoded(write: Write) -> str:
+def _encoded(collection: str, document_id: str, document: dict[str, Any]) -> str:
     try:
-        return _encode(write.document)
+        return _encode(document)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"document {write.id!r} of {write.collection} is not plain JSON data: {error}") from error
+        raise ValueError(f"document {document_id!r} of {collection} is not plain JSON data: {error}") from error
+
+
+def _plain(collection: str, kept: _Kept) -> dict[str, Any]:
+    """A document as its reader's own."""
+    return queries.check_schema(collection, kept.id, json.loads(kept.text or ""))
 
 
 def _found(
     database: Database, collection: str, where: Mapping[str, Any] | None, above: tuple[str, Any] | None
 ) -> list[_Kept]:
     wanted = list((where or {}).items())
-    _check_fields(field for field, _ in wanted)
     for field, value in wanted:
+        queries.check_field(field)
         if value is not None:
-            _check_value(field, value)
+            queries.check_value(field, value)
     if above is not None:
-        _check_fields([above[0]])
-        _check_value(*above)
+        queries.check_value(queries.check_field(above[0]), above[1])
     return [
         kept
         for kept in database.all(collection, where)
         if all(_same(_value(kept, field), value) for field, value in wanted)
         and (above is None or _is_above(_value(kept, above[0]), above[1]))
     ]
-
-
-def _check_fields(fields: Iterable[str]) -> None:
-    for field in fields:
-        if not _FIELD.fullmatch(field):
-            raise ValueError(f"{field!r} is not the name of a field")
-
-
-def _check_value(field: str, value: Any) -> None:
-    if not isinstance(value, bool | int | float | str) or (isinstance(value, int) and abs(value) >= 2**63):
-        raise ValueError(f"{field} can be compared with a flag, a number or a text, not with {value!r}")
 
 
 def _value(kept: _Kept, field: str) -> Any:
@@ -363,11 +374,9 @@ def _is_above(one: Any, other: Any) -> bool:
 
 
 def _ordered(found: list[_Kept], order: Sequence[str]) -> list[_Kept]:
-    """Ties go by id, in the direction of the last field; what is missing is least."""
-    terms = [*order, "-id" if order and order[-1].startswith("-") else "id"]
-    for term in reversed(terms):
-        field = term.removeprefix("-")
-        found.sort(key=lambda kept: _rank(_value(kept, field)), reverse=term.startswith("-"))
+    """What is missing is least."""
+    for field, descends in reversed(queries.ordering(order)):
+        found.sort(key=lambda kept: _rank(_value(kept, field)), reverse=descends)
     return found
 
 

@@ -4,7 +4,7 @@ The rule: a stream keeps its order and loses nothing until it breaks; what is un
 learns of it in its own time. Streams overtake one another. Messages travel as their serialized bytes.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc
@@ -39,9 +39,9 @@ class Network:
         """A server that takes calls at an address, from when it is started until it or its process ends."""
         return Server(self, process, address, interceptors)
 
-    def channel(self, process: Process, addresses: str) -> "Channel":
-        """A process's channel to an address, or to the first of several, joined by commas, that answers."""
-        return Channel(self, process, addresses.split(","))
+    def channel(self, process: Process, address: str) -> "Channel":
+        """A process's channel to an address."""
+        return Channel(self, process, address)
 
     def is_parted(self, one: str, other: str) -> bool:
         return bool(self._parted) and frozenset((one, other)) in self._parted
@@ -77,12 +77,6 @@ class Network:
     def over(self, call: Call) -> None:
         self.calls.pop(call, None)
 
-    def find(self, client: Process, addresses: Iterable[str]) -> "Server | None":
-        """The first server there is that answers, else the first there is."""
-        there = [self.servers[address] for address in addresses if address in self.servers]
-        answering = (server for server in there if not self._is_silent_between(client, server.process))
-        return next(answering, there[0] if there else None)
-
     # --- within
 
     def _between(self, one: str, other: str) -> list[Call]:
@@ -100,10 +94,7 @@ class Network:
                 self._watch(call)
 
     def _is_silent(self, call: Call) -> bool:
-        return self._is_silent_between(call.client, call.server)
-
-    def _is_silent_between(self, one: Process, other: Process) -> bool:
-        return one.stopped or other.stopped or self.is_parted(one.name, other.name)
+        return call.client.stopped or call.server.stopped or self.is_parted(call.client.name, call.server.name)
 
     def _watch(self, call: Call, patience: float | None = None) -> None:
         """Breaks a call whose other side is not heard of for long."""
@@ -166,11 +157,10 @@ def _around(interceptor: Any, following: Any) -> Any:
 class Channel(grpc.aio.Channel):
     """What `grpc.aio.insecure_channel` gives."""
 
-    def __init__(self, network: Network, process: Process, addresses: Sequence[str]) -> None:
+    def __init__(self, network: Network, process: Process, address: str) -> None:
         self.network = network
         self.process = process
-        self.addresses = addresses
-        self._server: Server | None = None
+        self.address = address
         self._calls: dict[Call, None] = {}
 
     def unary_unary(self, method: str, *serializers: Any, **options: Any) -> Any:
@@ -202,10 +192,7 @@ class Channel(grpc.aio.Channel):
         return call
 
     def server(self) -> "Server | None":
-        """The one it is connected to, as long as that answers; else the first that does."""
-        connected = () if self._server is None else (self._server.address,)
-        self._server = self.network.find(self.process, (*connected, *self.addresses))
-        return self._server
+        return self.network.servers.get(self.address)
 
     def keep(self, call: Call) -> None:
         """Ends a call with the channel."""
@@ -226,8 +213,7 @@ class Channel(grpc.aio.Channel):
         await self.close()
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
-        found = self.network.find(self.process, self.addresses)
-        return grpc.ChannelConnectivity.READY if found else grpc.ChannelConnectivity.TRANSIENT_FAILURE
+        return grpc.ChannelConnectivity.READY if self.server() else grpc.ChannelConnectivity.TRANSIENT_FAILURE
 
     async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
         raise NotImplementedError

@@ -1,0 +1,127 @@
+"""Where the real code meets the world, and what it meets instead while it is simulated.
+
+The rule: code that runs in a simulated process gets that process's clocks, chance and network; everyone else gets the
+real ones. What is replaced is listed here and nowhere else.
+"""
+
+import random
+import secrets
+import time
+from asyncio.events import _get_running_loop
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import structlog
+
+import orchestrator.admission
+import orchestrator.engine
+import tensorfleet.rpc.channels
+import worker.cache
+import worker.session
+from orchestrator.core.decide import step
+from tensorfleet import catalog
+from tensorfleet.testing.simulated.processes import Process
+from tests.simulation import drills
+from worker import resources
+
+LIMITS = {
+    (orchestrator.engine, "SNAPSHOT_BYTES"): 40_000,
+    (orchestrator.engine, "BACKLOG"): 60,
+    (orchestrator.engine, "MAX_RECORDS"): 4000,
+    (worker.cache, "INLINE"): 1000,
+    (worker.cache, "CAPACITY"): 30_000,
+}
+"""Limits that a short run can reach."""
+
+
+def here() -> Process | None:
+    """The simulated process whose code this is."""
+    loop = _get_running_loop()
+    return loop if isinstance(loop, Process) else None
+
+
+@contextmanager
+def sealed() -> Iterator[None]:
+    """Within this, simulated processes touch nothing real. It costs some milliseconds: enter it once for many seeds."""
+    with ExitStack() as stack:
+        for module, name, simulated in _seams():
+            stack.enter_context(patch.object(module, name, _either(simulated, getattr(module, name))))
+        for (module, name), limit in LIMITS.items():
+            stack.enter_context(patch.object(module, name, limit))
+        stack.enter_context(patch.object(catalog, "_plugins", lambda: (drills,)))
+        stack.enter_context(_quiet())
+        _forget_catalog()
+        stack.callback(_forget_catalog)
+        yield
+
+
+def _seams() -> list[tuple[Any, str, Callable[..., Any]]]:
+    """What is replaced; each replacement is given the process first."""
+    return [
+        (time, "time", lambda process: process.wall_time()),
+        (time, "time_ns", lambda process: int(process.wall_time() * 1e9)),
+        (time, "monotonic", lambda process: process.time()),
+        (random, "uniform", lambda process, low, high: process.simulation.chance.uniform(low, high)),
+        (secrets, "randbits", lambda process, bits: process.simulation.chance.getrandbits(bits)),
+        (orchestrator.admission, "new_job_id", lambda process: process.belongings["world"].new_job_id()),
+        (orchestrator.engine, "step", _step),
+        (resources, "load_average", lambda process: 0.5),
+        (resources, "memory_in_use", lambda process, pids: 1000),
+        (worker.session, "open_channel", _open_channel),
+        (tensorfleet.rpc.channels, "open_channel", _open_channel),
+    ]
+
+
+def _either(simulated: Callable[..., Any], real: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*args: Any, **named: Any) -> Any:
+        process = here()
+        return real(*args, **named) if process is None else simulated(process, *args, **named)
+
+    return call
+
+
+def _open_channel(process: Process, address: str, *, watchful: bool = False) -> Any:
+    return process.belongings["world"].network.channel(process, address)
+
+
+def _step(process: Process, state: Any, batch: Any, now: Any, seen: Any) -> Any:
+    """The core's step, with what must hold checked after it."""
+    return process.belongings["world"].witness.step(process, step, state, batch, now, seen)
+
+
+def _forget_catalog() -> None:
+    for cached in (catalog._all, catalog._by_name):
+        cached.cache_clear()
+
+
+class _Told:
+    """structlog's last word: a line of the simulation's story, if anyone wants it."""
+
+    def __init__(self, *args: Any) -> None: ...
+
+    def msg(self, event: str) -> None:
+        process = here()
+        if process is not None:
+            process.belongings["world"].tell(f"{process.name} logs: {event}")
+
+    log = debug = info = warning = error = critical = exception = msg
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    before = structlog.get_config()
+    structlog.configure(processors=[_as_line], logger_factory=_Told, wrapper_class=structlog.BoundLogger)
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+
+
+def _as_line(logger: Any, name: str, event: Any) -> str:
+    process = here()
+    if process is None or not process.belongings["world"].telling:
+        raise structlog.DropEvent
+    rest = " ".join(f"{key}={value}" for key, value in event.items() if key not in ("event", "exc_info"))
+    return f"[{name}] {event['event']} {rest}"

@@ -1,0 +1,126 @@
+"""Those who bring jobs: they submit, resubmit, watch, cancel and retry through the real client, and do not give up.
+
+The rule: whatever they were told must be true of the journal in the end; what they saw they keep for the final account.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from msgspec import Struct, field
+
+from tensorfleet.client import AsyncClient
+from tensorfleet.errors import FailedPrecondition, ResourceExhausted, Unavailable
+from tensorfleet.model import JobState
+from tensorfleet.sdk.events import Ended, Event
+from tensorfleet.sdk.jobs import AsyncJob
+from tests.simulation.scenario import Errand
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+T = TypeVar("T")
+PATIENCE = 4.0
+"""Seconds that the client tries by itself."""
+
+
+class Seen(Struct):
+    """What one watcher has seen of a job, over all its connections."""
+
+    job: str
+    events: list[Event] = field(default_factory=list)
+
+    @property
+    def cursor(self) -> str | None:
+        return self.events[-1].cursor if self.events else None
+
+
+class Account(Struct):
+    """What came of an errand."""
+
+    errand: Errand
+    job: str = ""
+    done: bool = False
+    seen: list[Seen] = field(default_factory=list)
+
+
+class User:
+    """Runs one errand, in a process of its own."""
+
+    def __init__(self, world: "World", name: str, errand: Errand) -> None:
+        self.account = Account(errand)
+        self._world = world
+        self._name = name
+
+    def start(self) -> None:
+        process = self._world.simulation.process(self._name)
+        process.belongings["world"] = self._world
+        process.spawn(self._run())
+
+    async def _run(self) -> None:
+        try:
+            await self._errand()
+        except Exception as error:
+            self._world.fail(f"{self._name} did not expect {error!r}")
+
+    async def _errand(self) -> None:
+        errand, account = self.account.errand, self.account
+        await asyncio.sleep(errand.at)
+        client = self._client()
+        job = await self._persist(lambda: client.submit(errand.spec, request_id=errand.request_id))
+        account.job = job.id
+        if errand.twice:
+            again = await self._persist(lambda: client.submit(errand.spec, request_id=errand.request_id))
+            if again.id != job.id:
+                self._world.fail(f"{errand.request_id} made two jobs: {job.id} and {again.id}")
+        account.seen = [Seen(job.id) for _ in range(errand.watchers)]
+        watching = asyncio.gather(*(self._watch(seen) for seen in account.seen))
+        if errand.cancel_after is not None:
+            await self._cancel(job, errand.cancel_after)
+        await watching
+        if errand.retry and (await self._persist(job.refresh)).state in (JobState.FAILED, JobState.CANCELLED):
+            await self._retry(job)
+            await asyncio.gather(*(self._watch(seen) for seen in account.seen))
+        await client.close()
+        account.done = True
+
+    def _client(self) -> AsyncClient:
+        return AsyncClient(",".join(self._world.servers), user=self._name, timeout=PATIENCE)
+
+    async def _persist(self, call: Callable[[], Awaitable[T]]) -> T:
+        while True:
+            try:
+                return await call()
+            except (Unavailable, ResourceExhausted) as error:
+                self._world.tell(f"{self._name} tries again after {error!r}")
+                await asyncio.sleep(0.2)
+
+    async def _cancel(self, job: AsyncJob, after: float) -> None:
+        await asyncio.sleep(after)
+        ended = await self._persist(lambda: job.cancel("changed my mind"))
+        if not ended.state.ended:
+            self._world.fail(f"{job.id} was cancelled, and is {ended.state}")
+
+    async def _retry(self, job: AsyncJob) -> None:
+        try:
+            await self._persist(job.retry)
+        except FailedPrecondition:
+            self._world.tell(f"{job.id} was retried by an earlier try")
+
+    async def _watch(self, seen: Seen) -> None:
+        """Watches to the end, now and then over another connection."""
+        chance = self._world.simulation.chance
+        while True:
+            client = self._client()
+            try:
+                job = await client.job(seen.job)
+                async for event in job.watch(after=seen.cursor):
+                    seen.events.append(event)
+                    if not isinstance(event, Ended) and chance.random() < 0.03:
+                        break
+                else:
+                    return
+            except (Unavailable, ResourceExhausted) as error:
+                self._world.tell(f"{self._name} watches again after {error!r}")
+            finally:
+                await client.close()
