@@ -10,6 +10,7 @@ import contextvars
 import gc
 import heapq
 import sys
+import warnings
 from asyncio import events as asyncio_events
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
@@ -19,6 +20,9 @@ from typing import Any
 
 WALL = 1_700_000_000.0
 """The wall time at which every simulation begins."""
+
+THREAD = 0.002
+"""Seconds that work in a thread takes, at most."""
 
 MOST_TURNS_AT_ONCE = 20_000
 """Turns without time going on, past which something is taken to go round in circles."""
@@ -41,7 +45,8 @@ def vanishing() -> Iterator[None]:
         yield
     finally:
         sys.unraisablehook = lambda unraisable: None
-        gc.collect()
+        with warnings.catch_warnings(action="ignore"):
+            gc.collect()
         sys.unraisablehook = before
         gc.enable()
 
@@ -300,6 +305,23 @@ class Process(asyncio.AbstractEventLoop):
 
     def remove_signal_handler(self, sig: int) -> bool:
         return self.signals.pop(sig, None) is not None
+
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Any, func: Callable[..., Any], *args: Any
+    ) -> "asyncio.Future[Any]":
+        """A thread's work is done in one go, after a moment."""
+        future = self.create_future()
+
+        def work() -> None:
+            if future.cancelled():
+                return
+            try:
+                future.set_result(func(*args))
+            except Exception as error:
+                future.set_exception(error)
+
+        self.call_later(self.simulation.chance.uniform(0.0, THREAD), work)
+        return future
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         if not self.simulation.closed:
