@@ -108,10 +108,10 @@ async def serve(options: Options) -> None:
             leadership=leadership,
             front=front,
         )
-        await first(_lead(house, health, seat, options.standby), stop.wait())
+        await first(lead(house, health, seat, options.standby), stop.wait())
 
 
-async def _lead(house: House, health: Health, seat: "_Seat", standby: bool) -> None:
+async def lead(house: House, health: Health, seat: "_Seat", standby: bool) -> None:
     """Leads term after term, where it stands by in between; else one. Raises what ends it."""
     while True:
         if standby:

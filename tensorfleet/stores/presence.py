@@ -11,9 +11,9 @@ AT_ONCE = 32
 
 async def present(objects: ObjectStore, refs: Iterable[Ref]) -> set[Ref]:
     """Those of the blobs that are there in their size; blobs without bytes always are. Unavailable as the store's."""
-    wanted = set(refs)
+    wanted = dict.fromkeys(refs)
     found = {ref for ref in wanted if ref.size == 0}
-    waiting = list(wanted - found)
+    waiting = [ref for ref in wanted if ref.size]
 
     async def ask() -> None:
         while waiting:

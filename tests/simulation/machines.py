@@ -5,18 +5,17 @@ The rule: the programs are the real ones, put together as their own `main`s do i
 
 import shutil
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.core.state import Now
+from orchestrator.app import lead
 from orchestrator.engine import Engine
-from orchestrator.services.artifacts import Artifacts
-from orchestrator.services.fleet import Fleet
-from orchestrator.services.jobs import Jobs
-from orchestrator.sessions import WorkerSessions
-from orchestrator.submitting import Submitting
-from tensorfleet.api.v1 import artifacts_pb2_grpc, fleet_pb2_grpc, jobs_pb2_grpc, worker_pb2_grpc
-from tensorfleet.errors import Deposed, TensorFleetError
+from orchestrator.front import Front
+from orchestrator.leadership import Alone, Leadership, Leased
+from orchestrator.services.health import Health
+from orchestrator.term import House
+from tensorfleet.errors import Deposed, Unavailable
 from tensorfleet.model import Resources
 from tensorfleet.rpc.servers import Translate
 from tensorfleet.testing.simulated.documents import MemoryDocuments
@@ -62,51 +61,56 @@ class Machine:
 
 
 class OrchestratorMachine(Machine):
-    """An orchestrator that serves at its own name."""
-
-    engine: Engine | None = None
+    """An orchestrator that serves at its own name; one of several stands by while another leads."""
 
     @property
     def address(self) -> str:
         return f"{self.name}:9090"
 
+    @property
+    def engine(self) -> Engine | None:
+        """That of its last term."""
+        alive = self.process is not None and self.process.alive
+        return self.process.belongings.get("engine") if alive else None  # type: ignore[union-attr]
+
     async def run(self) -> None:
         world, process = self.world, self.process
         assert process is not None
-        self.engine = None
         documents = MemoryDocuments(world.database, world.way_to_documents, stepwise=world.scenario.stepwise)
-        objects = MemoryObjects(world.blobs, world.way_to_objects)
+        objects = MemoryObjects(world.bucket, world.way_to_objects)
+        standby = len(world.orchestrators) > 1
+        leadership: Leadership = Alone()
+        if standby:
+            leadership = Leased(documents, self.name, self.address, world.scenario.leader_lease, standby=True)
+        front = Front(leadership)
+        server = world.network.server(process, self.address, [Translate()])
+        server.add_generic_rpc_handlers((front,))
+        house = House(
+            documents=documents,
+            objects=objects,
+            settings=world.scenario.settings,
+            keep=world.scenario.keep,
+            leadership=leadership,
+            front=front,
+        )
         try:
             await documents.open()
-            engine = Engine(
-                documents,
-                f"{self.name}.{self.lives}",
-                world.scenario.settings,
-                lambda: Now(process.time(), process.wall_time()),
-            )
-            await engine.start()
-        except TensorFleetError as error:
-            world.tell(f"{self.name} cannot start: {error!r}")
-            return self.exit()
-        self.engine = engine
-        world.witness.recovered(self.name, engine.state)
-        server = world.network.server(process, self.address, [Translate()])
-        submitting = Submitting(engine, documents)
-        jobs_pb2_grpc.add_JobServiceServicer_to_server(Jobs(submitting, documents), server)
-        worker_pb2_grpc.add_WorkerServiceServicer_to_server(WorkerSessions(engine, objects), server)
-        fleet_pb2_grpc.add_FleetServiceServicer_to_server(Fleet(engine, documents, objects, 0.0), server)
-        artifacts_pb2_grpc.add_ArtifactServiceServicer_to_server(Artifacts(objects), server)
-        await server.start()
-        assert engine.failed is not None
-        try:
-            await engine.failed
+            await server.start()
+            await lead(house, Health(front, ()), self, standby)  # type: ignore[arg-type]
+        except Unavailable as error:
+            world.tell(f"{self.name} gives up: {error!r}")
         except Deposed as error:
-            world.deposed(self.name, error)
+            world.fail(f"{self.name} was deposed by nobody: {error!r}")
         except Exception as error:
-            world.fail(f"the engine of {self.name} failed: {error!r}")
+            world.fail(f"{self.name} failed: {error!r}")
+        with suppress(Unavailable):
+            await leadership.release()
         await server.stop(1.0)
-        await engine.stop()
         return self.exit()
+
+    def tell(self, term: int = 0) -> None:
+        """Where it serves, for its home."""
+        self.world.tell(f"{self.name} serves term {term}" if term else f"{self.name} stands by")
 
 
 class WorkerMachine(Machine):

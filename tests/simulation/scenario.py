@@ -8,6 +8,7 @@ from random import Random
 from msgspec import Struct
 
 from orchestrator.core.state import Settings
+from orchestrator.garbage import Keep
 from tensorfleet.model import Cause, JobSpec, JobState, RetryPolicy
 from tests.simulation import drills
 
@@ -41,10 +42,14 @@ class Fault(Struct, frozen=True):
 
 
 class Scenario(Struct, frozen=True, kw_only=True):
-    """latency, store_latency: mean seconds of a way. stepwise: the store has no transactions. store_faults: the share
-    of ways to the store that fail, and those of which it is not known, too. slots: of each worker. calm: when
-    everything works again."""
+    """orchestrators: one leads. leader_lease: seconds. latency, store_latency: mean seconds of a way. stepwise: the
+    store has no transactions. store_faults: the share of ways to the store that fail. slots: of each worker. calm: when
+    everything works again.
+    """
 
+    orchestrators: int
+    leader_lease: float
+    keep: Keep
     latency: float
     store_latency: float
     stepwise: bool
@@ -75,6 +80,9 @@ def draw(chance: Random) -> Scenario:
     calm = 8.0
     count = chance.choice([0, 2, 4, 6, 8, 10])
     return Scenario(
+        orchestrators=chance.choice([1, 1, 2]),
+        leader_lease=1.5,
+        keep=Keep(grace=2.0, outputs=4.0, results=3.0, every=chance.choice([0.0, 0.0, 1.0])),
         latency=chance.choice([0.0005, 0.002, 0.02]),
         store_latency=chance.choice([0.0002, 0.001, 0.01]),
         stepwise=chance.random() < 0.5,

@@ -4,6 +4,7 @@ The rule: code that runs in a simulated process gets that process's clocks, chan
 real ones. What is replaced is listed here and nowhere else.
 """
 
+import os
 import random
 import secrets
 import time
@@ -17,6 +18,8 @@ import structlog
 
 import orchestrator.admission
 import orchestrator.engine
+import orchestrator.garbage
+import orchestrator.term
 import tensorfleet.rpc.channels
 import worker.cache
 import worker.session
@@ -29,11 +32,15 @@ from worker import resources
 LIMITS = {
     (orchestrator.engine, "SNAPSHOT_BYTES"): 40_000,
     (orchestrator.engine, "BACKLOG"): 60,
+    (orchestrator.garbage, "SKEW"): 0.5,
     (orchestrator.engine, "MAX_RECORDS"): 4000,
     (worker.cache, "INLINE"): 1000,
     (worker.cache, "CAPACITY"): 30_000,
 }
 """Limits that a short run can reach."""
+
+FIRST_PID = 10_000_000
+"""Of simulated processes; no real one has such a number."""
 
 
 def here() -> Process | None:
@@ -50,6 +57,7 @@ def sealed() -> Iterator[None]:
             stack.enter_context(patch.object(module, name, _either(simulated, getattr(module, name))))
         for (module, name), limit in LIMITS.items():
             stack.enter_context(patch.object(module, name, limit))
+        stack.enter_context(patch.object(orchestrator.term, "Engine", WatchedEngine))
         stack.enter_context(patch.object(catalog, "_plugins", lambda: (drills,)))
         stack.enter_context(_quiet())
         _forget_catalog()
@@ -60,11 +68,14 @@ def sealed() -> Iterator[None]:
 def _seams() -> list[tuple[Any, str, Callable[..., Any]]]:
     """What is replaced; each replacement is given the process first."""
     return [
+        (os, "getpid", lambda process: FIRST_PID + process.simulation.processes.index(process)),
         (time, "time", lambda process: process.wall_time()),
         (time, "time_ns", lambda process: int(process.wall_time() * 1e9)),
         (time, "monotonic", lambda process: process.time()),
+        (time, "clock_gettime", lambda process, clock: process.time()),
         (random, "uniform", lambda process, low, high: process.simulation.chance.uniform(low, high)),
         (secrets, "randbits", lambda process, bits: process.simulation.chance.getrandbits(bits)),
+        (secrets, "token_hex", lambda process, size: f"{process.simulation.chance.getrandbits(8 * size):0{2 * size}x}"),
         (orchestrator.admission, "new_job_id", lambda process: process.belongings["world"].new_job_id()),
         (orchestrator.engine, "step", _step),
         (resources, "load_average", lambda process: 0.5),
@@ -89,6 +100,17 @@ def _open_channel(process: Process, address: str, *, watchful: bool = False) -> 
 def _step(process: Process, state: Any, batch: Any, now: Any, seen: Any) -> Any:
     """The core's step, with what must hold checked after it."""
     return process.belongings["world"].witness.step(process, step, state, batch, now, seen)
+
+
+class WatchedEngine(orchestrator.engine.Engine):
+    """An engine whose recovery is looked at, and that the world can find."""
+
+    async def start(self) -> None:
+        await super().start()
+        process = here()
+        assert process is not None
+        process.belongings["engine"] = self
+        process.belongings["world"].witness.recovered(process.name, self.state)
 
 
 def _forget_catalog() -> None:

@@ -12,10 +12,12 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from orchestrator.engine import Engine
 from tensorfleet.client import AsyncClient
-from tensorfleet.errors import NotFound, TensorFleetError, Unavailable
+from tensorfleet.errors import NotFound, Unavailable
 from tensorfleet.testing.simulated.documents import Database
 from tensorfleet.testing.simulated.network import Network
+from tensorfleet.testing.simulated.objects import Bucket
 from tensorfleet.testing.simulated.processes import Process, Simulation, Stuck, vanishing
 from tests.simulation import scenario as scenarios
 from tests.simulation.account import settle
@@ -69,12 +71,13 @@ class World:
         self.witness = Witness(self)
         self.database = Database()
         self.database.on_durable = self.witness.durable
-        self.blobs: dict[str, bytes] = {}
+        self.bucket = Bucket(lambda: self.simulation.now)
         self.begun: dict[tuple[object, ...], int] = {}
         self.network = Network(self.simulation, self._latency, keepalive=2.5)
         self.network.heard = self.witness.heard
         self.home = Path(tempfile.mkdtemp(prefix="tensorfleet-simulated-", dir=_quick()))
-        self.orchestrators = [OrchestratorMachine(self, "orchestrator-1")]
+        numbers = range(1, self.scenario.orchestrators + 1)
+        self.orchestrators = [OrchestratorMachine(self, f"orchestrator-{number}") for number in numbers]
         self.servers = tuple(machine.address for machine in self.orchestrators)
         kinds = zip(self.scenario.slots, self.scenario.fingerprints, strict=True)
         self.workers = [
@@ -144,10 +147,11 @@ class World:
             return f"the orchestrator has attempts: {engine and list(engine.state.attempts)}"
         return "something is being committed" if engine._committing or engine._group or engine._inbox else ""
 
-    def leader(self):  # type: ignore[no-untyped-def]
+    def leader(self) -> Engine | None:
         """The engine that leads; None while none does."""
-        engines = [machine.engine for machine in self.orchestrators if machine.process and machine.process.alive]
-        return next((engine for engine in engines if engine is not None and not engine._ended), None)
+        engines = [machine.engine for machine in self.orchestrators]
+        leading = [engine for engine in engines if engine is not None and not engine._ended]
+        return max(leading, key=lambda engine: engine.state.term, default=None)
 
     # --- for the machines and the witness
 
@@ -169,10 +173,6 @@ class World:
 
     def worker(self, name: str) -> WorkerMachine:
         return next(worker for worker in self.workers if worker.name == name)
-
-    def deposed(self, name: str, error: TensorFleetError) -> None:
-        if len(self.orchestrators) == 1:
-            self.fail(f"{name} was deposed by nobody: {error}")
 
     def drain(self, worker: str) -> None:
         """Somebody drains a worker."""

@@ -217,7 +217,7 @@ class Call:
 class Requests:
     """The messages of a client, as the handler reads them."""
 
-    def __init__(self, call: Call, deserialize: Callable[[bytes], Any]) -> None:
+    def __init__(self, call: Call, deserialize: Callable[[bytes], Any] | None) -> None:
         self._call = call
         self._deserialize = deserialize
 
@@ -232,7 +232,8 @@ class Requests:
             await call.server_waits()
         call.up.unread -= 1
         call.wake_client()
-        return self._deserialize(call.requests.popleft())
+        request = call.requests.popleft()
+        return request if self._deserialize is None else self._deserialize(request)
 
 
 class Context:

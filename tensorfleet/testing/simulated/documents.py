@@ -14,7 +14,7 @@ from tensorfleet.stores import queries
 from tensorfleet.stores.collections import COLLECTIONS, collection_named
 from tensorfleet.stores.contract import MAX_RECORDS, Entry, Lease, Write
 
-_encode = json.JSONEncoder(allow_nan=False, separators=(",", ":"), check_circular=False).encode
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
 class _Kept(Struct, frozen=True):

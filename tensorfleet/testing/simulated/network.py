@@ -119,9 +119,10 @@ class Server:
         self.address = address
         self._interceptors = interceptors
         self._handlers: dict[str, Any] = {}
+        self._generic: list[Any] = []
 
     def add_generic_rpc_handlers(self, handlers: Sequence[Any]) -> None:
-        """The same handlers come by their names, too."""
+        self._generic.extend(handlers)
 
     def add_registered_method_handlers(self, service: str, handlers: dict[str, Any]) -> None:
         self._handlers.update({f"/{service}/{name}": handler for name, handler in handlers.items()})
@@ -139,7 +140,8 @@ class Server:
         """The handler of a method, with the interceptors around it; None where there is none."""
 
         async def plain(details: Any) -> Any:
-            return self._handlers.get(path)
+            found = (handlers.service(details) for handlers in self._generic)
+            return self._handlers.get(path) or next((handler for handler in found if handler is not None), None)
 
         following: Any = plain
         for interceptor in reversed(self._interceptors):

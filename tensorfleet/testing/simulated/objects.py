@@ -14,16 +14,38 @@ from tensorfleet.stores.contract import Leftovers
 CHUNK = 1024 * 1024
 
 
+class Bucket:
+    """What a server keeps, whoever is connected to it. clock: its own."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.blobs: dict[str, bytes] = {}
+        self.names: dict[str, str] = {}
+        self._clock = clock
+        self._renewed: dict[str, float] = {}
+
+    def put(self, data: bytes) -> Ref:
+        digest = hashlib.sha256(data).hexdigest()
+        self.blobs[digest], self._renewed[digest] = data, self._clock()
+        return Ref(digest, len(data))
+
+    def age(self, digest: str) -> float:
+        return float(int(self._clock() - self._renewed[digest]))
+
+    def delete(self, digest: str, idle: float) -> bool:
+        if digest in self.blobs and self._clock() - self._renewed[digest] >= idle:
+            del self.blobs[digest], self._renewed[digest]
+        return digest not in self.blobs
+
+
 class MemoryObjects:
-    """An `ObjectStore` over blobs by digest, which others may hold too.
+    """An `ObjectStore` over a bucket in memory.
 
     hop: one way to the store or back; may take its time and may raise Unavailable.
     """
 
-    def __init__(self, blobs: dict[str, bytes], hop: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, bucket: Bucket, hop: Callable[[], Awaitable[None]]) -> None:
         self.url = "memory://objects"
-        self._blobs = blobs
-        self._names: dict[str, str] = {}
+        self._bucket = bucket
         self._hop = hop
 
     async def open(self) -> None:
@@ -33,11 +55,10 @@ class MemoryObjects:
 
     async def put(self, chunks: AsyncIterator[bytes], digest: str | None = None) -> Ref:
         data = b"".join([chunk async for chunk in chunks])
-        ref = Ref(hashlib.sha256(data).hexdigest(), len(data))
-        if digest is not None and ref.digest != digest:
-            raise CorruptArtifact(f"the bytes of {digest} are those of {ref.digest}")
+        if digest not in (None, found := hashlib.sha256(data).hexdigest()):
+            raise CorruptArtifact(f"the bytes of {digest} are those of {found}")
         await self._hop()
-        self._blobs[ref.digest] = data
+        ref = self._bucket.put(data)
         await self._hop()
         return ref
 
@@ -48,16 +69,14 @@ class MemoryObjects:
         await self.put(chunks(), ref.digest)
 
     async def put_many(self, blobs: Sequence[Sequence[bytes | memoryview]]) -> list[Ref]:
-        whole = [b"".join(buffers) for buffers in blobs]
-        refs = [Ref(hashlib.sha256(data).hexdigest(), len(data)) for data in whole]
         await self._hop()
-        self._blobs.update({ref.digest: data for ref, data in zip(refs, whole, strict=True)})
+        refs = [self._bucket.put(b"".join(buffers)) for buffers in blobs]
         await self._hop()
         return refs
 
     async def get(self, digest: str, offset: int = 0) -> AsyncIterator[bytes]:
         await self._hop()
-        data = self._blobs.get(digest)
+        data = self._bucket.blobs.get(digest)
         if data is None:
             raise NotFound(f"there is no blob {digest}")
         if offset == 0 and hashlib.sha256(data).hexdigest() != digest:
@@ -67,15 +86,19 @@ class MemoryObjects:
 
     async def size(self, digest: str) -> int | None:
         await self._hop()
-        return len(self._blobs[digest]) if digest in self._blobs else None
+        return len(self._bucket.blobs[digest]) if digest in self._bucket.blobs else None
 
     async def delete(self, digest: str, idle: float = 0.0) -> bool:
         await self._hop()
-        return self._blobs.pop(digest, None) is not None or True
+        gone = self._bucket.delete(digest, idle)
+        await self._hop()
+        return gone
 
     async def blobs(self) -> AsyncIterator[tuple[Ref, float]]:
-        for digest, data in list(self._blobs.items()):
-            yield Ref(digest, len(data)), 0.0
+        await self._hop()
+        for digest, data in list(self._bucket.blobs.items()):
+            if digest in self._bucket.blobs:
+                yield Ref(digest, len(data)), self._bucket.age(digest)
 
     async def unfinished(self, *, remove: bool) -> Leftovers:
         return Leftovers(0, 0)
@@ -86,6 +109,6 @@ class MemoryObjects:
     async def name(self, name: str, digest: str | None) -> None:
         await self._hop()
         if digest is None:
-            self._names.pop(name, None)
+            self._bucket.names.pop(name, None)
         else:
-            self._names[name] = digest
+            self._bucket.names[name] = digest
