@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tensorfleet.errors import CorruptArtifact, NotFound
 from tensorfleet.model import Ref
-from tensorfleet.stores.contract import Leftovers
+from tensorfleet.stores.contract import Grant, Leftovers
 
 CHUNK = 1024 * 1024
 
@@ -104,6 +104,12 @@ class MemoryObjects:
         return Leftovers(0, 0)
 
     def path(self, digest: str) -> Path | None:
+        return None
+
+    async def grant_get(self, digest: str) -> Grant | None:
+        return None
+
+    async def grant_put(self, ref: Ref) -> Grant | None:
         return None
 
     async def name(self, name: str, digest: str | None) -> None:
