@@ -71,6 +71,11 @@ class AsyncClient:
     def address(self) -> str:
         return self._calls.address
 
+    @property
+    def away(self) -> bool:
+        """Whether nobody serves for the moment, so that calls and watches are tried again."""
+        return self._calls.away
+
     async def close(self) -> None:
         """Closes the connection; jobs go on."""
         await self._calls.close()

@@ -34,7 +34,7 @@ WELCOME_WITHIN = 10.0
 LULL = 0.01
 """Seconds that starts and reports wait for company; ends, which free a slot, take them along at once."""
 FAREWELL = 1.0
-"""Seconds the orchestrator has to take the last words of a worker that leaves."""
+"""Seconds the orchestrator has to take the last words of a worker that leaves, and a broken stream to tell why."""
 
 _Granting = artifacts_pb2.GrantGetResponse | artifacts_pb2.GrantPutResponse
 Call = grpc.aio.StreamStreamCall[worker_pb2.WorkerMessage, worker_pb2.OrchestratorMessage]
@@ -74,6 +74,7 @@ class Sessions:
     def __init__(self, servers: Sequence[str], who: Identity, host: Host) -> None:
         self._addresses = Addresses(servers)
         self._backoff = FIRST_BACKOFF
+        self._told: set[str] = set()
         self._who = who
         self._host = host
         self._wake = asyncio.Event()
@@ -98,10 +99,16 @@ class Sessions:
             try:
                 await self._one(server)
             except Lost as lost:
-                log.warning("no session", server=server, why=str(lost))
+                self._tell(server, str(lost))
                 if self._addresses.failed(server, lost.why) and not self._closing:
                     await asyncio.sleep(random.uniform(self._backoff / 2, self._backoff))
                     self._backoff = min(self._backoff * 2, LONGEST_BACKOFF)
+
+    def _tell(self, server: str, why: str) -> None:
+        """Once at each server until there is a session again, or the log would be full of it."""
+        tell = log.debug if server in self._told else log.warning
+        self._told.add(server)
+        tell("no session", server=server, why=why)
 
     async def _one(self, server: str) -> None:
         """One session, to its end: Lost, unless it was closed from here. Refused."""
@@ -110,10 +117,8 @@ class Sessions:
         try:
             welcome = await self._greet(call)
             await self._hold(server, channel, call, welcome)
-        except grpc.aio.AioRpcError as error:
-            raise Lost(to_error(error)) from error
-        except asyncio.InvalidStateError:  # the stream ended while it was written to
-            raise Lost(await ended(call)) from None
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):  # a write does not know what the stream ended with
+            raise await _end(call) from None
         finally:
             call.cancel()
             self._host.act(self._host.state.stream_lost())
@@ -129,7 +134,7 @@ class Sessions:
         except TimeoutError:
             raise Lost(Unavailable("the hello was not answered")) from None
         if not isinstance(answer, worker_pb2.OrchestratorMessage):
-            raise Lost(await ended(call))
+            raise await _end(call)
         if answer.WhichOneof("message") == "goodbye":
             raise _parting(answer.goodbye)
         if answer.WhichOneof("message") != "welcome":
@@ -139,6 +144,7 @@ class Sessions:
     async def _hold(self, server: str, channel: grpc.aio.Channel, call: Call, welcome: worker_pb2.Welcome) -> None:
         log.info("joined", server=server, session=welcome.session, term=welcome.term)
         self._addresses.served()
+        self._told.clear()
         self._backoff = FIRST_BACKOFF
         await self._host.welcomed(welcome, RemoteArtifacts(channel))
         self._host.act(self._host.state.welcome(welcome.keep, welcome.stop))
@@ -156,7 +162,7 @@ class Sessions:
         for error in sorted(errors, key=lambda error: isinstance(error, _ENDS)):  # what should not happen comes first
             raise error
         if not self._closing:
-            raise Lost(await ended(call))
+            raise await _end(call)
 
     async def _listen(self, call: Call) -> None:
         while isinstance(message := await call.read(), worker_pb2.OrchestratorMessage):
@@ -207,6 +213,15 @@ class Sessions:
 
 _ENDS = (grpc.aio.AioRpcError, asyncio.InvalidStateError, Lost)
 """How a stream that held can end."""
+
+
+async def _end(call: Call) -> Lost:
+    """What a stream that is over has ended with."""
+    try:
+        async with asyncio.timeout(FAREWELL):
+            return Lost(await ended(call))
+    except TimeoutError:
+        return Lost(Unavailable("the stream broke"))
 
 
 def _parting(goodbye: worker_pb2.Goodbye) -> Exception:

@@ -6,7 +6,7 @@ The rule: with `--output json` nothing is written to stdout here; progress then 
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -50,7 +50,7 @@ async def _watcher(client: "AsyncClient", title: str, *, json: bool) -> AsyncIte
         return
     from rich.live import Live
 
-    view = View(title)
+    view = View(title, lambda: client.away)
     look = asyncio.create_task(_look(client, view))
     try:
         with Live(view, console=console, refresh_per_second=10, transient=True):
@@ -109,12 +109,12 @@ def _say(line: str) -> None:
 
 
 class View:
-    """For people at a terminal."""
+    """For people at a terminal. away: whether nobody serves, so that this is how things stood."""
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, away: Callable[[], bool] = lambda: False) -> None:
         self.progress = Progress()
         self.workers: list[WorkerInfo] = []
-        self._title, self._began = title, time.monotonic()
+        self._title, self._began, self._away = title, time.monotonic(), away
 
     def see(self, event: "Event") -> None:
         self.progress.learn(event)
@@ -124,6 +124,8 @@ class View:
 
         yield self._head()
         yield self._bar()
+        if self._away():
+            yield output.line(output.styled("! ", "yellow"), "No orchestrator leads for the moment; waiting for one.")
         if self.progress.series:
             yield Padding(self._figures(), (1, 0, 0, 0))
         if self.workers or self.progress.running:

@@ -43,7 +43,8 @@ class Calls:
     """The services' stubs, at the one of the addresses (`host:port`, several joined by commas) that leads.
 
     timeout: seconds that a call may take with all of its tries; for calls that have work to do, such as reading a
-    dataset, seconds that the server may be away. sleep: waits between tries.
+    dataset, seconds that the server may be away. sleep: waits between tries. away: nobody served the last call yet,
+    wherever it was tried.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Calls:
         self.timeout = timeout
         self.metadata = (("x-user-id", user),) if user else ()
         self._sleep = sleep
+        self.away = False
         self._addresses = Addresses(split(address))
         self._leader = LeaderChannel(self._addresses)
 
@@ -111,16 +113,23 @@ class Calls:
             began, at = patience.now(), self._addresses.current
             try:
                 answer = await attempt(patience.left())
-                self._addresses.served()
+                self._served()
                 return answer
             except grpc.RpcError as error:
                 failure = to_error(error)
             await self._elsewhere(patience, at, failure, patience.now() - began)
 
+    def _served(self) -> None:
+        self.away = False
+        self._addresses.served()
+
     async def _elsewhere(self, patience: "Patience", at: str, failure: errors.TensorFleetError, took: float) -> None:
         """Turns to where the leader may be now, after a pause where everyone was asked; raises what is final."""
         patience.check(failure, took)
-        if not isinstance(failure, errors.Unavailable) or self._addresses.failed(at, failure):
+        if not isinstance(failure, errors.Unavailable):
+            await patience.pause(failure)
+        elif self._addresses.failed(at, failure):
+            self.away = True
             await patience.pause(failure)
 
     async def stream(
@@ -138,7 +147,7 @@ class Calls:
                 async for message in open_from(after):
                     after = cursor_of(message)
                     patience.renew()
-                    self._addresses.served()
+                    self._served()
                     yield message
             except grpc.RpcError as error:
                 failure = to_error(error)

@@ -145,6 +145,16 @@ def test_the_view_shows_tasks_figures_and_workers() -> None:
         assert part in drawn
 
 
+def test_the_view_says_when_nobody_leads() -> None:
+    from rich.console import Console
+
+    console = Console(width=100)
+    for away in (False, True):
+        with console.capture() as captured:
+            console.print(View("[iris] · random_forest", lambda away=away: away))
+        assert ("No orchestrator leads" in captured.get()) is away
+
+
 def test_a_job_that_begins_again_is_counted_anew() -> None:
     progress = Progress()
     for event in (opened("read", 2, 5), succeeded("read", 0), succeeded("read", 1), opened("fit", 3, 5)):

@@ -145,6 +145,20 @@ async def test_a_call_goes_to_the_leader_that_a_standby_tells_of(fake: FakeFleet
     assert len(standby.requests["SubmitJob"]) == 1
 
 
+async def test_who_was_asked_everywhere_in_vain_knows_that_nobody_serves(fake: FakeFleet) -> None:
+    seen: list[bool] = []
+
+    async def sleep(seconds: float) -> None:
+        seen.append(calls.away)
+
+    fake.answer("SubmitJob", Unavailable("away"), jobs_pb2.SubmitJobResponse(job_id="job-1"))
+    calls = Calls(fake.address, sleep=sleep)
+    await submit(calls)
+    assert seen == [True]
+    assert not calls.away
+    await calls.close()
+
+
 async def test_calls_turn_to_the_other_address_when_one_is_away(fake: FakeFleet) -> None:
     fake.answer("SubmitJob", jobs_pb2.SubmitJobResponse(job_id="job-1"))
     calls = Calls(f"127.0.0.1:1,{fake.address}", sleep=(naps := Naps()))
