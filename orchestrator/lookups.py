@@ -12,7 +12,7 @@ from orchestrator.core.commands import Inspect, LookUp
 from orchestrator.core.events import Event, Inspected, KnownResults
 from orchestrator.inspection import Inspection
 from orchestrator.underway import Underway
-from tensorfleet.errors import Unavailable
+from tensorfleet.errors import FailedPrecondition, Unavailable
 from tensorfleet.model import TaskResult
 from tensorfleet.stores.contract import DocumentStore, ObjectStore
 from tensorfleet.stores.presence import present
@@ -40,7 +40,7 @@ class Lookups:
         with self._underway.naming():  # a collector waits until what is found here is named by a record, or is not
             try:
                 known = await self._known(set(command.keys.values()))
-            except Unavailable:
+            except (Unavailable, FailedPrecondition):  # a store is away, or takes nothing until somebody sees to it
                 known = {}  # so everything is computed: slower, and as right
             results = {index: known[key] for index, key in command.keys.items() if key in known}
             self._answer(KnownResults(command.job, command.stage, command.upto, results, command.keys))
@@ -58,7 +58,7 @@ class Lookups:
             return
         try:
             lost = await self._inspection.lost(command.refs)
-        except Unavailable as error:  # the attempt that asks is made again, and asks again
+        except (Unavailable, FailedPrecondition) as error:  # the attempt that asks is made again, and asks again
             log.warning("inputs could not be looked at", job=command.job, error=error.message)
         else:
             self._answer(Inspected(command.job, tuple(lost)))

@@ -6,8 +6,8 @@ session that does not read what it is told is ended, and comes back with a new o
 
 import asyncio
 import itertools
-from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import grpc
@@ -17,6 +17,7 @@ from orchestrator.core import commands as c
 from orchestrator.core import events as e
 from orchestrator.core.records import WorkerInfo
 from orchestrator.engine import Engine
+from orchestrator.incoming import Incoming, Kept
 from tensorfleet.api.v1 import worker_pb2 as pb
 from tensorfleet.api.v1 import worker_pb2_grpc
 from tensorfleet.errors import BadInput, InvalidRequest
@@ -40,26 +41,6 @@ OUTBOX = 50_000
 """Commands that a session may leave unread."""
 
 HELLO_SECONDS = 30.0
-KEPT_BYTES = 16 * 1024 * 1024
-
-
-class _Kept:
-    """The newest small blobs, so that the next task has them in its assignment."""
-
-    def __init__(self) -> None:
-        self._blobs: OrderedDict[str, bytes] = OrderedDict()
-        self._size = 0
-
-    def put(self, digest: str, data: bytes) -> None:
-        if digest not in self._blobs:
-            self._blobs[digest] = data
-            self._size += len(data)
-        while self._size > KEPT_BYTES:
-            _, old = self._blobs.popitem(last=False)
-            self._size -= len(old)
-
-    def get(self, digest: str) -> bytes:
-        return self._blobs.get(digest, b"")
 
 
 class _Session:
@@ -86,7 +67,7 @@ class WorkerSessions(worker_pb2_grpc.WorkerServiceServicer):
         self._objects = objects
         self._sessions: dict[int, _Session] = {}
         self._numbers = itertools.count(1)
-        self._kept = _Kept()
+        self._kept = Kept()
         engine.to_worker = self._to_worker
 
     def _to_worker(self, command: c.ToWorker) -> None:
@@ -100,13 +81,19 @@ class WorkerSessions(worker_pb2_grpc.WorkerServiceServicer):
         hello = await self._hello(request_iterator)
         session = _Session(next(self._numbers))
         self._sessions[session.number] = session
-        reading = asyncio.create_task(self._read(hello, session, request_iterator))
-        reading.add_done_callback(lambda _: session.more.set())
+        incoming = Incoming(self._objects, self._kept, lambda results: self._tell(hello.worker_id, session, results))
+        hearing = [
+            asyncio.create_task(self._read(hello, session, request_iterator, incoming)),
+            asyncio.create_task(incoming.run()),
+        ]
+        for task in hearing:
+            task.add_done_callback(lambda _: session.more.set())
         try:
-            async for message in self._write(session, reading):
+            async for message in self._write(session, hearing):
                 yield message
         finally:
-            reading.cancel()
+            for task in hearing:
+                task.cancel()
             del self._sessions[session.number]
             self._engine.feed(e.SessionLost(hello.worker_id, session.number))
             log.info("session over", worker=hello.worker_id, session=session.number)
@@ -122,18 +109,25 @@ class WorkerSessions(worker_pb2_grpc.WorkerServiceServicer):
             raise InvalidRequest(faults)
         return hello
 
-    async def _read(self, hello: pb.Hello, session: _Session, messages: AsyncIterator[pb.WorkerMessage]) -> None:
+    async def _read(
+        self, hello: pb.Hello, session: _Session, messages: AsyncIterator[pb.WorkerMessage], incoming: Incoming
+    ) -> None:
         log.info("worker says hello", worker=hello.worker_id, session=session.number, slots=hello.slots)
-        results = await self._results(hello.worker_id, session.number, hello.finished)
-        self._engine.feed(_opened(hello, session.number), *results)
+        self._engine.feed(_opened(hello, session.number))
+        incoming.take(hello.finished)
         async for message in messages:
             await self._engine.room()
-            events = await self._events(hello.worker_id, session.number, message)
-            self._engine.feed(*events)
+            if message.session != session.number:
+                continue
+            if message.WhichOneof("message") == "finished":
+                incoming.take(message.finished.results)
+                continue
+            if message.WhichOneof("message") == "leaving":  # its last results come before it is gone
+                await incoming.through()
+            self._engine.feed(*self._events(hello.worker_id, session.number, message))
+        await incoming.through()
 
-    async def _events(self, worker: str, session: int, message: pb.WorkerMessage) -> Sequence[e.Event]:
-        if message.session != session:
-            return ()
+    def _events(self, worker: str, session: int, message: pb.WorkerMessage) -> Sequence[e.Event]:
         kind = message.WhichOneof("message")
         if kind == "heartbeat":
             return (_heartbeat(worker, session, message.heartbeat),)
@@ -143,25 +137,16 @@ class WorkerSessions(worker_pb2_grpc.WorkerServiceServicer):
             return [e.Released(worker, session, token) for token in message.released.tokens]
         if kind == "reports":
             return [_report(worker, session, report) for report in message.reports.reports]
-        if kind == "finished":
-            return await self._results(worker, session, message.finished.results)
         if kind == "leaving":
             return (e.Leaving(worker, session, message.leaving.reason),)
         raise InvalidRequest([FieldViolation("message", f"not expected in a session: {kind}")])
 
-    async def _results(self, worker: str, session: int, results: Iterable[pb.AttemptResult]) -> list[e.Event]:
-        """Results as events; the bytes that came with them are in the object store before anyone hears of them."""
-        listed = list(results)
-        inline = [output for result in listed for output in result.outputs if output.inline]
-        if inline:
-            stored = await self._objects.put_many([[output.inline] for output in inline])
-            for output, ref in zip(inline, stored, strict=True):
-                if ref.digest != output.ref.digest:
-                    raise BadInput(f"the bytes of {output.ref.digest} are those of {ref.digest}")
-                self._kept.put(ref.digest, output.inline)
-        return [_finished(worker, session, result) for result in listed]
+    def _tell(self, worker: str, session: _Session, results: Sequence[pb.AttemptResult]) -> None:
+        self._engine.feed(*(_finished(worker, session.number, result) for result in results))
 
-    async def _write(self, session: _Session, reading: asyncio.Task[None]) -> AsyncIterator[pb.OrchestratorMessage]:
+    async def _write(
+        self, session: _Session, hearing: Sequence[asyncio.Task[None]]
+    ) -> AsyncIterator[pb.OrchestratorMessage]:
         while True:
             await session.more.wait()
             session.more.clear()
@@ -174,8 +159,8 @@ class WorkerSessions(worker_pb2_grpc.WorkerServiceServicer):
             if session.over:
                 yield pb.OrchestratorMessage(goodbye=pb.Goodbye(reason="it does not read", reconnect=True))
                 return
-            if reading.done():
-                reading.result()
+            if ended := [task for task in hearing if task.done()]:
+                ended[0].result()
                 return
 
     async def _message(self, kind: type[c.ToWorker], run: list[Any]) -> pb.OrchestratorMessage:
