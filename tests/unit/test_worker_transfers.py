@@ -40,30 +40,30 @@ class Store:
 
             def do_PUT(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                if self._answer(b""):
+                if not store.answers:
                     store.blobs[self.path] = body
+                self._answer(b"")
 
-            def _answer(self, body: bytes | None) -> bool:
+            def _answer(self, body: bytes | None) -> None:
                 store.asked.append((self.command, {name.lower(): value for name, value in self.headers.items()}))
                 status = 200 if body is not None else 404
                 if store.answers:
                     status, body = store.answers.pop(0)
                 if not status:
                     self.close_connection = True
-                    return False
+                    return
                 body = body or b""
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body[: len(body) // 2] if store.torn else body)
                 self.close_connection = store.torn
-                return status == 200
 
             def log_message(self, format: str, *arguments: object) -> None:
                 pass
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
 
     @property
     def url(self) -> str:
