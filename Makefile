@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup lock check lint types protos protos-check servers servers-stop test test-unit chaos bench clean
+.PHONY: help setup lock check lint types protos protos-check servers servers-stop test test-unit chaos bench bench-peers \
+	clean
 
 help: ## Lists the habits.
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +20,9 @@ $(VENV)/.ready: pyproject.toml requirements.lock
 lock: setup ## Pins the newest versions that pyproject.toml allows, with their hashes.
 	$(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-header \
 		--python-version 3.11 --group dev pyproject.toml -o requirements.lock
+	for peer in ray dask celery; do \
+		$(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-header \
+			--python-version 3.11 bench/peers/requirements/$$peer.in -o bench/peers/requirements/$$peer.txt || exit 1; done
 
 check: lint types protos-check ## Everything that needs no running of tests.
 
@@ -52,6 +56,9 @@ chaos: setup ## 200 seeded plans of faults against fleets of real processes; the
 
 bench: setup ## Every benchmark, small.
 	$(BIN)/python -m bench
+
+bench-peers: setup ## Our figures beside Ray's, Dask's, Celery's and bare gRPC's; installs these into a cache folder.
+	$(BIN)/python -m bench.peers
 
 clean: ## Forgets the virtual environment and what tools left.
 	-$(BIN)/python -m tests.servers stop

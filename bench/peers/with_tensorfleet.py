@@ -1,0 +1,146 @@
+"""The fleet's own part, with its ordinary durable store: SQLite that syncs each group commit.
+
+Results are at the client: a job is run by `RunJob`, and every task's event has arrived when the time ends. Of many jobs
+submitted in one call the client asks how many have ended, since nothing tells it of several jobs at once.
+"""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from bench.peers.sampling import Samples, arguments
+
+CLIENTS = 8
+POLL = 0.002
+
+
+async def run(stub: Any, tasks: int) -> None:
+    """Runs one job of no-ops and has each task's result."""
+    from bench.noops import noop
+    from tensorfleet import wire
+    from tensorfleet.api.v1 import jobs_pb2
+
+    done = 0
+    async for response in stub.RunJob(jobs_pb2.RunJobRequest(spec=wire.spec_to_proto(noop(tasks)))):
+        done += response.event.WhichOneof("event") == "task_succeeded"
+    assert done == tasks, "each task's result has arrived"
+
+
+async def dispatch(samples: Samples, options: Any) -> None:
+    from bench.dispatch import many_jobs
+    from bench.noops import warm_fleet
+    from tensorfleet.api.v1 import jobs_pb2_grpc
+    from tensorfleet.rpc.channels import open_channel
+
+    async with warm_fleet(options.slots) as (fleet, _), open_channel(fleet.address) as channel:
+        stub = jobs_pb2_grpc.JobServiceStub(channel)
+        await run(stub, 500)
+        with samples.counted("tasks", "TensorFleet", options.tasks):
+            await run(stub, options.tasks)
+        with samples.counted("jobs", "TensorFleet, SubmitJobs", options.jobs):
+            await many_jobs(fleet.address, options.jobs)
+        for _ in range(options.runs):
+            with samples.timed("round_trip", "TensorFleet"):
+                await run(stub, 1)
+        with samples.counted("single_jobs", f"TensorFleet, RunJob from {CLIENTS} clients", options.jobs):
+            await asyncio.gather(*(one_by_one(fleet.address, options.jobs // CLIENTS) for _ in range(CLIENTS)))
+
+
+async def one_by_one(address: str, jobs: int) -> None:
+    """A client with a connection of its own."""
+    from tensorfleet.api.v1 import jobs_pb2_grpc
+    from tensorfleet.rpc.channels import open_channel
+
+    async with open_channel(address) as channel:
+        stub = jobs_pb2_grpc.JobServiceStub(channel)
+        for _ in range(jobs):
+            await run(stub, 1)
+
+
+def start_standing(samples: Samples, options: Any) -> None:
+    """`tensorfleet up`, and a client that loads meanwhile."""
+    with tempfile.TemporaryDirectory(prefix="tensorfleet-bench-") as folder:
+        home = Path(folder) / "home"
+        command = (sys.executable, "-m", "clients.cli.main", "up", "--workers", str(options.slots))
+        place = {**os.environ, "TENSORFLEET_HOME": str(home)}
+        with subprocess.Popen([*command, "--listen", "127.0.0.1:0"], env=place, stdout=subprocess.DEVNULL) as fleet:
+            try:
+                asyncio.run(_first_result(home))
+                samples.first_result("tensorfleet up", options.begun or time.time())
+            finally:
+                fleet.send_signal(signal.SIGTERM)
+
+
+async def _first_result(home: Path) -> None:
+    from tensorfleet.api.v1 import jobs_pb2_grpc
+    from tensorfleet.rpc.channels import open_channel
+    from tensorfleet.sdk.seat import read_seat
+
+    while (seat := read_seat(home)) is None:  # noqa: ASYNC110 -- another process writes it
+        await asyncio.sleep(POLL)
+    async with open_channel(seat.address) as channel:
+        await run(jobs_pb2_grpc.JobServiceStub(channel), 1)
+
+
+async def start_inside(samples: Samples, options: Any) -> None:
+    """A fleet that the client's own program starts and keeps."""
+    from tensorfleet.api.v1 import jobs_pb2_grpc
+    from tensorfleet.local import AsyncLocalFleet
+    from tensorfleet.rpc.channels import open_channel
+
+    with tempfile.TemporaryDirectory(prefix="tensorfleet-bench-") as home:
+        async with AsyncLocalFleet(home, workers=options.slots) as fleet, open_channel(fleet.address) as channel:
+            await run(jobs_pb2_grpc.JobServiceStub(channel), 1)
+            samples.first_result("AsyncLocalFleet", options.begun or time.time(), with_client=True)
+
+
+async def forest(samples: Samples, options: Any) -> str:
+    from hashlib import sha256
+
+    import numpy as np
+
+    from bench.forest import COMPARED, prepared, train
+    from tensorfleet import AsyncClient
+    from tensorfleet.local import AsyncLocalFleet
+
+    rows, features, classes = options.shape
+    source = f"synthetic:classification?rows={rows}&features={features}&classes={classes}&seed=0"
+    with tempfile.TemporaryDirectory(prefix="tensorfleet-bench-") as folder:
+        home = Path(folder) / "home"
+        async with AsyncLocalFleet(home, slots=options.slots) as fleet, AsyncClient(fleet.address) as client:
+            await (await client.train("iris")).result()  # warms the slots
+            dataset = await client.datasets.add(source, name="rows")
+            seconds, _, job = await train(client, dataset.name, options.trees)
+            samples.add("forest", "TensorFleet, submitted to registered", seconds)
+            X, y = await prepared(client, job, Path(folder))
+            if not (options.matrix / "y.npy").exists():
+                np.save(options.matrix / "X.npy", X)
+                np.save(options.matrix / "y.npy", y)
+            model = (await (await job.result()).load())[-1]
+    return sha256(model.predict_proba(X[:COMPARED]).tobytes()).hexdigest()
+
+
+def main() -> None:
+    options, samples = arguments(), Samples()
+    answers = ""
+    if options.part == "dispatch":
+        asyncio.run(dispatch(samples, options))
+    elif options.part == "forest":
+        answers = asyncio.run(forest(samples, options))
+    elif options.variant == "inside":
+        asyncio.run(start_inside(samples, options))
+    else:
+        start_standing(samples, options)
+    from tensorfleet import __version__
+
+    samples.tell(version=f"TensorFleet {__version__}", answers=answers)
+
+
+if __name__ == "__main__":
+    main()
