@@ -17,6 +17,8 @@ class Fault(StrEnum):
     KILL_SLOT = "kill_slot"
     KILL_ORCHESTRATOR = "kill_orchestrator"
     KILL_DOCUMENTS = "kill_documents"
+    KILL_OBJECTS = "kill_objects"
+    STOP_ORCHESTRATOR = "stop_orchestrator"
     STOP_AGENT = "stop_agent"
     STOP_WORKER = "stop_worker"
     CUT_STREAM = "cut_stream"
@@ -32,18 +34,20 @@ class Setting(StrEnum):
     """What a fleet is made of.
 
     NEAR: SQLite and a directory, which the workers see too. FAR: the same on a disk of the orchestrator's own; workers
-    have a small disk each. GRIDFS: MongoDB for documents and objects.
+    have a small disk each. GRIDFS: MongoDB for documents and objects. CLUSTER: MongoDB and S3, and two orchestrators.
     """
 
     NEAR = "near"
     FAR = "far"
     GRIDFS = "gridfs"
+    CLUSTER = "cluster"
 
 
 EVERYWHERE = (
     Fault.KILL_WORKER,
     Fault.KILL_SLOT,
     Fault.KILL_ORCHESTRATOR,
+    Fault.STOP_ORCHESTRATOR,
     Fault.STOP_AGENT,
     Fault.STOP_WORKER,
     Fault.CUT_STREAM,
@@ -56,8 +60,11 @@ POSSIBLE: dict[Setting, tuple[Fault, ...]] = {
     Setting.NEAR: EVERYWHERE,
     Setting.FAR: (*EVERYWHERE, *APART, Fault.CUT_POWER),
     Setting.GRIDFS: (*EVERYWHERE, *APART, Fault.KILL_DOCUMENTS),
+    Setting.CLUSTER: (*EVERYWHERE, *APART, Fault.KILL_DOCUMENTS, Fault.KILL_OBJECTS),
 }
-WORKERS = {Setting.NEAR: 2, Setting.FAR: 3, Setting.GRIDFS: 2}
+ORDER = (*(Setting.NEAR, Setting.FAR, Setting.CLUSTER) * 3, Setting.GRIDFS)
+"""The settings of seeds in a row."""
+WORKERS = {Setting.NEAR: 2, Setting.FAR: 3, Setting.GRIDFS: 2, Setting.CLUSTER: 4}
 
 
 class Strike(Struct, frozen=True):
@@ -92,7 +99,7 @@ class Plan(Struct, frozen=True):
 def plan(seed: int, tasks: int) -> Plan:
     """The plan of a seed for a job of so many tasks, which has at least two events for each: assigned, succeeded."""
     chance = random.Random(seed)
-    setting = list(Setting)[seed % len(Setting)]
+    setting = ORDER[seed % len(ORDER)]
     events = range(1, 2 * tasks - 1)
     times = sorted(chance.choices(events, k=chance.choice((1, 2, 3, 4))))
     strikes = tuple(

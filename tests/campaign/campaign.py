@@ -21,7 +21,7 @@ from tests.campaign.machines import can_mount
 from tests.campaign.run import TASKS, Story, run
 
 ROOT = Path(__file__).parents[2]
-PLANS_OF_A_FLEET = {Setting.GRIDFS: 3}
+PLANS_OF_A_FLEET = {Setting.GRIDFS: 3, Setting.CLUSTER: 4}
 """FerretDB reads whole collections for most questions, so what earlier plans left there makes later ones slow."""
 PACE = 0.15
 """Seconds of a range of trees, about."""

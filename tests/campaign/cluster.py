@@ -1,240 +1,170 @@
-"""A fleet of real programs to be struck: what dies is started again, as a supervisor would.
+"""A fleet of real programs to be struck, over a folder of its own.
 
-The rule: every program of a cluster carries its mark in the environment, so that whatever is left of it is found.
+The rule: the setting says what there is; what is done to it is in `strikes`.
 """
 
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from tensorfleet import AsyncClient
-from tensorfleet.sdk.processes import Child, is_alive
-from tensorfleet.sdk.seat import serves
+from tensorfleet.errors import Unavailable
 from tensorfleet.testing.faults import WORKERS, Setting
 from tests.campaign.machines import Durable, Machine, Small, can_mount
+from tests.campaign.programs import MARK, Kept, Program, Worker, marked, variables
 from tests.campaign.proxy import Proxy
 from tests.campaign.stored import Directory, GridFS, Stored
-from tests.integration.processes import children
-from tests.servers.programs import Server, durable_mongo, free_port
+from tests.servers.programs import ACCESS_KEY, SECRET_KEY, durable_mongo, free_port, s3
 
 LEASE = 1.0
+PATIENCE = ("--lease", str(LEASE), "--grace", "0.8", "--restart-grace", "2", "--leader-lease", str(LEASE))
+AWAY = 60.0
+"""Seconds that a client puts up with no server."""
 SMALL_DISK = 24 * 1024 * 1024
 POLL = 0.01
-MARK = "CAMPAIGN_MARK"
-DATABASE = "campaign"
-
-
-class Program:
-    """One of our programs, kept running."""
-
-    def __init__(
-        self, name: str, program: str, arguments: list[str], logs: Path, within: list[str], machine: Machine | None
-    ) -> None:
-        self.name = name
-        self.machine = machine
-        self._start: Callable[[], Child] = lambda: Child(
-            name, program, arguments, logs, within=[*within, *(machine.within if machine else ())]
-        )
-        self.child: Child | None = None
-        self._keeper: asyncio.Task[None] | None = None
-        self._held = asyncio.Event()
-        self._held.set()
-
-    def start(self) -> None:
-        self._keeper = asyncio.create_task(self._keep())
-
-    async def _keep(self) -> None:
-        while True:
-            await self._held.wait()
-            self.child = self._start()
-            await self.child.ended()
-
-    def hold(self) -> None:
-        """Does not start it again until `go_on`."""
-        self._held.clear()
-
-    def go_on(self) -> None:
-        self._held.set()
-
-    async def stop(self) -> None:
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
-        if self.child is not None:
-            self.signal(signal.SIGCONT)
-            await self.child.stop(3.0)
-
-    @property
-    def pid(self) -> int | None:
-        return self.child.pid if self.child is not None and self.child.alive() else None
-
-    def signal(self, number: signal.Signals) -> None:
-        if self.pid is not None and self.child is not None:
-            self.child.signal(number)
-
-
-class Worker(Program):
-    """A worker, the line that it reaches the orchestrator by, and its disk."""
-
-    def __init__(
-        self, name: str, proxy: Proxy, home: Path, logs: Path, within: list[str], machine: Machine | None
-    ) -> None:
-        arguments = ["--server", proxy.address, "--id", name, "--slots", "1", "--home", str(home)]
-        super().__init__(name, "worker", arguments, logs, within, machine)
-        self.proxy = proxy
-        self._home = home
-
-    @property
-    def home(self) -> Path:
-        """Its home, as it is reached from here."""
-        return self.machine.path(self._home) if self.machine else self._home
-
-    def family(self) -> list[int]:
-        """The agent, its zygote and its slots."""
-        return list(_descent(self.pid)) if self.pid is not None else []
-
-    def slots(self) -> list[int]:
-        return self.family()[2:]
-
-
-class Kept:
-    """A server that is killed and started again by one at a time."""
-
-    def __init__(self, program: Server) -> None:
-        self.program = program
-        self.in_hand = asyncio.Lock()
+NAME = "campaign"
+"""Of the database, and of the bucket."""
 
 
 class Cluster:
-    """The programs of one setting, over a folder of its own."""
+    """lines: by which workers reach an orchestrator; each has its own, or, where there are two orchestrators, each of
+    these has one. began: when the job in progress did."""
 
     def __init__(self, setting: Setting, folder: Path, environment: Mapping[str, str]) -> None:
         self.setting = setting
         self.logs = folder / "logs"
-        self.address = f"127.0.0.1:{free_port()}"
-        self.workers: list[Worker] = []
-        self.head = Durable(folder / "head") if setting is Setting.FAR else None
         self.began = 0.0
-        self._stored: Stored | None = None
-        self._folder = folder
-        self._mark = str(folder)
-        self._proxies: list[Proxy] = []
+        self.workers: list[Worker] = []
+        self.orchestrators: list[Program] = []
+        self.lines: list[Proxy] = []
+        self.head = Durable(folder / "head") if setting is Setting.FAR else None
+        self.documents = self.objects = None
+        if setting in (Setting.GRIDFS, Setting.CLUSTER):
+            self.documents = Kept(durable_mongo(folder / "documents"))
+        if setting is Setting.CLUSTER:
+            self.objects = Kept(s3(folder / "objects"))
+            (folder / "objects" / "data" / NAME).mkdir()
+        self._folder, self._mark = folder, str(folder)
         self._machines: list[Machine] = [self.head] if self.head else []
-        self._within = _with({**environment, MARK: self._mark})
-        self.documents = Kept(durable_mongo(folder / "documents")) if setting is Setting.GRIDFS else None
-        listen = ["--home", str(self._home), "--listen", self.address]
-        patience = ["--lease", str(LEASE), "--grace", "0.8", "--restart-grace", "2"]
-        within = [*self._within, *_with(self._places())]
-        self.orchestrator = Program("orchestrator", "orchestrator", [*listen, *patience], self.logs, within, self.head)
+        self._within = variables({**environment, MARK: self._mark})
+        self._addresses: list[str] = []
+        self._stored: Stored | None = None
 
-    def _places(self) -> dict[str, str]:
-        """What tells the orchestrator where to keep things."""
-        if self.documents is None:
-            return {}
-        return {"MONGODB_URL": self.documents.program.url, "MONGODB_DB": DATABASE, "OBJECTS_URL": "gridfs://"}
+    @property
+    def address(self) -> str:
+        """Where clients find it."""
+        return ",".join(self._addresses)
 
     @property
     def stored(self) -> Stored:
+        """Its object store, from behind."""
         if self._stored is None:
-            self._stored = (
-                Directory(self.home / "objects")
-                if self.documents is None
-                else GridFS(self.documents.program.url, DATABASE)
-            )
+            if self.objects is not None:
+                self._stored = Directory(self._folder / "objects" / "data" / NAME)
+            elif self.documents is not None:
+                self._stored = GridFS(self.documents.program.url, NAME)
+            else:
+                self._stored = Directory(self._seen(self._home(1)) / "objects")
         return self._stored
 
-    @property
-    def _home(self) -> Path:
-        return self._folder / "head" / "home"
-
-    @property
-    def home(self) -> Path:
-        """The orchestrator's home, as it is reached from here."""
-        return self.head.path(self._home) if self.head else self._home
-
     async def start(self) -> None:
-        for server in self._servers:
+        for server in self._servers():
             await asyncio.to_thread(server.program.start)
-        self.orchestrator.start()
+        for number in range(1, 3 if self.setting is Setting.CLUSTER else 2):
+            await self._add_orchestrator(number)
         for number in range(1, WORKERS[self.setting] + 1):
-            self.workers.append(await self._worker(number))
-        for worker in self.workers:
-            worker.start()
+            await self._add_worker(number)
+        for program in (*self.orchestrators, *self.workers):
+            program.start()
         await self.whole()
 
-    @property
-    def _servers(self) -> list[Kept]:
-        return [server for server in (self.documents,) if server is not None]
-
-    async def _worker(self, number: int) -> Worker:
-        proxy = Proxy(int(self.address.rpartition(":")[2]))
-        await proxy.start()
-        self._proxies.append(proxy)
-        name = f"worker-{number}"
-        machine: Machine | None = None
-        home = self._folder / name
-        if self.head is not None and number == 1:  # one works where the orchestrator is
-            machine, home = self.head, self._folder / "head" / name
-        elif self.setting is not Setting.NEAR and can_mount():
-            machine = Small(home, SMALL_DISK)
-            self._machines.append(machine)
-        return Worker(name, proxy, home, self.logs, self._within, machine)
+    async def stop(self) -> None:
+        await asyncio.gather(*(worker.stop() for worker in self.workers))
+        await asyncio.gather(*(orchestrator.stop() for orchestrator in self.orchestrators))
+        for line in self.lines:
+            await line.stop()
+        for server in self._servers():
+            await asyncio.to_thread(server.program.kill)
+        for machine in self._machines:
+            machine.stop()
+        for pid in marked(self._mark):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     async def whole(self) -> None:
-        """Waits until everything runs and every worker is in session."""
-        async with AsyncClient(self.address) as client:
+        """Waits until everything runs, every worker is in session, and nothing is at work."""
+        async with AsyncClient(self.address, timeout=AWAY) as client:
             while True:
-                if await self._is_whole(client):
-                    return
+                with suppress(Unavailable):
+                    if await self._is_whole(client):
+                        return
                 await asyncio.sleep(POLL)
 
     async def _is_whole(self, client: AsyncClient) -> bool:
-        if not await serves(self.address):
-            return False
         there = {worker.id: (worker.pid, worker.state, len(worker.running)) for worker in await client.workers.list()}
-        return all(
+        return all(orchestrator.pid is not None for orchestrator in self.orchestrators) and all(
             there.get(worker.name) == (worker.pid, "ready", 0) and len(worker.family()) == 3 for worker in self.workers
         )
 
     def strays(self) -> list[int]:
         """Processes that carry the cluster's mark and belong to none of its programs."""
-        ours = {pid for worker in self.workers for pid in worker.family()} | {self.orchestrator.pid}
-        return sorted(set(_marked(self._mark)) - ours)
+        ours = {pid for worker in self.workers for pid in worker.family()}
+        return sorted(set(marked(self._mark)) - ours - {orchestrator.pid for orchestrator in self.orchestrators})
 
-    async def stop(self) -> None:
-        await asyncio.gather(*(worker.stop() for worker in self.workers))
-        await self.orchestrator.stop()
-        for proxy in self._proxies:
-            await proxy.stop()
-        for server in self._servers:
-            server.program.kill()
-        for machine in self._machines:
-            machine.stop()
-        for pid in _marked(self._mark):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+    def scraps(self) -> list[Path]:
+        """Files of tasks and downloads, which only what is at work has."""
+        folders = [worker.home for worker in self.workers]
+        scratch = [path for home in folders for path in (home / "scratch").rglob("*") if not path.is_dir()]
+        return [*scratch, *(draft for home in folders for draft in (home / "cache").glob("draft-*"))]
 
+    async def _add_orchestrator(self, number: int) -> None:
+        address = f"127.0.0.1:{free_port()}"
+        flags = ["--home", str(self._home(number)), "--listen", address, *PATIENCE]
+        if self.setting is Setting.CLUSTER:
+            address = (await self._line(address)).address
+            flags += ["--standby", "--advertise", address]
+        self._addresses.append(address)
+        name = f"orchestrator-{number}"
+        within = [*self._within, *variables(self._places())]
+        self.orchestrators.append(Program(name, "orchestrator", flags, self.logs, within, self.head))
 
-def _with(environment: Mapping[str, str]) -> list[str]:
-    return ["env", *(f"{name}={value}" for name, value in environment.items())]
+    async def _add_worker(self, number: int) -> None:
+        name = f"worker-{number}"
+        server = self.address if self.setting is Setting.CLUSTER else (await self._line(self.address)).address
+        home, machine = self._folder / name, None
+        if self.head is not None and number == 1:  # one works where the orchestrator is
+            home, machine = self.head.disk / name, self.head
+        elif self.setting is not Setting.NEAR and can_mount():
+            machine = Small(home, SMALL_DISK)
+            self._machines.append(machine)
+        self.workers.append(Worker(name, server, home, self.logs, self._within, machine))
 
+    async def _line(self, address: str) -> Proxy:
+        line = Proxy(int(address.rpartition(":")[2]))
+        await line.start()
+        self.lines.append(line)
+        return line
 
-def _descent(pid: int) -> Iterator[int]:
-    """A process and all that it started, the elder first."""
-    yield pid
-    for child in children(pid):
-        yield from _descent(child)
+    def _home(self, number: int) -> Path:
+        """Of an orchestrator, as it sees it itself."""
+        return (self.head.disk if self.head else self._folder) / f"home-{number}"
 
+    def _seen(self, path: Path) -> Path:
+        """A path of the orchestrator's machine, as it is reached from here."""
+        return self.head.path(path) if self.head else path
 
-def _marked(mark: str) -> list[int]:
-    wanted = f"{MARK}={mark}".encode()
-    found = []
-    for path in Path("/proc").iterdir():
-        if path.name.isdecimal():
-            with suppress(OSError):
-                if wanted in (path / "environ").read_bytes().split(b"\0") and is_alive(int(path.name)):
-                    found.append(int(path.name))
-    return found
+    def _places(self) -> dict[str, str]:
+        """What tells the orchestrator where to keep things."""
+        if self.documents is None:
+            return {}
+        documents = {"MONGODB_URL": self.documents.program.url, "MONGODB_DB": NAME}
+        if self.objects is None:
+            return {**documents, "OBJECTS_URL": "gridfs://"}
+        keys = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY, "AWS_REGION": "us-east-1"}
+        return {**documents, **keys, "S3_ENDPOINT_URL": self.objects.program.url, "S3_BUCKET": NAME}
+
+    def _servers(self) -> list[Kept]:
+        return [server for server in (self.documents, self.objects) if server is not None]

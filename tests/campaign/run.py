@@ -18,15 +18,13 @@ from tensorfleet.model import JobSpec
 from tensorfleet.sdk.events import Ended, Event
 from tensorfleet.testing.faults import Plan
 from tests.campaign import checks
-from tests.campaign.cluster import Cluster
+from tests.campaign.cluster import AWAY, Cluster
 from tests.campaign.slow_forest import NAME
 from tests.campaign.strikes import strike
 
 TREES, TASKS = 60, 15
-STUCK = 90.0
+STUCK = 180.0
 """Seconds after which a job is taken to hang."""
-AWAY = 60.0
-"""Seconds that the watcher puts up with no server."""
 
 
 class Story(Struct, frozen=True):
@@ -76,6 +74,7 @@ async def run(plan: Plan, cluster: Cluster, pool: Executor, folder: Path) -> Sto
         await checks.seen_once(client, job, seen)
         await cluster.whole()
         await checks.nothing_left(cluster)
+        await checks.nothing_stored(client, cluster, job)
     return Story(plan, time.monotonic() - began, trained, tuple(done))
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from tensorfleet.testing.faults import Fault, Strike
-from tests.campaign.cluster import LEASE, Cluster, Kept, Worker
+from tests.campaign.cluster import LEASE, Cluster
 from tests.campaign.machines import Small
+from tests.campaign.programs import Kept, Program, Worker
 from tests.campaign.stored import damage
 
 T = TypeVar("T")
@@ -53,13 +54,32 @@ async def kill_slot(cluster: Cluster, one: Strike) -> str:
 
 
 async def kill_orchestrator(cluster: Cluster, one: Strike) -> str:
-    cluster.orchestrator.signal(signal.SIGKILL)
-    return "killed the orchestrator"
+    """It stays away for a while, so that another may take over."""
+    orchestrator = _chosen(one, [each for each in cluster.orchestrators if each.pid is not None])
+    if orchestrator is None:
+        return NOTHING
+    orchestrator.hold()
+    orchestrator.signal(signal.SIGKILL)
+    await asyncio.sleep(one.lasts * LEASE)
+    orchestrator.go_on()
+    return f"killed {orchestrator.name} for {one.lasts:.2f} leases"
+
+
+async def stop_orchestrator(cluster: Cluster, one: Strike) -> str:
+    orchestrator = _chosen(one, [each for each in cluster.orchestrators if each.pid is not None])
+    if orchestrator is None or orchestrator.pid is None:
+        return NOTHING
+    return await _stopped(orchestrator, [orchestrator.pid], one)
 
 
 async def kill_documents(cluster: Cluster, one: Strike) -> str:
     assert cluster.documents is not None
     return await _killed(cluster.documents, one)
+
+
+async def kill_objects(cluster: Cluster, one: Strike) -> str:
+    assert cluster.objects is not None
+    return await _killed(cluster.objects, one)
 
 
 async def _killed(server: Kept, one: Strike) -> str:
@@ -80,33 +100,29 @@ async def stop_worker(cluster: Cluster, one: Strike) -> str:
     return NOTHING if worker is None else await _stopped(worker, worker.family(), one)
 
 
-async def _stopped(worker: Worker, pids: list[int], one: Strike) -> str:
+async def _stopped(program: Program, pids: list[int], one: Strike) -> str:
     _send(pids, signal.SIGSTOP)
     try:
         await asyncio.sleep(one.lasts * LEASE)
     finally:
         _send(pids, signal.SIGCONT)
-    return f"stopped {len(pids)} processes of {worker.name} for {one.lasts:.2f} leases"
+    return f"stopped {len(pids)} processes of {program.name} for {one.lasts:.2f} leases"
 
 
 async def cut_stream(cluster: Cluster, one: Strike) -> str:
-    worker = _worker(cluster, one)
-    if worker is None:
-        return NOTHING
-    worker.proxy.cut()
+    number = one.choose(len(cluster.lines))
+    cluster.lines[number].cut()
     await asyncio.sleep(one.lasts * LEASE / 5)
-    worker.proxy.mend()
-    return f"cut off {worker.name} for {one.lasts / 5:.2f} leases"
+    cluster.lines[number].mend()
+    return f"cut line {number + 1} for {one.lasts / 5:.2f} leases"
 
 
 async def hang_stream(cluster: Cluster, one: Strike) -> str:
-    worker = _worker(cluster, one)
-    if worker is None:
-        return NOTHING
-    worker.proxy.hang()
+    number = one.choose(len(cluster.lines))
+    cluster.lines[number].hang()
     await asyncio.sleep(one.lasts * LEASE)
-    worker.proxy.flow()
-    return f"let nothing through to {worker.name} for {one.lasts:.2f} leases"
+    cluster.lines[number].flow()
+    return f"let nothing through line {number + 1} for {one.lasts:.2f} leases"
 
 
 async def fill_disk(cluster: Cluster, one: Strike) -> str:
@@ -163,6 +179,8 @@ HITS: dict[Fault, Hit] = {
     Fault.KILL_SLOT: kill_slot,
     Fault.KILL_ORCHESTRATOR: kill_orchestrator,
     Fault.KILL_DOCUMENTS: kill_documents,
+    Fault.KILL_OBJECTS: kill_objects,
+    Fault.STOP_ORCHESTRATOR: stop_orchestrator,
     Fault.STOP_AGENT: stop_agent,
     Fault.STOP_WORKER: stop_worker,
     Fault.CUT_STREAM: cut_stream,

@@ -24,7 +24,7 @@ async def campaign() -> AsyncIterator[Campaign]:
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("plan", plans(SEEDS), ids=lambda plan: f"{plan.setting}-{plan.seed}")
 async def test_a_plan_of_faults_changes_nothing(campaign: Campaign, plan: Plan) -> None:
-    if plan.setting is Setting.GRIDFS:
+    if plan.setting in (Setting.GRIDFS, Setting.CLUSTER):
         required()
     if why := lacking(plan.setting):
         pytest.skip(why)
