@@ -41,6 +41,7 @@ ENTRY_BYTES = 1024
 """What an entry counts for beside its records."""
 
 RETRY_COMMIT_SECONDS = 0.5
+TERM_ENDED = "the orchestrator's term has ended; try again"
 
 TERM_ENDED = "the orchestrator's term has ended; try again"
 

@@ -90,6 +90,7 @@ class Collector:
             if not dry_run:
                 for start in range(0, len(forgotten), KEYS):
                     await self._forget(forgotten[start : start + KEYS])
+                await self._settle()  # whoever had found one of them has it among a job's results by now
             reached = await self._reached(known, dry_run)
             blobs, kept = await self._sweep(reached, young, dry_run)
             left = await self._objects.unfinished(remove=not dry_run)
@@ -125,12 +126,17 @@ class Collector:
         forgotten = tuple(keys)
         await self._engine.ask(lambda ticket: ForgetResults(ticket, forgotten))
 
+    async def _settle(self) -> None:
+        """Waits until whoever is about to name blobs has named them, in a record that is decided and durable."""
+        await self._engine.underway.settled()
+        await self._forget(())
+
     async def _reached(self, known: Iterable[Known], dry_run: bool) -> dict[str, KeptFor]:
         """Every digest that something live reaches, with the first reason."""
         reached: dict[str, KeptFor] = {}
         jobs = held_by_jobs(self._engine.state)
         if not dry_run:
-            await self._forget(())  # so the documents of jobs that had ended by then are there to be read
+            await self._forget(())  # so that what jobs registered that had ended by then is there to be read
         async for why, refs in self._registered():
             await _mark(reached, why, refs)
         await _mark(reached, KeptFor.JOB, jobs)
@@ -138,9 +144,7 @@ class Collector:
             await _mark(reached, KeptFor.OUTPUT, held_by_ended(job.state, job.resolved, job.result))
         await _mark(reached, KeptFor.RESULT, (ref for each in known for ref in each.outputs))
         if not dry_run:
-            # Who read a document before it was deleted names its blobs in a job by now, and none does it later.
-            await self._engine.underway.settled()
-            await self._forget(())
+            await self._settle()  # also who had read what was deleted before it could be read here
         await _mark(reached, KeptFor.JOB, held_by_jobs(self._engine.state))
         return reached
 

@@ -61,8 +61,13 @@ def resolved_inputs(spec: JobSpec) -> tuple[Ref, ...]:
 
 def result_of(task: Task, salt: str = "") -> TaskResult:
     """What a task makes, or with a salt something else."""
-    content = encode([task.operator, task.params, [ref.digest for ref in task.inputs], salt])
+    content = content_of(task, salt)
     return TaskResult((Ref(hashlib.sha256(content).hexdigest(), len(content)),), {"index": task.params["index"]})
+
+
+def content_of(task: Task, salt: str = "") -> bytes:
+    """The bytes of a task's output."""
+    return encode([task.operator, task.params, [ref.digest for ref in task.inputs], salt])
 
 
 def _model(spec: JobSpec, last: StageResults) -> ModelContent | None:
