@@ -30,6 +30,7 @@ from orchestrator.leadership import Alone, Leadership, Leased
 from orchestrator.services.health import Health
 from orchestrator.term import House, Term, first
 from tensorfleet.api.v1 import artifacts_pb2, datasets_pb2, fleet_pb2, jobs_pb2, models_pb2, worker_pb2
+from tensorfleet.config import address_problem
 from tensorfleet.errors import Deposed, FailedPrecondition, Unavailable
 from tensorfleet.rpc.servers import make_server
 from tensorfleet.stores import open_documents, open_objects
@@ -38,7 +39,7 @@ from tensorfleet.stores.contract import DocumentStore
 log = structlog.get_logger(__name__)
 
 STOP_SECONDS = 1.0
-LEADER_LEASE = 5.0
+LEADER_LEASE, SHORTEST_LEASE = 5.0, 0.5
 SERVICES = tuple(
     module.DESCRIPTOR.services_by_name[name].full_name
     for module, name in (
@@ -167,6 +168,12 @@ def _reachable(address: str) -> str:
 
 
 def _check(options: Options) -> None:
+    if options.leader_lease < SHORTEST_LEASE:
+        raise FailedPrecondition(
+            f"--leader-lease takes {SHORTEST_LEASE:g} seconds or more, not {options.leader_lease:g}"
+        )
+    if options.advertise and (problem := address_problem(options.advertise)):
+        raise FailedPrecondition(f"--advertise: {problem}")
     if options.standby and not (options.documents and options.objects):
         raise FailedPrecondition(
             "--standby needs stores that both orchestrators reach, and this one would keep its own in its home: give "

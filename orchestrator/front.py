@@ -5,7 +5,7 @@ answer or a message that is due at another time waits, and is refused when the t
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from typing import Any, cast
 
@@ -24,7 +24,7 @@ class Front(grpc.GenericRpcHandler):  # type: ignore[type-arg]
     def __init__(self, leadership: Leadership) -> None:
         self._leadership = leadership
         self._handlers: dict[str, Any] | None = None
-        self._calls: set[asyncio.Task[Any]] = set()
+        self._calls: set[_Call] = set()
 
     @property
     def leads(self) -> bool:
@@ -50,46 +50,68 @@ class Front(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         self._handlers = {method: rebuilt(handler, self._kept) for method, handler in shelf.handlers.items()}
 
     async def close(self) -> None:
-        """Ends every call: its caller is told who leads now."""
+        """Ends every call: its caller is told who leads now. One that does not read is told when it does."""
         self._handlers = None
-        for call in self._calls:
-            call.cancel()
-        if self._calls:
-            await asyncio.wait(self._calls, timeout=CLOSING_SECONDS)
+        ending = [call.task for call in self._calls if call.working]
+        for task in ending:
+            task.cancel()
+        if ending:
+            await asyncio.wait(ending, timeout=CLOSING_SECONDS)
 
     def _kept(self, inner: Any, yields: bool) -> Any:
         """A servicer's method, so that it keeps the rule."""
 
         async def one(request: Any, context: Any) -> Any:
-            with self._during():
-                answer = await inner(request, context)
-                await self._leadership.held()
-                return answer
+            with self._during() as call:
+                return await self._due(call, inner(request, context))
 
         async def many(request: Any, context: Any) -> AsyncIterator[Any]:
-            with self._during():
+            with self._during() as call:
                 async with aclosing(inner(request, context)) as items:
-                    async for item in items:
-                        await self._leadership.held()
+                    while (item := await self._due(call, anext(items, _END))) is not _END:
                         yield item
 
         return many if yields else one
 
     @contextmanager
-    def _during(self) -> Iterator[None]:
+    def _during(self) -> Iterator["_Call"]:
         if not self.leads:
             raise self._leadership.refusal()
-        behind, call = self._handlers, cast("asyncio.Task[Any]", asyncio.current_task())
+        call = _Call(self._handlers)
         self._calls.add(call)
         try:
-            yield
-        except asyncio.CancelledError:
-            if self._handlers is behind:
-                raise  # by its caller
-            call.uncancel()
-            raise self._leadership.refusal() from None
+            yield call
         finally:
             self._calls.discard(call)
+
+    async def _due(self, call: "_Call", work: Awaitable[Any]) -> Any:
+        """What is to be said next, once it may be said."""
+        call.working = True
+        try:
+            if self._handlers is not call.term:
+                raise self._leadership.refusal()
+            due = await work
+            await self._leadership.held()
+        except asyncio.CancelledError:
+            if self._handlers is call.term:
+                raise  # by its caller
+            call.task.uncancel()
+            raise self._leadership.refusal() from None
+        finally:
+            call.working = False
+        return due
+
+
+_END = object()
+
+
+class _Call:
+    """A call that is served. working: not within gRPC, where a cancelled call would end without a word."""
+
+    def __init__(self, term: object) -> None:
+        self.term = term
+        self.task = cast("asyncio.Task[Any]", asyncio.current_task())
+        self.working = False
 
 
 class _Shelf:

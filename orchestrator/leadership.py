@@ -26,6 +26,8 @@ RENEWALS = 3
 LOOKS = 10
 """Looks at another's lease in the time of one."""
 LONGEST_PAUSE = 0.5
+ANSWER_SECONDS = 5.0
+"""How long the store may take to tell who leads."""
 FAREWELL_SECONDS = 2.0
 
 
@@ -164,7 +166,7 @@ class Leased:
     async def _look(self, vigil: Vigil) -> bool:
         """Looks at the lease, and takes it where it is free or over."""
         try:
-            async with asyncio.timeout(self._free.seconds):
+            async with asyncio.timeout(max(self._free.seconds, ANSWER_SECONDS)):
                 found = await self._documents.lease()
                 self._hear_of(found)
                 return vigil.over(found, self._clock()) and await self._take(found)

@@ -72,6 +72,11 @@ class AsyncClient:
         return self._calls.address
 
     @property
+    def leader(self) -> str:
+        """Of several addresses, the one that calls go to."""
+        return self._calls.leader
+
+    @property
     def away(self) -> bool:
         """Whether nobody serves for the moment, so that calls and watches are tried again."""
         return self._calls.away

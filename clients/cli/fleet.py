@@ -162,13 +162,13 @@ def status(at: Options) -> None:
 
     async def main() -> None:
         async with connected(at) as client:
-            found, address = await client.status(), client.address
+            found, address, leader = await client.status(), client.address, client.leader
         if at.json:
-            output.show_json({"address": address, **output.plain(found)})
+            output.show_json({"address": address, "leader": leader, **output.plain(found)})
             return
         output.show_facts(
             {
-                "Address": address,
+                "Address": leader if leader == address else f"{leader}, which leads; given {address}",
                 "Release": f"{found.release}, term {found.term}, since {output.iso(found.started_at)}",
                 "Jobs": _counts(found.jobs),
                 "Workers": _counts(found.workers),

@@ -97,6 +97,11 @@ class Calls:
 
         return ArtifactServiceStub(self.channel)
 
+    @property
+    def leader(self) -> str:
+        """The address at which calls are made: the one that led last."""
+        return self._addresses.current
+
     async def close(self) -> None:
         await self._leader.close()
 

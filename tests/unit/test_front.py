@@ -9,7 +9,16 @@ import pytest
 import pytest_asyncio
 
 from orchestrator.front import Front
-from tensorfleet.api.v1 import fleet_pb2, fleet_pb2_grpc, jobs_pb2, jobs_pb2_grpc
+from tensorfleet.api.v1 import (
+    datasets_pb2,
+    datasets_pb2_grpc,
+    fleet_pb2,
+    fleet_pb2_grpc,
+    jobs_pb2,
+    jobs_pb2_grpc,
+    worker_pb2,
+    worker_pb2_grpc,
+)
 from tensorfleet.errors import NotLeader
 from tensorfleet.rpc.servers import make_server
 from tensorfleet.rpc.status import to_error
@@ -20,17 +29,44 @@ class Fleet(fleet_pb2_grpc.FleetServiceServicer):
         return fleet_pb2.GetStatusResponse(term=3)
 
 
+class Workers(worker_pb2_grpc.WorkerServiceServicer):
+    """Greets, and listens in a task of its own, as the real one does."""
+
+    async def Session(self, request_iterator: Any, context: Any) -> AsyncIterator[worker_pb2.OrchestratorMessage]:
+        await anext(request_iterator)
+        reading = asyncio.create_task(anext(request_iterator))
+        yield worker_pb2.OrchestratorMessage(welcome=worker_pb2.Welcome(session=1))
+        try:
+            await asyncio.wait([reading])
+        finally:
+            reading.cancel()
+
+
+class Datasets(datasets_pb2_grpc.DatasetServiceServicer):
+    """Takes an upload that never ends."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+
+    async def UploadDataset(self, request_iterator: Any, context: Any) -> datasets_pb2.UploadDatasetResponse:
+        async for _ in request_iterator:
+            self.begun.set()
+        return datasets_pb2.UploadDatasetResponse()
+
+
 class Jobs(jobs_pb2_grpc.JobServiceServicer):
     """A watch that begins, and waits to be told to go on."""
 
     def __init__(self) -> None:
         self.go_on = asyncio.Event()
         self.over = asyncio.Event()
+        self.filling, self.said = "", 0
 
     async def WatchJob(self, request: Any, context: Any) -> AsyncIterator[jobs_pb2.WatchJobResponse]:
         try:
-            for number in range(2):
-                yield jobs_pb2.WatchJobResponse(event=jobs_pb2.JobEvent(cursor=str(number)))
+            for number in range(1000):
+                self.said = number
+                yield jobs_pb2.WatchJobResponse(event=jobs_pb2.JobEvent(cursor=str(number), job_id=self.filling))
                 await self.go_on.wait()
         finally:
             self.over.set()
@@ -57,7 +93,7 @@ class House:
         self.leadership = Leadership()
         unchecked: Any = self.leadership
         self.front = Front(unchecked)
-        self.jobs = Jobs()
+        self.jobs, self.datasets = Jobs(), Datasets()
 
     def open(self) -> None:
         self.leadership.leading.set()
@@ -66,6 +102,8 @@ class House:
     def _add(self, server: grpc.aio.Server) -> None:
         fleet_pb2_grpc.add_FleetServiceServicer_to_server(Fleet(), server)
         jobs_pb2_grpc.add_JobServiceServicer_to_server(self.jobs, server)
+        worker_pb2_grpc.add_WorkerServiceServicer_to_server(Workers(), server)
+        datasets_pb2_grpc.add_DatasetServiceServicer_to_server(self.datasets, server)
 
 
 @pytest_asyncio.fixture
@@ -114,6 +152,48 @@ async def test_a_term_is_served_and_its_end_ends_its_streams(house: tuple[House,
     assert await refused(status(channel)) == "there:1"
     here.open()
     assert await status(channel) == 3
+
+
+async def test_a_workers_session_ends_with_the_term(house: tuple[House, grpc.aio.Channel]) -> None:
+    here, channel = house
+    here.open()
+    stub: Any = worker_pb2_grpc.WorkerServiceStub(channel)
+    session = stub.Session()
+    await session.write(worker_pb2.WorkerMessage())
+    assert (await session.read()).welcome.session == 1
+    await here.front.close()
+    assert await refused(session.read()) == "there:1"
+
+
+async def test_an_upload_ends_with_the_term(house: tuple[House, grpc.aio.Channel]) -> None:
+    here, channel = house
+    here.open()
+    stub: Any = datasets_pb2_grpc.DatasetServiceStub(channel)
+    upload = stub.UploadDataset()
+    await upload.write(datasets_pb2.UploadDatasetRequest(chunk=b"x"))
+    await here.datasets.begun.wait()
+    await here.front.close()
+    assert await refused(upload) == "there:1"
+
+
+async def test_a_watcher_that_does_not_read_is_told_when_it_does(house: tuple[House, grpc.aio.Channel]) -> None:
+    here, channel = house
+    here.jobs.filling = "x" * 1_000_000
+    here.jobs.go_on.set()
+    here.open()
+    watching = watch(channel)
+    await watching.read()
+    said = -1
+    while said != here.jobs.said:  # until gRPC takes no more
+        said = here.jobs.said
+        await asyncio.sleep(0.05)
+    await here.front.close()
+
+    async def rest() -> None:
+        while await watching.read() is not grpc.aio.EOF:
+            pass
+
+    assert await refused(rest()) == "there:1"
 
 
 async def test_nothing_is_served_while_the_lease_is_over(house: tuple[House, grpc.aio.Channel]) -> None:
