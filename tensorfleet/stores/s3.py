@@ -161,10 +161,14 @@ class S3Objects:
             await in_thread(self._name, parts, digest)
 
     async def grant_get(self, digest: str) -> Grant | None:
+        if not is_digest(digest):
+            raise NotFound(f"There is no blob {digest!r}: a digest is 64 hexadecimal digits.")
         url = await in_thread(self._presigned, "get_object", {"Key": self._key(digest)})
         return Grant("GET", url, {}, GRANT_SECONDS)
 
     async def grant_put(self, ref: Ref) -> Grant | None:
+        if not is_digest(ref.digest):
+            raise CorruptArtifact(f"No bytes have the digest {ref.digest!r}: it is 64 hexadecimal digits.")
         checksum = _checksum(ref.digest)
         fields = {"Key": self._key(ref.digest), "ChecksumSHA256": checksum, "ContentLength": ref.size}
         url = await in_thread(self._presigned, "put_object", fields)

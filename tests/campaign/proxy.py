@@ -18,6 +18,8 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._down = False
+        self.carried = 0
+        """Bytes that have passed, both ways."""
         self._flowing = asyncio.Event()
         self._flowing.set()
 
@@ -70,6 +72,7 @@ class Proxy:
         with suppress(OSError):
             while data := await reader.read(CHUNK):
                 await self._flowing.wait()
+                self.carried += len(data)
                 writer.write(data)
                 await writer.drain()
         writer.close()  # for HTTP/2 a half of a connection is none
