@@ -29,6 +29,7 @@ from orchestrator.garbage import Keep
 from orchestrator.leadership import Alone, Leadership, Leased
 from orchestrator.services.health import Health
 from orchestrator.term import House, Term, first
+from orchestrator.watchdog import watched
 from tensorfleet.api.v1 import artifacts_pb2, datasets_pb2, fleet_pb2, jobs_pb2, models_pb2, worker_pb2
 from tensorfleet.config import address_problem
 from tensorfleet.errors import Deposed, FailedPrecondition, Unavailable
@@ -39,6 +40,8 @@ from tensorfleet.stores.contract import DocumentStore
 log = structlog.get_logger(__name__)
 
 STOP_SECONDS = 1.0
+HANGS_SECONDS = 15.0
+"""How long nothing may go on in here where another orchestrator could lead."""
 LEADER_LEASE, SHORTEST_LEASE = 5.0, 0.5
 SERVICES = tuple(
     module.DESCRIPTOR.services_by_name[name].full_name
@@ -101,6 +104,8 @@ async def serve(options: Options) -> None:
         await server.start()
         stack.push_async_callback(leadership.release)
         seat = stack.enter_context(_Seat(options.home, address))
+        if options.documents:
+            stack.enter_context(watched(max(HANGS_SECONDS, 3 * options.leader_lease)))
         house = House(
             documents=documents,
             objects=objects,
