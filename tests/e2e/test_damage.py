@@ -11,6 +11,8 @@ from tensorfleet.local import AsyncLocalFleet
 from tensorfleet.model import Ref
 from tensorfleet.sdk.events import StateChanged, TaskSucceeded
 
+pytestmark = pytest.mark.stores("local")  # It damages files.
+
 ROWS = "a,b,target\n" + "".join(f"{i * 7919 % 20011 / 7},{i % 7},{'yes' if i % 2 else 'no'}\n" for i in range(20_000))
 """So many that a block is no small blob, which the orchestrator may have in its hands."""
 SOURCE = "synthetic:classification?rows=3000&features=8"

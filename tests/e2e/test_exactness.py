@@ -19,6 +19,7 @@ from tensorfleet import AsyncClient, catalog, direct
 from tensorfleet.local import AsyncLocalFleet
 from tensorfleet.model import JobSpec
 from tensorfleet.sdk.events import TaskSucceeded
+from tests.e2e.stores import Stores
 
 CASES: list[tuple[str, Any, dict[str, Any]]] = [
     ("random_forest", RandomForestClassifier, {"n_estimators": 23, "max_features": 1, "class_weight": "balanced"}),
@@ -46,12 +47,13 @@ async def dataset(client: AsyncClient, algorithm: str, folder: Path) -> str:
 
 @pytest.mark.parametrize(("algorithm", "estimator", "given"), CASES, ids=[case[0] for case in CASES])
 async def test_the_model_is_scikit_learns_whatever_the_workers(
-    algorithm: str, estimator: Any, given: dict[str, Any], tmp_path: Path
+    algorithm: str, estimator: Any, given: dict[str, Any], tmp_path: Path, stores: Stores
 ) -> None:
     digests = set()
     pipeline: Any = None
     for workers in (1, 2, 4):
         home = tmp_path / str(workers)
+        stores.anew()
         async with AsyncLocalFleet(home, workers=workers) as fleet, AsyncClient(fleet.address) as client:
             name = await dataset(client, algorithm, tmp_path)
             job = await client.train(name, algorithm=algorithm, hyperparameters=given, seed=3)
@@ -72,10 +74,11 @@ async def test_the_model_is_scikit_learns_whatever_the_workers(
         assert np.array_equal(pipeline[-1].oob_prediction_, alone.oob_prediction_)
 
 
-async def test_a_killed_worker_changes_nothing(tmp_path: Path) -> None:
+async def test_a_killed_worker_changes_nothing(tmp_path: Path, stores: Stores) -> None:
     spec = {"algorithm": "random_forest", "hyperparameters": {"n_estimators": 60}}
     async with AsyncLocalFleet(tmp_path / "calm", workers=1) as calm, AsyncClient(calm.address) as client:
         undisturbed = (await (await client.train("digits", **spec)).result()).sha256
+    stores.anew()
     async with AsyncLocalFleet(tmp_path / "rough", workers=2) as fleet, AsyncClient(fleet.address) as client:
         job = await client.train("digits", **spec)
         killed, succeeded = 0, []

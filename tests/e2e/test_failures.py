@@ -11,6 +11,8 @@ from tensorfleet.testing.faults import Plan, Setting
 from tests.campaign.campaign import Campaign, lacking, plans
 from tests.servers.running import required
 
+pytestmark = pytest.mark.stores("local")  # It has servers of its own.
+
 SEEDS = range(40)
 
 

@@ -13,6 +13,8 @@ from tensorfleet.local import AsyncLocalFleet
 from tensorfleet.model import Amount, Garbage, JobKind, JobSpec, KeptFor
 from tensorfleet.stores.directory import DirectoryObjects
 
+pytestmark = pytest.mark.stores("local")  # It looks at the files.
+
 ROWS = "a,b,target\n" + "".join(f"{i},{i % 7},{'yes' if i % 2 else 'no'}\n" for i in range(60))
 
 

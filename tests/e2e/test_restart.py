@@ -7,6 +7,7 @@ import pytest
 from tensorfleet import AsyncClient
 from tensorfleet.local import AsyncLocalFleet
 from tensorfleet.sdk.events import AttemptFailed, Event, TaskAssigned, TaskSucceeded
+from tests.e2e.stores import Stores
 
 SPEC = {"algorithm": "random_forest", "hyperparameters": {"n_estimators": 40}}
 LONG = "synthetic:classification?rows=12000&features=20&classes=3&seed=1"
@@ -17,8 +18,9 @@ async def calm(folder: Path, name: str) -> str:
         return (await (await client.train(name, **SPEC)).result()).sha256
 
 
-async def test_the_orchestrator_is_killed_and_running_attempts_go_on(tmp_path: Path) -> None:
+async def test_the_orchestrator_is_killed_and_running_attempts_go_on(tmp_path: Path, stores: Stores) -> None:
     expected = await calm(tmp_path, LONG)
+    stores.anew()
     async with AsyncLocalFleet(tmp_path / "home", workers=2) as fleet, AsyncClient(fleet.address) as client:
         job = await client.train(LONG, **SPEC)
         events: list[Event] = []
@@ -43,8 +45,9 @@ def reached(assigned: TaskAssigned, last: Event) -> bool:
 
 
 @pytest.mark.parametrize("kills", [3])
-async def test_it_is_killed_again_and_again(tmp_path: Path, kills: int) -> None:
+async def test_it_is_killed_again_and_again(tmp_path: Path, stores: Stores, kills: int) -> None:
     expected = await calm(tmp_path, "digits")
+    stores.anew()
     async with AsyncLocalFleet(tmp_path / "home", workers=2) as fleet, AsyncClient(fleet.address) as client:
         job = await client.train("digits", **SPEC)
         succeeded: list[tuple[str, int]] = []
@@ -59,7 +62,7 @@ async def test_it_is_killed_again_and_again(tmp_path: Path, kills: int) -> None:
         assert len(succeeded) == len(set(succeeded)) == job.tasks.total
 
 
-async def test_a_submission_is_durable_and_its_request_is_known(tmp_path: Path) -> None:
+async def test_a_submission_is_durable_and_its_request_is_known(tmp_path: Path, stores: Stores) -> None:
     async with AsyncLocalFleet(tmp_path / "home", workers=1) as fleet, AsyncClient(fleet.address) as client:
         from tensorfleet.model import JobSpec
 

@@ -21,6 +21,8 @@ from tests.campaign.proxy import Proxy
 from tests.e2e.pair import Pair
 from tests.servers.running import database_url, remove_database
 
+pytestmark = pytest.mark.stores("local")  # It chooses its stores itself.
+
 SPEC = {"algorithm": "random_forest", "hyperparameters": {"n_estimators": 40}}
 LONG = "synthetic:classification?rows=12000&features=20&classes=3&seed=1"
 FOREVER = 3600.0
