@@ -6,4 +6,4 @@ KEPT: dict[str, Database] = {}
 
 
 def from_url(url: str) -> MemoryDocuments:
-    return MemoryDocuments(KEPT.setdefault(url, Database()), stepwise=url.endswith("stepwise"))
+    return MemoryDocuments(KEPT.setdefault(url, Database()), torn=lambda: url.endswith("torn"))

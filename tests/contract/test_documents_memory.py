@@ -11,7 +11,7 @@ from tests.contract.in_memory import KEPT
 del test_what_was_acknowledged_survives_a_kill  # noqa: F821 - it has no process to kill; the simulation kills its own
 
 
-@pytest.fixture(params=["whole", "stepwise"])
+@pytest.fixture(params=["whole", "torn"])
 def documents_url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setitem(stores.DOCUMENTS, "memory", "tests.contract.in_memory")
     yield f"memory://documents/{request.param}"

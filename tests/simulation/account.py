@@ -49,7 +49,7 @@ def _drawn(drawings: list[Drawing]) -> dict[str, dict[str, Any]]:
 
 def _compare(world: "World", drawn: dict[str, dict[str, Any]]) -> None:
     for collection in ("jobs", "tasks", "events", "metrics", "models", "results", "workers"):
-        there = {kept.id: kept.fields for kept in world.database.all(collection)}
+        there = {kept.id: msgspec.json.decode(kept.text) for kept in world.database.all(collection)}
         fresh = msgspec.json.decode(msgspec.json.encode(drawn.get(collection, {})))
         if there != fresh:
             world.fail(f"{collection} are not what the journal draws: {differences(fresh, there)}")
@@ -61,7 +61,7 @@ def _check_end(world: "World", account: Account) -> None:
     kept = world.database.get("jobs", account.job)
     if kept is None:
         return world.fail(f"{account.job} has no document")
-    job = msgspec.convert(kept.fields, JobDocument)
+    job = msgspec.json.decode(kept.text, type=JobDocument)
     spec = account.errand.spec
     end = (job.state, job.failure.cause if job.failure else None)
     if end not in ends(account.errand, world.scenario.settings):

@@ -76,7 +76,7 @@ class OrchestratorMachine(Machine):
     async def run(self) -> None:
         world, process = self.world, self.process
         assert process is not None
-        documents = MemoryDocuments(world.database, world.way_to_documents, stepwise=world.scenario.stepwise)
+        documents = MemoryDocuments(world.database, world.way_to_documents, world.torn)
         objects = MemoryObjects(world.bucket, world.way_to_objects)
         standby = len(world.orchestrators) > 1
         leadership: Leadership = Alone()

@@ -42,9 +42,9 @@ class Fault(Struct, frozen=True):
 
 
 class Scenario(Struct, frozen=True, kw_only=True):
-    """orchestrators: one leads. leader_lease: seconds. latency, store_latency: mean seconds of a way. stepwise: the
-    store has no transactions. store_faults: the share of ways to the store that fail. slots: of each worker. calm: when
-    everything works again.
+    """orchestrators: one leads. leader_lease: seconds. latency, store_latency: mean seconds of a way. tears: the share
+    of a commit's writes before which it is interrupted. store_faults: the share of ways to the store that fail. slots:
+    of each worker. calm: when everything works again.
     """
 
     orchestrators: int
@@ -52,7 +52,7 @@ class Scenario(Struct, frozen=True, kw_only=True):
     keep: Keep
     latency: float
     store_latency: float
-    stepwise: bool
+    tears: float
     store_faults: float
     slots: tuple[int, ...]
     fingerprints: tuple[str, ...]
@@ -77,28 +77,28 @@ def draw(chance: Random) -> Scenario:
         remember_requests=2,
     )
     errands = tuple(_errand(chance, number) for number in range(chance.choice([1, 2, 3, 4])))
-    calm = 8.0
     count = chance.choice([0, 2, 4, 6, 8, 10])
+    faults = sorted((_fault(chance, workers) for _ in range(count)), key=lambda fault: fault.at)
     return Scenario(
         orchestrators=chance.choice([1, 1, 2]),
         leader_lease=1.5,
         keep=Keep(grace=2.0, outputs=4.0, results=3.0, every=chance.choice([0.0, 0.0, 1.0])),
         latency=chance.choice([0.0005, 0.002, 0.02]),
         store_latency=chance.choice([0.0002, 0.001, 0.01]),
-        stepwise=chance.random() < 0.5,
+        tears=chance.choice([0.0, 0.0, 0.2, 0.6]),
         store_faults=chance.choice([0.0, 0.0, 0.01, 0.05]),
         slots=tuple(chance.choice([1, 1, 2, 3]) for _ in range(workers)),
         fingerprints=tuple(chance.choice(["cpu", "cpu", "cpu", "other"]) for _ in range(workers)),
         settings=settings,
         errands=errands,
-        faults=tuple(sorted((_fault(chance, workers, calm) for _ in range(count)), key=lambda fault: fault.at)),
-        calm=calm,
+        faults=tuple(faults),
+        calm=max((fault.at + fault.seconds / 2 for fault in faults), default=0.0),
     )
 
 
 def _errand(chance: Random, number: int) -> Errand:
     return Errand(
-        at=chance.uniform(0.0, 4.0),
+        at=chance.uniform(0.0, 2.5),
         spec=_spec(chance, number),
         request_id=f"request-{number}",
         cancel_after=chance.uniform(0.1, 3.0) if chance.random() < 0.15 else None,
@@ -158,10 +158,10 @@ KINDS = (
 )
 
 
-def _fault(chance: Random, workers: int, calm: float) -> Fault:
+def _fault(chance: Random, workers: int) -> Fault:
     kind = chance.choice(KINDS)
     who = f"worker-{chance.randrange(workers) + 1}" if "worker" in kind or kind in ("kill slot", "lose cache") else ""
-    return Fault(chance.uniform(0.0, calm), kind, who, chance.choice([0.1, 0.5, 1.0, 3.0, 6.0]))
+    return Fault(chance.uniform(0.0, 5.0), kind, who, chance.choice([0.1, 0.5, 1.0, 3.0, 6.0]))
 
 
 def ends(errand: Errand, settings: Settings) -> set[tuple[JobState, Cause | None]]:

@@ -107,7 +107,7 @@ class World:
             user.start()
         simulation.at(self.scenario.calm, None, self._calm)
         try:
-            simulation.run(lambda: bool(self.wrong) or self._settled(), self.scenario.calm + PATIENCE)
+            simulation.run(self._settled, self.scenario.calm + PATIENCE)
         except Stuck as error:
             self.fail(f"{error}: {self._unsettled()}")
         if not self.wrong:
@@ -166,6 +166,7 @@ class World:
     def fail(self, why: str) -> None:
         self.tell(f"!! {why}")
         self.wrong.append(f"at {self.simulation.now:.4f}: {why}")
+        self.simulation.halted = True
 
     def new_job_id(self) -> str:
         self._jobs += 1
@@ -195,6 +196,10 @@ class World:
 
     async def way_to_objects(self) -> None:
         await self._way(self.scenario.store_latency, lambda: self.objects_away)
+
+    def torn(self) -> bool:
+        """Whether a commit is interrupted before its next write."""
+        return self.scenario.tears > 0.0 and self.simulation.chance.random() < self.scenario.tears
 
     async def _way(self, latency: float, away: Callable[[], float]) -> None:
         """One way to a store or back."""

@@ -17,6 +17,11 @@ from tensorfleet.stores.contract import MAX_RECORDS, Entry, Lease, Write
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
+_Row = tuple[str, dict[str, Any]]
+"""A document as its text, which readers are given anew, and as its fields, which are looked at alone."""
+_Rows = Mapping[tuple[str, str], _Row | None]
+
+
 class _Kept(Struct, frozen=True):
     """A document as it is kept; text None: it was deleted. number: of the entry that wrote it."""
 
@@ -71,11 +76,11 @@ class Database:
 
     # --- writing
 
-    def check_unique(self, rows: Mapping[tuple[str, str], str | None]) -> None:
+    def check_unique(self, rows: "_Rows") -> None:
         """AlreadyExists where another document has what is to be unique."""
-        for (collection, document_id), text in rows.items():
-            for fields in COLLECTIONS[collection].unique if text is not None else ():
-                mine = [json.loads(text or "").get(field) for field in fields]
+        for (collection, document_id), row in rows.items():
+            for fields in COLLECTIONS[collection].unique if row is not None else ():
+                mine = [row[1].get(field) for field in fields] if row is not None else []
                 for kept in self.all(collection):
                     other = (collection, kept.id)
                     if kept.id != document_id and other not in rows and [kept.fields.get(f) for f in fields] == mine:
@@ -101,13 +106,13 @@ class Database:
 
         self._undo.append(undo)
 
-    def apply(self, number: int, collection: str, document_id: str, text: str | None) -> None:
+    def apply(self, number: int, collection: str, document_id: str, row: "_Row | None") -> None:
         """Writes one document, unless a later entry wrote it, or a snapshot holds what this entry did."""
         if self.snapshot is not None and number <= self.snapshot[0]:
             return
         before = self._collections[collection].get(document_id)
         if before is None or before.number <= number:
-            fields = {} if text is None else json.loads(text)
+            text, fields = row or (None, {})
             self._put(collection, document_id, _Kept(document_id, number, text, fields))
             self._undo.append(lambda: self._put(collection, document_id, before))
 
@@ -192,17 +197,21 @@ async def _at_once() -> None:
 class MemoryDocuments:
     """A `DocumentStore` over a database in memory.
 
-    hop: one way to the database or back; may take its time and may raise Unavailable. stepwise: whether a commit's
-    writes are applied one by one after its entry, as where a store has no transactions, instead of all at once.
+    hop: one way to the database or back; may take its time and may raise Unavailable. torn: asked before each of a
+    commit's writes, whether it takes another hop: all are applied with the entry, as in a transaction, where it never
+    does.
     """
 
     def __init__(
-        self, database: Database, hop: Callable[[], Awaitable[None]] = _at_once, *, stepwise: bool = False
+        self,
+        database: Database,
+        hop: Callable[[], Awaitable[None]] = _at_once,
+        torn: Callable[[], bool] = lambda: False,
     ) -> None:
         self.url = "memory://documents"
         self._database = database
         self._hop = hop
-        self._stepwise = stepwise
+        self._torn = torn
         self._open = False
 
     async def open(self) -> None:
@@ -228,12 +237,12 @@ class MemoryDocuments:
         await self._apply(number, rows, life)
         await self._back(life)
 
-    async def _apply(self, number: int, rows: dict[tuple[str, str], str | None], life: int) -> None:
-        for (collection, document_id), text in rows.items():
-            if self._stepwise:
+    async def _apply(self, number: int, rows: _Rows, life: int) -> None:
+        for (collection, document_id), row in rows.items():
+            if self._torn():
                 await self._within(life)
-            self._database.apply(number, collection, document_id, text)
-        if self._stepwise:
+            self._database.apply(number, collection, document_id, row)
+        if self._torn():
             await self._within(life)
         self._database.mark(number)
 
@@ -317,9 +326,9 @@ class MemoryDocuments:
         self._database.sync()
 
 
-def _rows(writes: Sequence[Write]) -> dict[tuple[str, str], str | None]:
+def _rows(writes: Sequence[Write]) -> _Rows:
     return {
-        (collection, document_id): None if document is None else _encoded(collection, document_id, document)
+        (collection, document_id): None if document is None else (_encoded(collection, document_id, document), document)
         for collection, documents in queries.last_writes(writes).items()
         for document_id, document in documents.items()
     }

@@ -40,6 +40,7 @@ def vanishing() -> Iterator[None]:
     in vain and without a word.
     """
     gc.disable()
+    gc.freeze()  # what was there before need not be looked at
     before = sys.unraisablehook
     try:
         yield
@@ -48,6 +49,7 @@ def vanishing() -> Iterator[None]:
         with warnings.catch_warnings(action="ignore"):
             gc.collect()
         sys.unraisablehook = before
+        gc.unfreeze()
         gc.enable()
 
 
@@ -87,11 +89,14 @@ class Simulation:
         self.on_stop: list[Callable[[Process], None]] = []
         self.on_fault: Callable[[Process, dict[str, Any]], None] = lambda process, context: None
         """Is told what a process would have logged as an exception that nobody handles."""
+        self.halted = False
+        """Whether time shall not go on."""
         self.closed = False
         self._ready: list[Process] = []
         self._timers: list[tuple[float, int, Timer]] = []
         self._sequence = 0
         self._turns = 0
+        self._running: Process | None = None
         self._graves: list[Any] = []
 
     def process(self, name: str, *, clock: float = 0.0, wall: float = 0.0) -> "Process":
@@ -111,16 +116,18 @@ class Simulation:
         return self.at(self.now + seconds, None, callback, *args)
 
     def run(self, until: Callable[[], bool], limit: float) -> None:
-        """Runs until a condition holds, which is looked at between turns. Stuck at the virtual time `limit`."""
+        """Runs until a condition holds, which is looked at before time goes on. Stuck at the virtual time `limit`."""
         before = sys.get_asyncgen_hooks()
         sys.set_asyncgen_hooks(firstiter=None, finalizer=self._finalize)
         try:
-            while not until():
-                if self._ready:
+            while not self.halted:
+                while self._ready:
                     self._turn()
-                else:
-                    self._go_on(limit)
+                if until():
+                    break
+                self._go_on(limit)
         finally:
+            asyncio_events._set_running_loop(None)
             sys.set_asyncgen_hooks(*before)
 
     def wake(self, process: "Process") -> None:
@@ -142,15 +149,20 @@ class Simulation:
     def _turn(self) -> None:
         """One process runs what is ready in it, as an event loop does in one iteration."""
         self._turns += 1
+        ready = self._ready
         if self._turns > MOST_TURNS_AT_ONCE:
-            raise Stuck(
-                f"time stands still at {self.now:.3f}: {[process.name for process in self._ready]} run on and on"
-            )
-        at = self.chance.randrange(len(self._ready)) if len(self._ready) > 1 else 0
-        process = self._ready[at]
-        self._ready[at] = self._ready[-1]
-        self._ready.pop()
+            raise Stuck(f"time stands still at {self.now:.3f}: {[each.name for each in ready]} run on and on")
+        process = ready.pop()
+        if ready:  # any of them may be the next
+            at = int(self.chance.random() * (len(ready) + 1))
+            if at < len(ready):
+                process, ready[at] = ready[at], process
         process.in_line = False
+        if process.stopped:
+            return
+        if process is not self._running:
+            asyncio_events._set_running_loop(process)
+            self._running = process
         process.turn()
         if process.ready:
             self.wake(process)
@@ -166,6 +178,8 @@ class Simulation:
             if time > self.now:
                 self.now, self._turns = time, 0
             if timer.process is None:
+                asyncio_events._set_running_loop(None)
+                self._running = None
                 timer.callback(*timer.args)
             else:
                 timer.process.take(timer)
@@ -242,26 +256,22 @@ class Process(asyncio.AbstractEventLoop):
         self.simulation.wake(self)
 
     def turn(self) -> None:
-        if self.stopped:
-            return
+        """Runs what is ready now, and not what that makes ready."""
         ready = self.ready
-        asyncio_events._set_running_loop(self)
-        try:
-            for _ in range(len(ready)):
-                timer = ready.popleft()
-                if timer.callback is None:
-                    continue
-                try:
-                    if timer.context is None:
-                        timer.callback(*timer.args)
-                    else:
-                        timer.context.run(timer.callback, *timer.args)
-                except Exception as error:
-                    self.call_exception_handler({"message": f"{timer.callback} raised", "exception": error})
-                if not self.alive:
-                    return
-        finally:
-            asyncio_events._set_running_loop(None)
+        for _ in range(len(ready)):
+            timer = ready.popleft()
+            callback = timer.callback
+            if callback is None:
+                continue
+            try:
+                if timer.context is None:
+                    callback(*timer.args)
+                else:
+                    timer.context.run(callback, *timer.args)
+            except Exception as error:
+                self.call_exception_handler({"message": f"{callback} raised", "exception": error})
+            if not self.alive:
+                return
 
     # --- what asyncio asks of a loop
 
