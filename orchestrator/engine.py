@@ -14,7 +14,7 @@ import structlog
 
 from orchestrator.core import records as r
 from orchestrator.core.apply import apply
-from orchestrator.core.commands import Command, Inspect, LookUp, Reply, ToWorker
+from orchestrator.core.commands import Inspect, LookUp, ToWorker
 from orchestrator.core.decide import step
 from orchestrator.core.decision import Decision
 from orchestrator.core.events import Advance, Event, Tick
@@ -22,11 +22,12 @@ from orchestrator.core.snapshot import capture, restore
 from orchestrator.core.state import Now, Settings, State
 from orchestrator.core.timers import next_tick
 from orchestrator.documents import Drawing, draw
+from orchestrator.groups import Group, Page
 from orchestrator.lookups import Lookups
 from orchestrator.underway import Underway
 from orchestrator.watch import Cursor, EventFeed, Happening
 from tensorfleet.errors import Deposed, ResourceExhausted, TensorFleetError, Unavailable
-from tensorfleet.stores.contract import MAX_RECORDS, DocumentStore, Entry, ObjectStore
+from tensorfleet.stores.contract import DocumentStore, Entry, ObjectStore
 
 log = structlog.get_logger(__name__)
 
@@ -52,20 +53,6 @@ TICKS_APART = 0.01
 def now() -> Now:
     """Both clocks of this machine."""
     return Now(time.monotonic(), time.time())
-
-
-class _Group:
-    """What goes out with one commit: steps decided since the last one was closed."""
-
-    def __init__(self) -> None:
-        self.records: list[r.Record] = []
-        self.commands: list[Command] = []
-        self.replies: list[Reply] = []
-        self.drawing = Drawing()
-        self.events = 0
-
-    def __bool__(self) -> bool:
-        return bool(self.records or self.commands or self.replies)
 
 
 class Engine:
@@ -96,7 +83,7 @@ class Engine:
         self._journaled = 0  # bytes since the last snapshot
         self._imaged = 0  # bytes of that
         self._inbox: list[Event] = []
-        self._group = _Group()
+        self._group = Group()
         self._tickets: dict[int, asyncio.Future[Any]] = {}
         self._ticket = 0
         self._turn_scheduled = False
@@ -215,13 +202,10 @@ class Engine:
         group = self._group
 
         def seen(event: Event, decision: Decision) -> None:
-            if decision.records:
-                draw(group.drawing, self.state, decision.records)
             if decision.reason:
                 log.debug("decided", event_type=type(event).__name__, reason=decision.reason)
 
-        done = step(self.state, batch, self._clock(), seen)
-        group.records.extend(record for record in done.records if record.durable)
+        done = step(self.state, batch, self._clock(), seen, lambda record: group.keep(record, self.state))
         group.commands.extend(done.commands)
         group.replies.extend(done.replies)
         group.events += len(batch)
@@ -236,13 +220,13 @@ class Engine:
         """Commits group after group, until nothing waits."""
         try:
             while self._group:
-                group, self._group = self._group, _Group()
-                group.drawing.finish(self.state)
+                group, self._group = self._group, Group()
+                pages = group.close(self.state)
                 self._room.set()
                 # The state is now that of this group's last entry, as it is at no other time while there is work.
                 image = capture(self.state) if self._journaled >= max(SNAPSHOT_BYTES, self._imaged) else None
-                if group.records:
-                    await self._make_durable(group)
+                for page in pages:
+                    await self._make_durable(page)
                 self._speak(group)
                 if image is not None:
                     await self._save(image)
@@ -252,25 +236,24 @@ class Engine:
             self._committing = None
             self._close_group()
 
-    async def _make_durable(self, group: _Group) -> None:
-        for records, last in _portions(group.records):
-            number = self._number + 1
-            entry = Entry(number, self.state.term, self._writer, records)
-            writes = group.drawing.writes(number) if last else []
-            while True:
-                try:
-                    await self._documents.commit(entry, writes)
-                    break
-                except Unavailable as error:
-                    # Whether it is there is not known: the same bytes are committed again.
-                    self._away = True
-                    log.warning("the commit did not go through; trying again", error=error.message, entry=number)
-                    await asyncio.sleep(RETRY_COMMIT_SECONDS)
-            self._away = False
-            self._number = number
-            self._journaled += ENTRY_BYTES + len(records)
+    async def _make_durable(self, page: Page) -> None:
+        number, records = self._number + 1, r.join(page.records)
+        entry = Entry(number, self.state.term, self._writer, records)
+        writes = page.drawing.writes(number)
+        while True:
+            try:
+                await self._documents.commit(entry, writes)
+                break
+            except Unavailable as error:
+                # Whether it is there is not known: the same bytes are committed again.
+                self._away = True
+                log.warning("the commit did not go through; trying again", error=error.message, entry=number)
+                await asyncio.sleep(RETRY_COMMIT_SECONDS)
+        self._away = False
+        self._number = number
+        self._journaled += ENTRY_BYTES + len(records)
 
-    def _speak(self, group: _Group) -> None:
+    def _speak(self, group: Group) -> None:
         for answer in group.replies:
             future = self._tickets.get(answer.ticket)
             if future is None or future.done():
@@ -286,7 +269,8 @@ class Engine:
                 self._keep(self._lookups.inspect(command))
             elif isinstance(command, ToWorker):
                 self.to_worker(command)
-        self._feed_of_events.announce(group.drawing.events)
+        for page in group.pages:
+            self._feed_of_events.announce(page.drawing.events)
 
     def _keep(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -356,13 +340,3 @@ class Engine:
         self.abandon()
         for task in self._tasks:
             task.cancel()
-
-
-def _portions(records: list[r.Record]) -> list[tuple[bytes, bool]]:
-    """Records as the bytes of as few entries as fit, each with whether it is the last."""
-    whole = r.encode(records)
-    if len(whole) <= MAX_RECORDS or len(records) == 1:
-        return [(whole, True)]
-    half = len(records) // 2
-    first = [(portion, False) for portion, _ in _portions(records[:half])]
-    return [*first, *_portions(records[half:])]

@@ -59,11 +59,16 @@ class Step(Struct, frozen=True):
 
 
 def step(
-    state: State, batch: Iterable[events.Event], now: Now, seen: Callable[[events.Event, Decision], None] | None = None
+    state: State,
+    batch: Iterable[events.Event],
+    now: Now,
+    seen: Callable[[events.Event, Decision], None] | None = None,
+    applied: Callable[[Record], None] | None = None,
 ) -> Step:
     """Decides and applies each event, then what follows from it, and hands out work once something has changed.
 
-    seen: is shown each event with its decision, after it was applied; for tests and traces.
+    seen: is shown each event with its decision, after it was applied; for tests and traces. applied: is given each
+    record while it is the last that was applied.
     """
     done = Step([], [], [])
     queue = deque(batch)
@@ -76,6 +81,8 @@ def step(
         decision = decide(state, event, now)
         for record in decision.records:
             apply(state, record, now.mono)
+            if applied is not None:
+                applied(record)
             placed = placed and isinstance(record, WorkerHeard)
         done.records.extend(decision.records)
         done.commands.extend(decision.commands)

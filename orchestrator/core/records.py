@@ -358,6 +358,16 @@ def encode(records: list[Record]) -> bytes:
     return _encoder.encode(records)
 
 
+def encode_one(record: Record) -> bytes:
+    """A record's own bytes, of which `join` makes an entry's."""
+    return _encoder.encode(record)
+
+
+def join(encoded: list[bytes]) -> bytes:
+    """Encoded records as the opaque bytes of a journal entry: a MessagePack array of them."""
+    return b"\xdd" + len(encoded).to_bytes(4, "big") + b"".join(encoded)
+
+
 def decode(data: bytes) -> list[Record]:
     """The records of a journal entry. Raises msgspec.ValidationError for bytes that are none."""
     return list(_decoder.decode(data))

@@ -19,6 +19,7 @@ import structlog
 import orchestrator.admission
 import orchestrator.engine
 import orchestrator.garbage
+import orchestrator.groups
 import orchestrator.term
 import tensorfleet.rpc.channels
 import worker.cache
@@ -33,7 +34,7 @@ LIMITS = {
     (orchestrator.engine, "SNAPSHOT_BYTES"): 40_000,
     (orchestrator.engine, "BACKLOG"): 60,
     (orchestrator.garbage, "SKEW"): 0.5,
-    (orchestrator.engine, "MAX_RECORDS"): 4000,
+    (orchestrator.groups, "FULL"): 2500,
     (worker.cache, "INLINE"): 1000,
     (worker.cache, "CAPACITY"): 30_000,
 }
@@ -97,9 +98,9 @@ def _open_channel(process: Process, address: str, *, watchful: bool = False) -> 
     return process.belongings["world"].network.channel(process, address)
 
 
-def _step(process: Process, state: Any, batch: Any, now: Any, seen: Any) -> Any:
+def _step(process: Process, state: Any, batch: Any, now: Any, seen: Any, applied: Any) -> Any:
     """The core's step, with what must hold checked after it."""
-    return process.belongings["world"].witness.step(process, step, state, batch, now, seen)
+    return process.belongings["world"].witness.step(process, step, state, batch, now, seen, applied)
 
 
 class WatchedEngine(orchestrator.engine.Engine):

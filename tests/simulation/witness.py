@@ -46,7 +46,7 @@ class Witness:
             except AssertionError as error:
                 self._world.fail(f"entry {entry.number}: {error!r}")
 
-    def step(self, process: Process, real: Any, state: State, batch: Any, now: Any, seen: Any) -> Any:
+    def step(self, process: Process, real: Any, state: State, batch: Any, now: Any, seen: Any, applied: Any) -> Any:
         """A step of the core in that process, and the core's invariants after it."""
         world = self._world
 
@@ -55,7 +55,7 @@ class Witness:
             if world.telling and (decision.records or decision.commands or decision.replies or decision.reason):
                 world.tell(f"{process.name} decides on {event}: {decision}")
 
-        done = real(state, batch, now, told)
+        done = real(state, batch, now, told, applied)
         try:
             check(state)
         except AssertionError as error:
