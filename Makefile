@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup lock check lint types protos protos-check servers servers-stop test test-unit chaos bench bench-peers \
-	clean
+.PHONY: help setup lock check lint types protos protos-check servers servers-stop test test-unit chaos simulate bench \
+	bench-peers clean
 
 help: ## Lists the habits.
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ test: setup ## Every test; those of MongoDB and S3 need `make servers`.
 
 test-unit: setup ## The tests that start no process.
 	$(BIN)/pytest tests/unit tests/golden tests/contract
+
+simulate: setup ## 10,000 seeds of the whole system, simulated; the tests run 200.
+	$(BIN)/python -m tests.simulation --seeds 10000
 
 chaos: setup ## 200 seeded plans of faults against fleets of real processes; the tests run 40.
 	$(BIN)/python -m tests.campaign --plans 200
