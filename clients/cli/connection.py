@@ -132,5 +132,8 @@ async def _started(fleet: "AsyncLocalFleet") -> AsyncIterator[None]:
 
 def place(at: Options) -> str:
     """Where things are kept, for people."""
-    server = at.server or (settings().server if at.home is None else "")
-    return server or str(at.home or settings().home)
+    from tensorfleet.data.remote import shown
+
+    environment = settings()
+    server = at.server or (environment.server if at.home is None else "")
+    return server or shown(environment.objects) or str(at.home or environment.home)
