@@ -7,6 +7,7 @@ takes the place of the old one in one step; so it renews and mends whatever was 
 import hashlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from pymongo.errors import DuplicateKeyError
@@ -23,13 +24,13 @@ from tensorfleet.stores.blobs import (
     pieces,
 )
 from tensorfleet.stores.contract import Grant, Leftovers
-from tensorfleet.stores.gridfs_files import ANSWERED_SECONDS, SCHEMA, File, Files
+from tensorfleet.stores.gridfs_files import ANSWERED_SECONDS, COLLECTIONS, SCHEMA, File, Files
 from tensorfleet.stores.mongo_connection import Collection, Connection
 from tensorfleet.stores.mongo_url import Place, documents, gridfs, place
 from tensorfleet.stores.names import is_digest, name_parts
 from tensorfleet.stores.threads import in_thread
 
-PREFIX = "cas/sha256/"
+PREFIX, NAMES = "cas/sha256/", "fs.names"
 
 
 def from_url(url: str) -> "GridFSObjects":
@@ -43,7 +44,7 @@ class _Open:
     def __init__(self, connected: Connection) -> None:
         self.connected = connected
         self.files = Files(connected.database)
-        self.names: Collection = connected.database["fs.names"]
+        self.names: Collection = connected.database[NAMES]
 
 
 class GridFSObjects:
@@ -57,13 +58,12 @@ class GridFSObjects:
     async def open(self) -> None:
         await self.close()
         opened = _Open(await connection.connect(self.where))
-        try:
-            with connection.told(self.where):
-                await opened.files.prepare()
-        except BaseException:
-            await opened.connected.close()
-            raise
+        await opened.connected.prepare(partial(self._prepare, opened))
         self._opened = opened
+
+    async def _prepare(self, opened: _Open) -> None:
+        await opened.connected.make((*COLLECTIONS, NAMES))
+        await opened.files.prepare()
 
     async def close(self) -> None:
         opened, self._opened = self._opened, None

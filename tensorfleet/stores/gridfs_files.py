@@ -20,9 +20,10 @@ from pymongo.errors import OperationFailure, PyMongoError
 from tensorfleet.errors import Unavailable
 from tensorfleet.stores.blobs import CHUNK
 from tensorfleet.stores.contract import Leftovers
-from tensorfleet.stores.mongo_connection import Collection, Database, Document
+from tensorfleet.stores.mongo_connection import Database, Document
 
 SCHEMA = 1
+COLLECTIONS = ("fs.files", "fs.chunks", "fs.uploads")
 RENEW_SECONDS, DEAD_SECONDS = 15.0, 60.0
 """How often a long upload says that it goes on, and how long one that is silent is believed."""
 CLOCK_SECONDS = 300.0
@@ -73,13 +74,11 @@ class Clock:
 
 
 class Files:
-    """One bucket."""
+    """The files of a database."""
 
-    def __init__(self, database: Database, bucket: str = "fs") -> None:
+    def __init__(self, database: Database) -> None:
         self.clock = Clock(database)
-        self._files: Collection = database[f"{bucket}.files"]
-        self._chunks: Collection = database[f"{bucket}.chunks"]
-        self._uploads: Collection = database[f"{bucket}.uploads"]
+        self._files, self._chunks, self._uploads = (database[name] for name in COLLECTIONS)
 
     async def prepare(self) -> None:
         await self._files.create_indexes([IndexModel([("filename", 1), ("uploadDate", 1)])])

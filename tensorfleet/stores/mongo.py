@@ -6,16 +6,18 @@ from it follows in a second step, and is drawn again by whoever takes over in be
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from pymongo.errors import DuplicateKeyError
 
 from tensorfleet.errors import FailedPrecondition, Unavailable
 from tensorfleet.stores import mongo_connection as connection
+from tensorfleet.stores import mongo_journal as journal
 from tensorfleet.stores import mongo_tables as tables
+from tensorfleet.stores.collections import COLLECTIONS
 from tensorfleet.stores.contract import MAX_RECORDS, Entry, Lease, Write
 from tensorfleet.stores.mongo_connection import Connection
-from tensorfleet.stores.mongo_journal import SCHEMA, Journal, Leases, Snapshots
 from tensorfleet.stores.mongo_url import Place, place
 
 
@@ -30,9 +32,9 @@ class _Open:
     def __init__(self, connected: Connection) -> None:
         database = connected.database
         self.connected = connected
-        self.snapshots = Snapshots(database)
-        self.journal = Journal(database, self.snapshots)
-        self.leases = Leases(database)
+        self.snapshots = journal.Snapshots(database)
+        self.journal = journal.Journal(database, self.snapshots)
+        self.leases = journal.Leases(database)
         self.tables = tables.Tables(database)
 
 
@@ -47,14 +49,13 @@ class MongoDocuments:
     async def open(self) -> None:
         await self.close()
         opened = _Open(await connection.connect(self.where))
-        try:
-            with connection.told(self.where):
-                await self._refuse_newer(opened)
-                await opened.tables.prepare()
-        except BaseException:
-            await opened.connected.close()
-            raise
+        await opened.connected.prepare(partial(self._prepare, opened))
         self._opened = opened
+
+    async def _prepare(self, opened: _Open) -> None:
+        await self._refuse_newer(opened)
+        await opened.connected.make((*COLLECTIONS, *journal.COLLECTIONS, tables.DELETIONS))
+        await opened.tables.prepare()
 
     async def close(self) -> None:
         opened, self._opened = self._opened, None
@@ -143,11 +144,11 @@ class MongoDocuments:
         found = await about.find_one({"_id": "schema"})
         if found is None:
             try:
-                await about.insert_one({"_id": "schema", "schema": SCHEMA})
+                await about.insert_one({"_id": "schema", "schema": journal.SCHEMA})
             except DuplicateKeyError:
                 found = await about.find_one({"_id": "schema"})
-        if found is not None and found["schema"] > SCHEMA:
+        if found is not None and found["schema"] > journal.SCHEMA:
             raise FailedPrecondition(
                 f"The {self.where} was written by a newer release of TensorFleet: its schema is {found['schema']}, and "
-                f"this release knows up to {SCHEMA}. Use the newer release, or another database."
+                f"this release knows up to {journal.SCHEMA}. Use the newer release, or another database."
             )

@@ -18,6 +18,8 @@ from tensorfleet.stores.mongo_connection import Collection, Database, Document
 SCHEMA = 1
 """The form of what is in this module, and of the store as a whole; the drawn documents have one of their own."""
 
+COLLECTIONS = ENTRIES, SNAPSHOTS, PARTS, LEASES = "journal", "snapshots", "snapshot_parts", "leases"
+
 PART = 8 * 1024 * 1024
 """Bytes of a snapshot in one document, at most."""
 PAGE_BYTES = 64 * 1024 * 1024
@@ -36,7 +38,7 @@ class Journal:
     """Entries by number."""
 
     def __init__(self, database: Database, snapshots: "Snapshots") -> None:
-        self._entries: Collection = database["journal"]
+        self._entries: Collection = database[ENTRIES]
         self._snapshots = snapshots
         self._last: tuple[int, int] | None = None  # the number and term of the last entry seen here
         self._projected: int | None = None
@@ -125,8 +127,8 @@ class Snapshots:
     """States in parts. The newest counts: it is there once the document that tells of its parts is."""
 
     def __init__(self, database: Database) -> None:
-        self._heads: Collection = database["snapshots"]
-        self._parts: Collection = database["snapshot_parts"]
+        self._heads: Collection = database[SNAPSHOTS]
+        self._parts: Collection = database[PARTS]
 
     async def number(self) -> int:
         """The entry of the newest; 0 where there is none."""
@@ -173,7 +175,7 @@ class Leases:
     """The lease: a document a beat, of which the newest counts."""
 
     def __init__(self, database: Database) -> None:
-        self._beats: Collection = database["leases"]
+        self._beats: Collection = database[LEASES]
 
     async def held(self) -> Lease | None:
         newest = await self._beats.find({}).sort("_id", -1).limit(1).to_list()

@@ -135,9 +135,10 @@ class Tables:
             try:
                 await self._database[collection].insert_many([documents[each] for each in some], ordered=False)
             except BulkWriteError as error:
-                if any(fault["code"] != DUPLICATE for fault in error.details["writeErrors"]):
+                faults = error.details["writeErrors"]
+                if error.details["writeConcernErrors"] or any(fault["code"] != DUPLICATE for fault in faults):
                     raise
-                refused.update(some[fault["index"]] for fault in error.details["writeErrors"])
+                refused.update(some[fault["index"]] for fault in faults)
         return refused
 
     async def _replace(self, collection: str, number: int, documents: Mapping[str, RawBSONDocument]) -> bool:

@@ -82,6 +82,14 @@ async def test_an_entry_and_its_writes_survive_closing(documents: DocumentStore,
     await again.close()
 
 
+async def test_many_may_open_a_new_store_at_once(documents_url: str) -> None:
+    stores = await asyncio.gather(*(open_documents(documents_url) for _ in range(4)))
+    await stores[0].commit(entry(1), [Write("jobs", "j", {"state": "queued"})])
+    for store in stores:
+        assert await read(store, "j") == {"state": "queued"}
+        await store.close()
+
+
 async def test_a_closed_store_says_so(documents: DocumentStore) -> None:
     await documents.close()
     with pytest.raises(Unavailable):
