@@ -9,14 +9,24 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
-from tensorfleet import AsyncClient
+from tensorfleet import AsyncClient, wire
+from tensorfleet.api.v1 import jobs_pb2
 from tensorfleet.local import AsyncLocalFleet
 from tensorfleet.model import JobSpec
 
 
 def noop(tasks: int, rounds: int = 1) -> JobSpec:
     return JobSpec(algorithm="noop", hyperparameters={"tasks": tasks, "rounds": rounds})
+
+
+async def results(stub: Any, tasks: int) -> None:
+    """Runs one job of no-ops in one call, until each task's result has come. stub: that of `JobService`."""
+    done = 0
+    async for response in stub.RunJob(jobs_pb2.RunJobRequest(spec=wire.spec_to_proto(noop(tasks)))):
+        done += response.event.WhichOneof("event") == "task_succeeded"
+    assert done == tasks, "each task's result has come"
 
 
 @asynccontextmanager

@@ -20,47 +20,36 @@ CLIENTS = 8
 POLL = 0.002
 
 
-async def run(stub: Any, tasks: int) -> None:
-    """Runs one job of no-ops and has each task's result."""
-    from bench.noops import noop
-    from tensorfleet import wire
-    from tensorfleet.api.v1 import jobs_pb2
-
-    done = 0
-    async for response in stub.RunJob(jobs_pb2.RunJobRequest(spec=wire.spec_to_proto(noop(tasks)))):
-        done += response.event.WhichOneof("event") == "task_succeeded"
-    assert done == tasks, "each task's result has arrived"
-
-
 async def dispatch(samples: Samples, options: Any) -> None:
     from bench.dispatch import many_jobs
-    from bench.noops import warm_fleet
+    from bench.noops import results, warm_fleet
     from tensorfleet.api.v1 import jobs_pb2_grpc
     from tensorfleet.rpc.channels import open_channel
 
     async with warm_fleet(options.slots) as (fleet, _), open_channel(fleet.address) as channel:
         stub = jobs_pb2_grpc.JobServiceStub(channel)
-        await run(stub, 500)
+        await results(stub, 500)
         with samples.counted("tasks", "TensorFleet", options.tasks):
-            await run(stub, options.tasks)
+            await results(stub, options.tasks)
         with samples.counted("jobs", "TensorFleet, SubmitJobs", options.jobs):
             await many_jobs(fleet.address, options.jobs)
         for _ in range(options.runs):
             with samples.timed("round_trip", "TensorFleet"):
-                await run(stub, 1)
+                await results(stub, 1)
         with samples.counted("single_jobs", f"TensorFleet, RunJob from {CLIENTS} clients", options.jobs):
             await asyncio.gather(*(one_by_one(fleet.address, options.jobs // CLIENTS) for _ in range(CLIENTS)))
 
 
 async def one_by_one(address: str, jobs: int) -> None:
     """A client with a connection of its own."""
+    from bench.noops import results
     from tensorfleet.api.v1 import jobs_pb2_grpc
     from tensorfleet.rpc.channels import open_channel
 
     async with open_channel(address) as channel:
         stub = jobs_pb2_grpc.JobServiceStub(channel)
         for _ in range(jobs):
-            await run(stub, 1)
+            await results(stub, 1)
 
 
 def start_standing(samples: Samples, options: Any) -> None:
@@ -78,6 +67,7 @@ def start_standing(samples: Samples, options: Any) -> None:
 
 
 async def _first_result(home: Path) -> None:
+    from bench.noops import results
     from tensorfleet.api.v1 import jobs_pb2_grpc
     from tensorfleet.rpc.channels import open_channel
     from tensorfleet.sdk.seat import read_seat
@@ -85,18 +75,19 @@ async def _first_result(home: Path) -> None:
     while (seat := read_seat(home)) is None:  # noqa: ASYNC110 -- another process writes it
         await asyncio.sleep(POLL)
     async with open_channel(seat.address) as channel:
-        await run(jobs_pb2_grpc.JobServiceStub(channel), 1)
+        await results(jobs_pb2_grpc.JobServiceStub(channel), 1)
 
 
 async def start_inside(samples: Samples, options: Any) -> None:
     """A fleet that the client's own program starts and keeps."""
+    from bench.noops import results
     from tensorfleet.api.v1 import jobs_pb2_grpc
     from tensorfleet.local import AsyncLocalFleet
     from tensorfleet.rpc.channels import open_channel
 
     with tempfile.TemporaryDirectory(prefix="tensorfleet-bench-") as home:
         async with AsyncLocalFleet(home, workers=options.slots) as fleet, open_channel(fleet.address) as channel:
-            await run(jobs_pb2_grpc.JobServiceStub(channel), 1)
+            await results(jobs_pb2_grpc.JobServiceStub(channel), 1)
             samples.first_result("AsyncLocalFleet", options.begun or time.time(), with_client=True)
 
 
