@@ -19,8 +19,8 @@ def add(
     source: Annotated[
         str,
         typer.Argument(
-            help="A .csv, .tsv, .parquet or .jsonl file; a `file://` that workers can read; or what the orchestrator "
-            "can: `s3://BUCKET/KEY`, `mongodb://HOST/DATABASE/COLLECTION`, `gridfs://HOST/DATABASE/FILE`."
+            help="A .csv, .tsv, .parquet, .jsonl or .bson file; a `file://` that workers can read; or what the "
+            "orchestrator can: `s3://BUCKET/KEY`, `mongodb://HOST/DATABASE/COLLECTION`, `gridfs://HOST/DATABASE/FILE`."
         ),
     ],
     at: Options,

@@ -1,4 +1,4 @@
-"""Files as typed tables: CSV, TSV, Parquet and JSON lines.
+"""Files as typed tables: CSV, TSV, Parquet, JSON lines and BSON.
 
 The rule: what cannot be read is refused with the file's name, the line and what was expected there. Arrow reads; where
 it refuses, a slower second look finds the line.
@@ -17,7 +17,7 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet
 
-from tensorfleet.data import mistakes, sources, typed
+from tensorfleet.data import bson_reading, mistakes, sources, typed
 from tensorfleet.errors import BadInput
 
 MISSING = ["", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "-NaN", "-nan", "null", "NULL", "None"]
@@ -37,7 +37,7 @@ def read(path: str, name: str) -> tuple[pa.Table, str]:
 
     name: the file's name, which tells the format and is used in errors. BadInput with a reason: FORMAT_UNKNOWN,
     FILE_MISSING, FILE_UNREADABLE, FILE_EMPTY, FILE_TOO_LARGE, ENCODING, CSV_MALFORMED, JSON_MALFORMED,
-    PARQUET_MALFORMED, GZIP_MALFORMED, DUPLICATE_COLUMNS, NO_COLUMNS, NO_ROWS, UNSUPPORTED_COLUMN.
+    PARQUET_MALFORMED, BSON_MALFORMED, GZIP_MALFORMED, DUPLICATE_COLUMNS, NO_COLUMNS, NO_ROWS, UNSUPPORTED_COLUMN.
     """
     known = sources.file_format(name)
     if known is None:
@@ -52,6 +52,8 @@ def read(path: str, name: str) -> tuple[pa.Table, str]:
         raise BadInput(
             f"{name}: it is larger than {MAX_BYTES:,} bytes; give it as Parquet, or in parts", reason="FILE_TOO_LARGE"
         )
+    if form == "bson":
+        return typed.typed(bson_reading.table(data, name), name), form
     _check_text(data, name)
     return typed.typed(_TEXT_READERS[form](data, name), name), form
 

@@ -1,26 +1,23 @@
 """Sources that are kept elsewhere: an object in S3, a collection in MongoDB, a file in GridFS; read as bytes.
 
-The rule: whoever reads them has the keys, so that is the orchestrator, by its own environment, and never a worker. A
-collection is read as JSON lines in the order of `_id`: `_id` itself is left out, since it says nothing of a row, and a
-document within a document becomes columns named with a dot between.
+The rule: whoever reads them has the keys, so that is the orchestrator, by its own environment, and never a worker. Here
+bytes are only passed on; a worker makes sense of them. A collection's are its documents in BSON, as they come from the
+server, in the order of `_id`, so that the same documents are the same bytes.
 """
 
-import datetime
-import decimal
-import json
-import math
-from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Any
+from collections.abc import AsyncIterator
+from typing import cast
 from urllib.parse import unquote, urlsplit
 
 from tensorfleet.config import settings
 from tensorfleet.data.sources import Source
-from tensorfleet.errors import BadInput, FailedPrecondition, NotFound
+from tensorfleet.errors import BadInput, FailedPrecondition, NotFound, Unavailable
 from tensorfleet.stores import mongo_url, s3_url
 from tensorfleet.stores.threads import in_thread
 
 CHUNK = 1024 * 1024
-SCALARS = (str, bool, int, float)
+AWAY = "SOURCE_UNAVAILABLE"
+"""The reason where the source's own server does not answer: for a person to look at, and not to be tried again."""
 
 
 def shown(url: str) -> str:
@@ -32,7 +29,7 @@ def shown(url: str) -> str:
 async def fetch(source: Source) -> AsyncIterator[bytes]:
     """The bytes of a remote source, as its name tells their format.
 
-    NotFound, FailedPrecondition where they are denied, Unavailable, BadInput where a document cannot be a row.
+    NotFound, FailedPrecondition where they are denied, Unavailable with the reason `AWAY`.
     """
     scheme = source.path.partition("://")[0]
     if scheme == "s3":
@@ -41,8 +38,11 @@ async def fetch(source: Source) -> AsyncIterator[bytes]:
         chunks = _file(source.path)
     else:
         chunks = _collection(source.path)
-    async for chunk in chunks:
-        yield chunk
+    try:
+        async for chunk in chunks:
+            yield chunk
+    except Unavailable as error:
+        raise Unavailable(f"{error.message} The orchestrator was to read {shown(source.path)}.", reason=AWAY) from None
 
 
 async def _object(url: str) -> AsyncIterator[bytes]:
@@ -57,7 +57,9 @@ async def _object(url: str) -> AsyncIterator[bytes]:
             body = (await in_thread(client.get_object, Bucket=place.bucket, Key=key))["Body"]
             while chunk := await in_thread(body.read, CHUNK):
                 yield chunk
-    except NotFound:
+    except NotFound as error:
+        if "NoSuchBucket" in error.message:
+            raise NotFound(f"there is no {place}, and so no {key} in it") from None
         raise NotFound(f"there is no {key} in {place}; `aws s3 ls s3://{place.bucket}` lists what there is") from None
     finally:
         await in_thread(client.close)
@@ -65,7 +67,7 @@ async def _object(url: str) -> AsyncIterator[bytes]:
 
 async def _file(url: str) -> AsyncIterator[bytes]:
     import gridfs.asynchronous
-    from gridfs.errors import NoFile
+    from gridfs.errors import CorruptGridFile, NoFile
 
     from tensorfleet.stores.mongo_connection import connect, told
 
@@ -79,32 +81,25 @@ async def _file(url: str) -> AsyncIterator[bytes]:
                 yield chunk
     except NoFile:
         raise NotFound(f"there is no file {name} in GridFS of the {where}") from None
+    except CorruptGridFile as error:
+        raise BadInput(f"the file {name} in GridFS of the {where} is damaged: {error}", reason="FILE_DAMAGED") from None
     finally:
         await connected.close()
 
 
 async def _collection(url: str) -> AsyncIterator[bytes]:
-    from bson.errors import BSONError
-
     from tensorfleet.stores.mongo_connection import connect, told
 
     where, name = _in_database(url)
     connected = await connect(where)
-    seen = 0
+    seen = False
     try:
         with told(where):
-            lines = bytearray()
-            async for document in connected.database[name].find(sort=[("_id", 1)]):
-                seen += 1
-                lines += json.dumps(_row(document, f"document {seen} of {name}")).encode() + b"\n"
-                if len(lines) >= CHUNK:
-                    yield bytes(lines)
-                    lines.clear()
-            yield bytes(lines)
-    except BSONError as error:
-        raise BadInput(
-            f"document {seen + 1} of {name} cannot be read: {error}", reason="DOCUMENT_UNREADABLE"
-        ) from error
+            async for documents in connected.database[name].find_raw_batches(sort=[("_id", 1)]):
+                batch = cast(bytes, documents)  # whatever the driver's types say
+                for start in range(0, len(batch), CHUNK):
+                    seen = True
+                    yield batch[start : start + CHUNK]
     finally:
         await connected.close()
     if not seen:
@@ -128,39 +123,3 @@ def _in_database(url: str) -> tuple[mongo_url.Place, str]:
     if own and "@" not in parts.netloc and mongo_url.place(own).hosts == where.hosts:
         where = mongo_url.place(mongo_url.with_database(own, where.database))  # the same server, with its password
     return where, unquote("/".join(steps[1:]))
-
-
-def _row(document: Mapping[str, Any], which: str) -> dict[str, Any]:
-    return dict(_columns(document, "", which))
-
-
-def _columns(document: Mapping[str, Any], before: str, which: str) -> Iterator[tuple[str, Any]]:
-    for name, value in document.items():
-        if isinstance(value, Mapping):
-            yield from _columns(value, f"{before}{name}.", which)
-        elif before or name != "_id":
-            yield f"{before}{name}", _plain(value, f"{before}{name}", which)
-
-
-def _plain(value: Any, name: str, which: str) -> Any:
-    from bson import Decimal128, ObjectId
-
-    if isinstance(value, Decimal128):
-        value = value.to_decimal()
-    if isinstance(value, decimal.Decimal):
-        value = float(value)
-    if isinstance(value, float) and math.isnan(value):
-        return None  # no value, as an empty field of a CSV file
-    if isinstance(value, float) and math.isinf(value):
-        raise BadInput(f"{which}: {name} is infinite, and a model needs a number there", reason="NOT_A_NUMBER")
-    if value is None or isinstance(value, SCALARS):
-        return value
-    if isinstance(value, datetime.datetime):
-        return value.isoformat()
-    if isinstance(value, ObjectId):
-        return str(value)
-    raise BadInput(
-        f"{which}: {name} is {'an array' if isinstance(value, list) else f'of the type {type(value).__name__}'}; "
-        "expected a number, text, a flag, a time or a document of such",
-        reason="UNSUPPORTED_COLUMN",
-    )

@@ -24,7 +24,7 @@ TARGET = "target"
 TARGET_NAMES = ("target", "label", "class", "y", "species")
 """Columns that are taken for the target where none is named, in this order, whatever their case."""
 
-FORMATS = ("csv", "tsv", "parquet", "jsonl", "ndjson")
+FORMATS = ("csv", "tsv", "parquet", "jsonl", "ndjson", "bson")
 
 REMOTE = {
     "s3": "s3://BUCKET/KEY",
@@ -234,7 +234,7 @@ def _remote(scheme: str, url: str) -> Source:
         return Source(SourceKind.REMOTE, _readable(steps[-1]), url)
     if len(steps) != needed:
         raise _bad(f"expected {REMOTE[scheme]}, or mongodb:///COLLECTION for the orchestrator's own database")
-    return Source(SourceKind.REMOTE, f"{steps[-1]}.jsonl", url)
+    return Source(SourceKind.REMOTE, f"{steps[-1]}.bson", url)
 
 
 def _readable(name: str) -> str:

@@ -29,6 +29,8 @@ Response = TypeVar("Response")
 PAGE = 1000
 FIRST_PAUSE, LAST_PAUSE = 0.05, 1.0
 DEFAULT_TIMEOUT = 30.0
+_FINAL = ("DEADLINE_EXCEEDED", "SOURCE_UNAVAILABLE")
+"""Why something is unavailable that another try, here or elsewhere, would find so too."""
 
 
 def pauses() -> Iterator[float]:
@@ -212,7 +214,7 @@ class Patience:
 def _passes(failure: errors.TensorFleetError) -> bool:
     if isinstance(failure, errors.ResourceExhausted):
         return failure.retry_after is not None
-    return isinstance(failure, errors.Unavailable) and failure.reason != "DEADLINE_EXCEEDED"
+    return isinstance(failure, errors.Unavailable) and failure.reason not in _FINAL
 
 
 def _told(failure: errors.TensorFleetError, address: str, timeout: float) -> errors.TensorFleetError:

@@ -20,7 +20,7 @@ DatasetLike: TypeAlias = "str | Path | pd.DataFrame"
 Rows: TypeAlias = "pd.DataFrame | np.ndarray[Any, Any] | Sequence[Sequence[Value]] | Sequence[Mapping[str, Value]]"
 """Rows to predict: a DataFrame, an array, lists in the order of the features, or one mapping a row."""
 
-SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
+SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".bson")
 
 
 def plain(value: Any, name: str) -> Value:

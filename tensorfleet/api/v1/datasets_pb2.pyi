@@ -252,7 +252,7 @@ class DatasetHeader(_message.Message):
     name: _builtins.str
     """Its name. When empty: the file's name, and digits that stand for its bytes and the target."""
     file_name: _builtins.str
-    """The file's name, which tells its format: .csv, .tsv, .parquet, .jsonl, .ndjson."""
+    """The file's name, which tells its format: .csv, .tsv, .parquet, .jsonl, .ndjson, .bson."""
     target: _builtins.str
     """The column to predict, when a job names none."""
     replace: _builtins.bool
