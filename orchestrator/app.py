@@ -63,6 +63,13 @@ class HomeTaken(FailedPrecondition):
     exit_code = 4
 
 
+class AddressTaken(Unavailable):
+    """The orchestrator cannot listen where it is to."""
+
+    reason = "ADDRESS_TAKEN"
+    exit_code = 5
+
+
 class Options(Struct, frozen=True, kw_only=True):
     """home: where the default stores, the lock and the address are. listen: HOST:PORT, port 0 for any that is free.
 
@@ -225,7 +232,7 @@ def _bind(server: grpc.aio.Server, listen: str) -> str:
     try:
         return f"{host}:{server.add_insecure_port(listen)}"
     except RuntimeError as error:
-        raise Unavailable(
+        raise AddressTaken(
             f"cannot listen on {listen}: the port is taken, or the address is not this machine's"
         ) from error
 

@@ -25,7 +25,7 @@ from tensorfleet.sdk.seat import Seat, reachable, read_seat, reserved, serves
 
 POLL, LOOK = 0.005, 1.0
 GRACE, HASTE = 5.0, 1.0
-HOME_IS_TAKEN, USAGE = 4, 2
+USAGE, STORE_IS_AWAY, HOME_IS_TAKEN = 2, 3, 4
 """Exit codes of the orchestrator program."""
 LIVES = 4
 """How often in a row a program may die young before the fleet gives up on it."""
@@ -182,10 +182,14 @@ class AsyncLocalFleet:
             seat = read_seat(self.home)
             if seat and is_alive(seat.pid) and await serves(reachable(seat.address)):
                 await self._join(seat)
+                code = 0
             else:
-                await self._own()
+                code = await self._own()
             self._serving.clear()
-            deaths = deaths + 1 if asyncio.get_running_loop().time() - began < OLD else 0
+            if code == STORE_IS_AWAY:
+                await asyncio.sleep(LOOK)  # it comes back when it does: that is no death of the program's own
+            else:
+                deaths = deaths + 1 if asyncio.get_running_loop().time() - began < OLD else 0
         words = self._orchestrator.last_words(3) if self._orchestrator else "nothing"
         raise Unavailable(f"no orchestrator stays alive over {self.home}; the log in it ends with: {words}")
 
@@ -197,8 +201,8 @@ class AsyncLocalFleet:
         await ended(seat.pid)
         self._tell(f"the orchestrator at {seat.address} has gone; this fleet takes over")
 
-    async def _own(self) -> None:
-        """Runs an orchestrator until its end."""
+    async def _own(self) -> int:
+        """Runs an orchestrator until its end; its exit code."""
         self.owned = True
         self._bind = self._bind or reserved(self._listen)
         self.address = reachable(self._bind)
@@ -214,7 +218,7 @@ class AsyncLocalFleet:
         self._begin("staffing", self._staff())
         code = await child.ended()
         self._tell(f"the orchestrator ended ({ending(code)}) and is started again")
-        return None
+        return code
 
     async def _seated(self, child: Child) -> Seat | None:
         """The child's seat once it serves; None where it ended before."""
@@ -225,9 +229,9 @@ class AsyncLocalFleet:
             await asyncio.sleep(POLL)
         return None
 
-    async def _turned_away(self, child: Child) -> None:
+    async def _turned_away(self, child: Child) -> int:
         code = await child.ended()
-        if code == USAGE:
+        if code == USAGE or (code == STORE_IS_AWAY and not self._served):
             raise Unavailable(f"the orchestrator did not start: {child.last_words(3)}")
         if code == HOME_IS_TAKEN:
             if not self._served:
@@ -235,6 +239,7 @@ class AsyncLocalFleet:
             await self._other_seated()
         elif not self._served:
             self._bind = ""  # perhaps somebody took the port meanwhile
+        return code
 
     async def _other_seated(self, patience: float = 10.0) -> None:
         """Waits for whoever owns the home to serve."""

@@ -12,6 +12,7 @@ from tensorfleet.local import AsyncLocalFleet, LocalFleet
 from tensorfleet.sdk.processes import is_alive
 from tensorfleet.sdk.seat import read_seat
 from tests.integration.processes import gone
+from tests.servers.programs import free_port
 
 
 @pytest.fixture(autouse=True)
@@ -120,3 +121,13 @@ async def test_a_stopped_orchestrator_is_started_again_too(tmp_path: Path) -> No
     async with AsyncLocalFleet(tmp_path, workers=0) as fleet, AsyncClient(fleet.address) as client:
         await fleet.restart_orchestrator(signal.SIGTERM)
         assert (await client.status()).term == 2
+
+
+async def test_a_store_that_is_away_is_named_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = f"127.0.0.1:{free_port()}"
+    monkeypatch.setenv("MONGODB_URL", f"mongodb://fleet:hunter2@{place}/own?serverSelectionTimeoutMS=100")
+    with pytest.raises(Unavailable) as told:
+        await AsyncLocalFleet(tmp_path / "home", workers=0).start()
+    assert f"MongoDB at {place}, database 'own'" in told.value.message
+    assert "Traceback" not in told.value.message
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"hunter2" in path.read_bytes()]
