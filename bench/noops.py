@@ -17,8 +17,9 @@ from tensorfleet.local import AsyncLocalFleet
 from tensorfleet.model import JobSpec
 
 
-def noop(tasks: int, rounds: int = 1) -> JobSpec:
-    return JobSpec(algorithm="noop", hyperparameters={"tasks": tasks, "rounds": rounds})
+def noop(tasks: int, rounds: int = 1, seconds: float = 0.0) -> JobSpec:
+    """seconds: of each task."""
+    return JobSpec(algorithm="noop", hyperparameters={"tasks": tasks, "rounds": rounds, "seconds": seconds})
 
 
 async def results(stub: Any, tasks: int) -> None:

@@ -1,14 +1,15 @@
-"""Nothing, in as many tasks as asked for: what a fleet costs when its work costs nothing.
+"""Nothing, in as many tasks as asked for, for as long as asked for: what a fleet costs when its work costs nothing.
 
 The rule: a task is never reused and never twinned, so each one is sent to a worker and back. It reads no dataset and
 makes no model.
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 from tensorfleet.algorithms.algorithm import Algorithm
-from tensorfleet.algorithms.parameters import Integer, Parameter
-from tensorfleet.model import JobResult, JobSpec, Resolved, Task
+from tensorfleet.algorithms.parameters import Integer, Parameter, Real
+from tensorfleet.model import JobResult, JobSpec, Resolved, Task, Value
 from tensorfleet.operators import Context, Operator, Outcome
 from tensorfleet.plan import Done, Stage, StageResults
 
@@ -23,7 +24,8 @@ class NoopPlan:
         tasks, rounds = _size(spec)
         if len(done) == rounds:
             return Done(JobResult())
-        return Stage(f"round-{len(done)}", tasks, _task)
+        seconds = spec.hyperparameters.get("seconds", 0.0)
+        return Stage(f"round-{len(done)}", tasks, _waiting(seconds) if seconds else _task)
 
     def total_tasks(self, spec: JobSpec, resolved: Resolved) -> int:
         tasks, rounds = _size(spec)
@@ -45,7 +47,13 @@ def _task(index: int) -> Task:
     return Task(operator="noop.run@1", params={"index": index}, pure=False)
 
 
+def _waiting(seconds: Value) -> Callable[[int], Task]:
+    """Tasks that wait for so long before they end."""
+    return lambda index: Task(operator="noop.run@1", params={"index": index, "seconds": seconds}, pure=False)
+
+
 def _run(context: Context) -> Outcome:
+    time.sleep(float(str(context.params.get("seconds", 0.0))))
     return Outcome()
 
 
@@ -59,6 +67,7 @@ ALGORITHMS = (
         parameters={
             "tasks": Parameter(Integer(1, MOST_TASKS), 1),
             "rounds": Parameter(Integer(1, MOST_ROUNDS), 1),
+            "seconds": Parameter(Real(0.0, 86_400.0), 0.0),
         },
         plan=NoopPlan(),
         listed=False,

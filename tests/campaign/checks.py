@@ -10,9 +10,8 @@ from collections import Counter
 from collections.abc import Collection
 
 from tensorfleet.client import AsyncClient, AsyncJob
-from tensorfleet.errors import CorruptArtifact
-from tensorfleet.model import JobState, KeptFor
-from tensorfleet.sdk.events import AttemptFailed, Event, TaskAssigned, TaskReported, TaskSucceeded
+from tensorfleet.model import Cause, JobState, KeptFor
+from tensorfleet.sdk.events import AttemptFailed, Event, StageOpened, TaskAssigned, TaskReported, TaskSucceeded
 from tensorfleet.testing.faults import Setting
 from tests.campaign.cluster import POLL, Cluster
 
@@ -27,7 +26,7 @@ def outcome(job: AsyncJob, damaged: Collection[str], undisturbed: str) -> bool:
     damaged: digests of the blobs that were damaged in the store.
     """
     failure = job.info.failure
-    if failure is not None and failure.reason == CorruptArtifact.reason:
+    if failure is not None and failure.cause is Cause.LOST_INPUT:
         assert any(digest in failure.message for digest in damaged), failure
         return False
     assert job.state is JobState.SUCCEEDED, failure
@@ -43,13 +42,18 @@ async def all_there(client: AsyncClient, job: AsyncJob) -> None:
 
 
 def counted_once(job: AsyncJob, events: list[Event]) -> None:
-    """Each task succeeded once, by an attempt that was assigned once and had not failed; its reports are complete."""
+    """Each task succeeded once, by an attempt that was assigned once and had not failed; its reports are complete.
+
+    A job that lost a blob begins again, and each task is counted anew.
+    """
     succeeded = [event for event in events if isinstance(event, TaskSucceeded)]
-    tasks = Counter((event.stage, event.index) for event in succeeded)
-    assert not [task for task, times in tasks.items() if times > 1], tasks
+    lives = _lives(events)
+    for life in lives:
+        tasks = Counter((event.stage, event.index) for event in life)
+        assert not [task for task, times in tasks.items() if times > 1], tasks
     if job.state is JobState.SUCCEEDED:
-        assert len(tasks) == job.tasks.total == job.tasks.run + job.tasks.reused, job.tasks
-        assert job.tasks.run == sum(not event.reused for event in succeeded)
+        assert len(lives[-1]) == job.tasks.total == job.tasks.run + job.tasks.reused, job.tasks
+        assert job.tasks.run == sum(not event.reused for event in lives[-1])
     assigned = Counter(event.token for event in events if isinstance(event, TaskAssigned))
     assert all(times == 1 for times in assigned.values()), assigned
     failed = {event.attempt.token for event in events if isinstance(event, AttemptFailed)}
@@ -62,6 +66,21 @@ def counted_once(job: AsyncJob, events: list[Event]) -> None:
             assert event.token in assigned, event
             assert event.token not in failed, event
             assert numbers.get(event.token, []) == list(range(1, event.last_report + 1)), event
+
+
+def _lives(events: list[Event]) -> list[list[TaskSucceeded]]:
+    """What succeeded, from one beginning of the job to the next: then a stage is opened that was open already."""
+    lives: list[list[TaskSucceeded]] = [[]]
+    opened: set[str] = set()
+    for event in events:
+        if isinstance(event, StageOpened):
+            if event.stage in opened:
+                lives.append([])
+                opened.clear()
+            opened.add(event.stage)
+        elif isinstance(event, TaskSucceeded):
+            lives[-1].append(event)
+    return lives
 
 
 async def seen_once(client: AsyncClient, job: AsyncJob, seen: list[Event]) -> None:
