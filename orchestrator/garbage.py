@@ -117,9 +117,13 @@ class Collector:
         ]
         registered = {ref.digest async for _, refs in self._registered() for ref in refs}
         bounds = Bounds(age=age, size=self._keep.result_bytes, count=self._keep.result_count)
-        active = self._engine.state.active
-        gone = {each.key for each in to_forget(known, bounds, self._clock().wall, registered=registered, active=active)}
-        return [each for each in known if each.key not in gone], sorted(gone)
+        active, now = set(self._engine.state.active), self._clock().wall
+
+        def parted() -> tuple[list[Known], list[str]]:
+            gone = {each.key for each in to_forget(known, bounds, now, registered=registered, active=active)}
+            return [each for each in known if each.key not in gone], sorted(gone)
+
+        return await asyncio.to_thread(parted)  # it may take seconds
 
     async def _forget(self, keys: Iterable[str]) -> None:
         """Returns when it is durable, which shows that we still lead; all that was fed before is decided then."""

@@ -19,6 +19,7 @@ from threading import Lock
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from botocore.exceptions import ClientError
+from msgspec import Struct
 
 from tensorfleet.errors import AlreadyExists, CorruptArtifact, FailedPrecondition, InvalidRequest, NotFound, Unavailable
 from tensorfleet.model import FieldViolation, Ref
@@ -56,7 +57,8 @@ class S3Objects:
         self._client: S3Client | None = None
         self._threads: ThreadPoolExecutor | None = None
         self._locks = [Lock() for _ in range(256)]
-        self._granted: dict[str, float] = {}
+        self._noting = Lock()
+        self._granted: dict[str, _Granted] = {}
 
     async def open(self) -> None:
         await self.close()
@@ -171,8 +173,8 @@ class S3Objects:
             raise CorruptArtifact(f"No bytes have the digest {ref.digest!r}: it is 64 hexadecimal digits.")
         checksum = _checksum(ref.digest)
         fields = {"Key": self._key(ref.digest), "ChecksumSHA256": checksum, "ContentLength": ref.size}
+        await in_thread(self._note_grant, ref.digest)
         url = await in_thread(self._presigned, "put_object", fields)
-        self._note_grant(ref.digest)
         return Grant("PUT", url, {"x-amz-checksum-sha256": checksum}, GRANT_SECONDS)
 
     def _try_out(self, client: "S3Client") -> None:
@@ -267,18 +269,23 @@ class S3Objects:
         return True
 
     def _is_young(self, digest: str, key: str, idle: float) -> bool:
-        # Whoever holds a grant may put the blob at any moment, and this lock does not reach so far.
-        if time.monotonic() - self._granted.get(digest, -GRANT_SECONDS) < GRANT_SECONDS:
-            return True
         found = self._head(key)
-        return found is not None and _age(found["LastModified"], _now(found)) < idle
+        if found is None:
+            return False
+        granted = self._granted.get(digest)
+        if granted is not None and granted.before == found["LastModified"] and granted.holds():
+            return True  # whoever has that leave may use it just now, and this lock does not reach so far
+        return _age(found["LastModified"], _now(found)) < idle
 
     def _note_grant(self, digest: str) -> None:
-        now = time.monotonic()
-        self._granted.pop(digest, None)
-        self._granted[digest] = now
-        while (oldest := next(iter(self._granted))) and now - self._granted[oldest] > GRANT_SECONDS:
-            del self._granted[oldest]
+        with self._lock(digest):
+            found = self._head(self._key(digest))
+            note = _Granted(time.monotonic(), None if found is None else found["LastModified"])
+        with self._noting:
+            self._granted.pop(digest, None)
+            self._granted[digest] = note
+            while not self._granted[oldest := next(iter(self._granted))].holds():
+                del self._granted[oldest]
 
     def _page(self, root: str, token: str) -> dict[str, Any]:
         more: dict[str, Any] = {"ContinuationToken": token} if token else {}
@@ -306,6 +313,17 @@ class S3Objects:
             return client.generate_presigned_url(
                 method, Params={"Bucket": self._place.bucket, **fields}, ExpiresIn=int(GRANT_SECONDS)
             )
+
+
+class _Granted(Struct, frozen=True):
+    """Leave to put a blob: when it was given, and of when the blob was that was there; once that is another, it is
+    used."""
+
+    at: float
+    before: datetime | None
+
+    def holds(self) -> bool:
+        return time.monotonic() - self.at < GRANT_SECONDS
 
 
 def _checksum(digest: str) -> str:

@@ -127,6 +127,31 @@ async def test_a_grant_runs_out(store: ObjectStore, carry: Carry, monkeypatch: p
         await use_it_for_ever()
 
 
+async def test_a_blob_that_somebody_may_be_putting_is_not_deleted(
+    store: ObjectStore, carry: Carry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once it has been put, it is as old as it is."""
+
+    async def aged() -> str:
+        digest = await put(store, DATA)
+        while max([age async for _, age in store.blobs()]) < 1:
+            await asyncio.sleep(0.05)
+        return digest
+
+    digest = await aged()
+    grant = await granted_put(store, DATA)
+    assert not await store.delete(digest, idle=0.5)
+    assert await fetch(store, digest) == DATA
+    await asyncio.to_thread(carry, grant, ref_of(DATA), DATA)
+    assert not await store.delete(digest, idle=3600.0)
+    while not await store.delete(digest, idle=0.5):
+        assert await fetch(store, digest) == DATA
+    assert await store.size(digest) is None
+    await asyncio.to_thread(carry, await granted_put(store, DATA), ref_of(DATA), DATA)
+    await aged()
+    assert await store.delete(digest, idle=0.5)
+
+
 async def test_damaged_and_missing_blobs_are_told(
     store: ObjectStore,
     carry: Carry,

@@ -194,6 +194,38 @@ def test_a_dataset_that_cannot_be_trained_on_is_exit_code_2(run: Run, fake: Fake
     assert "TARGET_ONE_CLASS: one class" in result.stdout
 
 
+def collected(blobs: int, results: int = 0) -> fleet_pb2.CollectGarbageResponse:
+    kept = fleet_pb2.KeptBlobs(reason="KEPT_FOR_MODEL", blobs=fleet_pb2.BlobCount(count=3, size_bytes=2048))
+    freed = fleet_pb2.BlobCount(count=blobs, size_bytes=1024 * blobs)
+    return fleet_pb2.CollectGarbageResponse(blobs=freed, results=results, kept=[kept])
+
+
+def test_garbage_is_told_and_why_the_rest_stays(run: Run, fake: FakeFleet) -> None:
+    fake.answer("CollectGarbage", collected(2, results=5))
+    told = run("gc").stdout
+    assert "Freed 2.0 KiB in 2 blobs" in told
+    assert "forgot 5 known results" in told
+    assert "models" in told
+    assert "Would free 2.0 KiB" in run("gc", "--dry-run").stdout
+    value = said(run("gc", "--older-than", "0", "-o", "json"))
+    assert value["blobs"] == {"count": 2, "size": 2048}
+    assert value["kept"] == {"model": {"count": 3, "size": 2048}}
+    asked = [(call.dry_run, call.HasField("older_than")) for call in fake.requests["CollectGarbage"]]
+    assert asked == [(False, False), (True, False), (False, True)]
+    fake.answer("CollectGarbage", collected(0))
+    assert "Nothing to free" in run("gc").stdout
+
+
+def test_how_old_garbage_must_be_is_a_time(run: Run, fake: FakeFleet) -> None:
+    fake.answer("CollectGarbage", collected(0))
+    assert run("gc", "--older-than", "2h").exit_code == 0
+    assert fake.requests["CollectGarbage"][0].older_than.seconds == 7200
+    refused = run("gc", "--older-than", "yesterday")
+    assert refused.exit_code == 2
+    assert "--older-than" in refused.stderr
+    assert "2h" in refused.stderr
+
+
 def test_a_dataset_is_replaced_only_when_told_to(run: Run, fake: FakeFleet, tmp_path: Path) -> None:
     (tmp_path / "data.csv").write_text("a,b\n1,2\n")
     added = datasets_pb2.UploadDatasetResponse(dataset=datasets_pb2.Dataset(name="d", rows=1))

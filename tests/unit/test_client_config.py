@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tensorfleet.config import STORE_VARIABLES, settings
+from tensorfleet.config import STORE_VARIABLES, settings, span
 from tensorfleet.errors import InvalidRequest
 from tensorfleet.sdk.processes import environment
 
@@ -128,3 +128,17 @@ def test_workers_are_not_told_where_things_are_kept(monkeypatch: pytest.MonkeyPa
         monkeypatch.setenv(name, "mongodb://u:hunter2@h")
     assert not set(STORE_VARIABLES) & environment("worker").keys()
     assert set(STORE_VARIABLES) < environment("orchestrator").keys()
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0", 0), ("90", 90), ("90s", 90), ("1.5 min", 90), ("2h", 7200), (" 7d ", 604_800)],
+)
+def test_a_time_has_a_unit(text: str, seconds: float) -> None:
+    assert span(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "h", "-1h", "2 weeks", "1h30", "nan", "1e3", "2H"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="such as 90s"):
+        span(text)
