@@ -40,6 +40,8 @@ from tensorfleet.stores.contract import DocumentStore
 log = structlog.get_logger(__name__)
 
 STOP_SECONDS = 1.0
+PAUSE_SECONDS = 0.2
+"""Between two terms, where the store fails at each beginning."""
 HANGS_SECONDS = 15.0
 """How long nothing may go on in here where another orchestrator could lead."""
 LEADER_LEASE, SHORTEST_LEASE = 5.0, 0.5
@@ -127,6 +129,7 @@ async def serve(options: Options) -> None:
 async def lead(house: House, health: Health, seat: "_Seat", standby: bool) -> None:
     """Leads term after term, where it stands by in between; else one. Raises what ends it."""
     while True:
+        await health.tell(False)
         if standby:
             log.info("standing by", address=seat.address)
             seat.tell()
@@ -141,6 +144,7 @@ async def lead(house: House, health: Health, seat: "_Seat", standby: bool) -> No
         finally:
             await health.tell(False)
             await term.end()
+        await asyncio.sleep(PAUSE_SECONDS)
 
 
 async def _serve(term: Term, health: Health, seat: "_Seat") -> None:
@@ -189,7 +193,7 @@ def _check(options: Options) -> None:
     if options.standby and not (options.documents and options.objects):
         raise FailedPrecondition(
             "--standby needs stores that both orchestrators reach, and this one would keep its own in its home: give "
-            "both the same MONGODB_URL and OBJECTS_URL"
+            "both the same MONGODB_URL, and OBJECTS_URL or S3_BUCKET"
         )
     host, colon, port = options.listen.rpartition(":")
     if not colon or not port.isdecimal():

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import pytest
 import pytest_asyncio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from pymongo import AsyncMongoClient
 
@@ -179,6 +180,11 @@ async def test_a_standby_answers_with_the_leaders_address(pair: Pair) -> None:
             iter([reflection_pb2.ServerReflectionRequest(list_services="")])
         )
         services = {service.name for service in (await asking.read()).list_services_response.service}
+        health = health_pb2_grpc.HealthStub(channel)
+        for name in ("", "tensorfleet.api.v1.JobService"):
+            asked = health_pb2.HealthCheckRequest(service=name)
+            assert (await health.Check(asked)).status == health_pb2.HealthCheckResponse.NOT_SERVING
+            assert (await health.Watch(asked).read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
     assert "tensorfleet.api.v1.JobService" in services
     async with AsyncClient(pair.addresses[1 - leader]) as client:  # with its address alone
         assert (await client.status()).term == 1
