@@ -33,6 +33,8 @@ INLINE = 64 * 1024
 CAPACITY = 10 * (1 << 30)
 TRIES = 3
 """Fetches of a blob whose bytes come wrong."""
+REMEMBERED = 100_000
+"""Files that are known to be whole, at most: one that is not remembered is read once more."""
 WORTH_TELLING = 1 << 20
 """Bytes of a blob from which on it is worth placing work where it already is."""
 
@@ -159,6 +161,8 @@ class Cache:
                 log.warning("a file is damaged; its bytes have another digest", path=str(path))
                 return False
             self._verified[path] = looks
+            if len(self._verified) > REMEMBERED:
+                del self._verified[next(iter(self._verified))]
         return True
 
     async def _download(self, ref: Ref) -> Path:

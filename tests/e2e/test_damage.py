@@ -13,7 +13,7 @@ from tensorfleet.sdk.events import StateChanged, TaskSucceeded
 
 pytestmark = pytest.mark.stores("local")  # It damages files.
 
-ROWS = "a,b,target\n" + "".join(f"{i * 7919 % 20011 / 7},{i % 7},{'yes' if i % 2 else 'no'}\n" for i in range(20_000))
+ROWS = "a,b,target\n" + "".join(f"{i * 7919 % 20011 / 7},{i % 7},{'yes' if i % 2 else 'no'}\n" for i in range(12_000))
 """So many that a block is no small blob, which the orchestrator may have in its hands."""
 SOURCE = "synthetic:classification?rows=3000&features=8"
 
@@ -69,6 +69,7 @@ async def test_a_damaged_dataset_is_named_and_mended_by_adding_it_again(
     dataset = await client.datasets.add(tmp_path / "sales.csv", name="sales")
     (reading,) = await client.jobs.list()
     block = (await outputs(client, reading.id, "ingest"))[1]
+    assert block.size > 65_536
     damage(fleet, block)
     job = await client.train("sales", algorithm="decision_tree")
     with pytest.raises(JobFailed) as failed:

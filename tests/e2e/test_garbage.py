@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tensorfleet import AsyncClient
-from tensorfleet.errors import Unavailable
+from tensorfleet.errors import NotFound, Unavailable
 from tensorfleet.local import AsyncLocalFleet
 from tensorfleet.model import Amount, Garbage, JobKind, JobSpec, KeptFor
 from tensorfleet.stores.directory import DirectoryObjects
@@ -49,6 +49,23 @@ async def test_of_a_deleted_model_nothing_is_left(fleet: AsyncLocalFleet, client
     assert freed.results > 0
     assert hasattr(await kept.load(), "predict")
     again = await (await client.train("wine", algorithm="random_forest", model_name="gone")).result()
+    assert again.sha256 == gone.sha256
+
+
+@pytest.mark.stores("cluster")
+async def test_what_is_left_is_what_models_need(client: AsyncClient) -> None:
+    """On every store: nothing but the kept model's parts, and these whole."""
+    kept = await (await client.train("iris", algorithm="random_forest", model_name="kept")).result()
+    gone = await (await client.train("iris", algorithm="decision_tree", model_name="gone")).result()
+    await client.models.delete(gone.info.reference)
+    told = await collected(client)
+    assert told.blobs.count > 0
+    assert told.kept == {KeptFor.MODEL: Amount(len(parts(kept)), kept.info.size)}
+    assert (await client.collect_garbage(older_than=0)).blobs == Amount()
+    with pytest.raises(NotFound):
+        await client.fetch(gone.info.parts[0])
+    assert hasattr(await kept.load(), "predict")
+    again = await (await client.train("iris", algorithm="decision_tree", model_name="gone")).result()
     assert again.sha256 == gone.sha256
 
 
