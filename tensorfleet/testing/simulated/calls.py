@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 WINDOW = 16
 """Messages that one side may leave unread before the other has to wait."""
 
+HALF_OPEN = 1.0
+"""Seconds for which one side of a broken connection may not know, at most."""
+
 OK = (grpc.StatusCode.OK, "", ())
 
 Status = tuple[grpc.StatusCode, str, tuple[tuple[str, Any], ...]]
@@ -100,8 +103,13 @@ class Call:
         self.broken = True
         self.network.over(self)
         simulation = self.network.simulation
-        simulation.at(simulation.now + self.network.latency(), self.client, self._client_reset, reason)
-        simulation.at(simulation.now + self.network.latency(), self.server, self._server_reset)
+        simulation.at(simulation.now + self._until_noticed(), self.client, self._client_reset, reason)
+        simulation.at(simulation.now + self._until_noticed(), self.server, self._server_reset)
+
+    def _until_noticed(self) -> float:
+        """Now and then a side takes the connection for whole for much longer than the other does."""
+        chance = self.network.simulation.chance
+        return self.network.latency() + (chance.uniform(0.0, HALF_OPEN) if chance.random() < 0.3 else 0.0)
 
     def resume(self) -> None:
         self.up.resume()
