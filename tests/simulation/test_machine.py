@@ -1,6 +1,6 @@
 """The core alone, under messages no network would bring it, with what must hold checked after each step.
 
-Here hypothesis shrinks a failure to the fewest steps; `test_world.py` has the whole system, with what is around the core.
+Here hypothesis shrinks a failure to the fewest steps; `test_world.py` has the whole system.
 
 `TENSORFLEET_SIMULATE_EXAMPLES=2000 pytest tests/simulation` looks harder, each time elsewhere.
 """
