@@ -17,7 +17,7 @@ from orchestrator.core.pools import lacks
 from orchestrator.core.state import Job, State
 from orchestrator.documents import DatasetDocument, ModelDocument
 from tensorfleet import catalog
-from tensorfleet.data import remote, sources
+from tensorfleet.data import sources
 from tensorfleet.errors import InvalidRequest, NotFound
 from tensorfleet.kinds import plan_for
 from tensorfleet.model import FieldViolation, JobKind, JobSpec, Ref, Resolved
@@ -49,7 +49,7 @@ async def admit(
     if spec.kind is JobKind.PROCESS and upload is None and spec.dataset.startswith("upload:"):
         raise InvalidRequest([FieldViolation("spec.dataset", "upload: is for DatasetService/UploadDataset")])
     if spec.kind is JobKind.PROCESS and upload is None and sources.is_remote(spec.dataset):
-        raise InvalidRequest([FieldViolation("spec.dataset", ADD_FIRST.format(source=remote.shown(spec.dataset)))])
+        raise InvalidRequest([FieldViolation("spec.dataset", ADD_FIRST.format(source=sources.shown(spec.dataset)))])
     await check_name(spec, documents)
     spec, violations = catalog.validate(spec)
     admission = _Admission(documents, violations)
@@ -116,7 +116,7 @@ class _Admission:
         if wrong is None and name.startswith("upload:"):
             wrong = "an upload has a name once it was added; give that"
         if wrong is None and sources.is_remote(name):
-            wrong = ADD_FIRST.format(source=remote.shown(name))
+            wrong = ADD_FIRST.format(source=sources.shown(name))
         if wrong is not None:
             self.violations.append(FieldViolation(field, wrong))
         return None, ()

@@ -91,6 +91,10 @@ class Unavailable(TensorFleetError):  # noqa: N818
     exit_code = 3
 
 
+SOURCE_AWAY = "SOURCE_UNAVAILABLE"
+"""The reason where the server of a dataset's source is away: for a person to look at, not to be tried again."""
+
+
 class NotLeader(Unavailable):
     """This orchestrator does not lead. `leader`: where the one that does serves, as far as is known; else empty."""
 

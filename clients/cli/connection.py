@@ -132,7 +132,7 @@ async def _started(fleet: "AsyncLocalFleet") -> AsyncIterator[None]:
 
 def place(at: Options) -> str:
     """Where things are kept, for people."""
-    from tensorfleet.data.remote import shown
+    from tensorfleet.data.sources import shown
 
     environment = settings()
     server = at.server or (environment.server if at.home is None else "")

@@ -14,8 +14,9 @@ from clients.cli.figures import show_metrics
 from clients.cli.live import Lines, Silence, View, Watcher
 from clients.cli.options import Options
 from tensorfleet.config import settings
+from tensorfleet.data import sources
 from tensorfleet.errors import InvalidRequest
-from tensorfleet.model import JobSpec, JobState, Point
+from tensorfleet.model import FieldViolation, JobSpec, JobState, Point
 from tensorfleet.sdk.events import StageOpened, StateChanged, TaskReported, TaskSucceeded
 
 if TYPE_CHECKING:
@@ -29,6 +30,11 @@ def train_here(spec: JobSpec, at: Options, out: Path | None) -> None:
     from tensorfleet.model import Resolved
 
     spec, violations = catalog.validate(spec)
+    violations += [
+        FieldViolation(f"spec.{field}", "--direct reads files of this machine; what is kept elsewhere needs a fleet")
+        for field in ("dataset", "validation_dataset")
+        if sources.is_remote(getattr(spec, field))
+    ]
     if violations:
         raise InvalidRequest(violations)
     began = time.monotonic()

@@ -10,6 +10,7 @@ from clients.cli.figures import on_training_rows, show_metrics
 from clients.cli.options import Options, command
 from clients.cli.train import Dataset, crew, show, submitted
 from clients.cli.training import Training
+from tensorfleet.data import sources
 
 if TYPE_CHECKING:
     from tensorfleet.sdk.values import JobInfo, TaskInfo
@@ -42,7 +43,7 @@ def submit(dataset: Dataset, training: Training, at: Options) -> None:
 def _needs_worker(dataset: str, training: Training) -> bool:
     from tensorfleet.sdk.plain import path_of
 
-    return any(name and path_of(name) for name in (dataset, training.validation))
+    return any(name and (sources.is_remote(name) or path_of(name)) for name in (dataset, training.validation))
 
 
 @command(jobs, "list")

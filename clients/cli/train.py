@@ -15,13 +15,16 @@ from clients.cli import output
 from clients.cli.figures import on_training_rows, show_metrics
 from clients.cli.options import Options, command
 from clients.cli.training import Training
+from tensorfleet.data import sources
 
 if TYPE_CHECKING:
     from tensorfleet.client import AsyncClient, AsyncJob
     from tensorfleet.sdk.values import JobInfo
 
 MOST_SLOTS = 8
-Dataset = Annotated[str, typer.Argument(help="A built-in name (iris, digits, …), a file, or an added dataset's name.")]
+Dataset = Annotated[
+    str, typer.Argument(help="A built-in name (iris, digits, …), a file, an address, or an added dataset's name.")
+]
 
 
 def add(app: typer.Typer) -> None:
@@ -63,7 +66,7 @@ async def _train(dataset: str, training: Training, at: Options, out: Path | None
     async with connected(at, workers=workers, slots=slots) as client:
         job = await submitted(client, dataset, arguments)
         try:
-            await follow(client, job, f"{dataset} · {training.algorithm}", json=at.json)
+            await follow(client, job, f"{sources.shown(dataset)} · {training.algorithm}", json=at.json)
         except asyncio.CancelledError:
             await cancelled(job)
             raise

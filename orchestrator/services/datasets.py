@@ -39,7 +39,7 @@ class Datasets(datasets_pb2_grpc.DatasetServiceServicer):
         header = await _header(request_iterator)
         spec = JobSpec(
             kind=JobKind.PROCESS,
-            dataset=remote.shown(header.source) or f"upload:{PurePath(header.file_name).name}",
+            dataset=sources.shown(header.source) or f"upload:{PurePath(header.file_name).name}",
             target=header.target,
             dataset_name=header.name,
             replace_dataset=header.replace,
@@ -135,7 +135,7 @@ def _content(header: pb.DatasetHeader, messages: AsyncIterator[pb.UploadDatasetR
 
 
 def _called(header: pb.DatasetHeader) -> str:
-    return header.file_name or remote.shown(header.source)
+    return header.file_name or sources.shown(header.source)
 
 
 async def _chunks(messages: AsyncIterator[pb.UploadDatasetRequest]) -> AsyncIterator[bytes]:

@@ -10,26 +10,18 @@ from typing import cast
 from urllib.parse import unquote, urlsplit
 
 from tensorfleet.config import settings
-from tensorfleet.data.sources import Source
-from tensorfleet.errors import BadInput, FailedPrecondition, NotFound, Unavailable
+from tensorfleet.data.sources import Source, shown
+from tensorfleet.errors import SOURCE_AWAY, BadInput, FailedPrecondition, NotFound, Unavailable
 from tensorfleet.stores import mongo_url, s3_url
 from tensorfleet.stores.threads import in_thread
 
 CHUNK = 1024 * 1024
-AWAY = "SOURCE_UNAVAILABLE"
-"""The reason where the source's own server does not answer: for a person to look at, and not to be tried again."""
-
-
-def shown(url: str) -> str:
-    """The URL without a user and password: what is kept of it and told."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
 
 
 async def fetch(source: Source) -> AsyncIterator[bytes]:
     """The bytes of a remote source, as its name tells their format.
 
-    NotFound, FailedPrecondition where they are denied, Unavailable with the reason `AWAY`.
+    NotFound, FailedPrecondition where they are denied, Unavailable with the reason `SOURCE_AWAY`.
     """
     scheme = source.path.partition("://")[0]
     if scheme == "s3":
@@ -42,7 +34,9 @@ async def fetch(source: Source) -> AsyncIterator[bytes]:
         async for chunk in chunks:
             yield chunk
     except Unavailable as error:
-        raise Unavailable(f"{error.message} The orchestrator was to read {shown(source.path)}.", reason=AWAY) from None
+        raise Unavailable(
+            f"{error.message} The orchestrator was to read {shown(source.path)}.", reason=SOURCE_AWAY
+        ) from None
 
 
 async def _object(url: str) -> AsyncIterator[bytes]:

@@ -117,6 +117,14 @@ def is_remote(name: str) -> bool:
     return bool(colon) and scheme in REMOTE
 
 
+def shown(name: str) -> str:
+    """A dataset's name, or where things are kept, as it may be told: without user, password and options."""
+    if not is_remote(name):
+        return name
+    scheme, _, rest = name.partition("://")
+    return f"{scheme}://{(rest if scheme == 's3' else rest.rpartition('@')[2]).partition('?')[0]}"
+
+
 def pure(name: str) -> bool:
     """True where reading the source again must give the same rows: everything but what may change elsewhere."""
     return not name.startswith("file:") and not is_remote(name)
@@ -226,7 +234,8 @@ def _remote(scheme: str, url: str) -> Source:
     steps = [unquote(step) for step in parts.path.lstrip("/").split("/")]
     host, database = parts.netloc.rpartition("@")[2], not scheme.startswith("s3")
     needed = 1 if not database or not host else 2
-    if (not host and not database) or len(steps) < needed or not all(steps) or parts.fragment or "\0" in url:
+    odd = parts.fragment or "\0" in url or (database and "@" in parts.path)
+    if (not host and not database) or len(steps) < needed or not all(steps) or odd:
         raise _bad(f"expected {REMOTE[scheme]}, with user and password and whatever else is odd quoted as in any URL")
     if scheme == "s3" and ("@" in parts.netloc or parts.query):
         raise _bad("an S3 address holds no keys and no options: the orchestrator has them in its environment")

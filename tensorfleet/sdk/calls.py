@@ -29,7 +29,7 @@ Response = TypeVar("Response")
 PAGE = 1000
 FIRST_PAUSE, LAST_PAUSE = 0.05, 1.0
 DEFAULT_TIMEOUT = 30.0
-_FINAL = ("DEADLINE_EXCEEDED", "SOURCE_UNAVAILABLE")
+_FINAL = ("DEADLINE_EXCEEDED", errors.SOURCE_AWAY)
 """Why something is unavailable that another try, here or elsewhere, would find so too."""
 
 

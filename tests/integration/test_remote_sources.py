@@ -16,7 +16,15 @@ from pymongo.database import Database
 
 from tensorfleet import AsyncClient
 from tensorfleet.data import remote, sources
-from tensorfleet.errors import BadInput, FailedPrecondition, InvalidRequest, NotFound, TensorFleetError, Unavailable
+from tensorfleet.errors import (
+    SOURCE_AWAY,
+    BadInput,
+    FailedPrecondition,
+    InvalidRequest,
+    NotFound,
+    TensorFleetError,
+    Unavailable,
+)
 from tensorfleet.local import AsyncLocalFleet
 from tensorfleet.model import JobKind, JobSpec
 from tests.servers.programs import free_port
@@ -99,7 +107,7 @@ async def test_servers_that_do_not_answer(monkeypatch: pytest.MonkeyPatch) -> No
     for url in ("s3://bucket/x.csv", f"mongodb://127.0.0.1:{port}/db/rows?serverSelectionTimeoutMS=200"):
         with pytest.raises(Unavailable, match=str(port)) as told:
             await read(url)
-        assert told.value.reason == remote.AWAY
+        assert told.value.reason == SOURCE_AWAY
     gc.collect()  # the driver of MongoDB leaves a socket that it was trying to connect
 
 
@@ -149,6 +157,7 @@ async def test_a_file_in_gridfs(servers: Running, database: "Database[dict[str, 
         ("gridfs://host/db/file", r"\.csv"),
         ("gridfs://host/file.csv", "DATABASE"),
         ("mongodb:///", "COLLECTION"),
+        ("gridfs://user:1234/hunter2/a@host/db/file.csv", "quoted as in any URL"),
     ],
 )
 def test_addresses_that_cannot_be(url: str, told: str) -> None:
@@ -158,8 +167,12 @@ def test_addresses_that_cannot_be(url: str, told: str) -> None:
 
 
 def test_what_is_kept_of_an_address() -> None:
-    assert remote.shown("mongodb://u:p%40@h:1,i:2/db/rows?authSource=x") == "mongodb://h:1,i:2/db/rows"
-    assert remote.shown("s3://bucket/a%20b.csv") == "s3://bucket/a%20b.csv"
+    assert sources.shown("mongodb://u:p%40@h:1,i:2/db/rows?authSource=x") == "mongodb://h:1,i:2/db/rows"
+    for same in ("s3://bucket/a%20b@c.csv", "mongodb:///rows", "gridfs:///a%40b.csv", "iris", "file:///a@b.csv"):
+        assert sources.shown(same) == same
+    assert sources.shown("mongodb://u:pa/ss?w@h/db/rows") == "mongodb://h/db/rows"
+    for address in ("mongodb:///rows", "gridfs:///a/b.csv", "mongodb://u:p@h/db/rows?authSource=x"):
+        assert sources.parse(sources.shown(address)).name == sources.parse(address).name
 
 
 @pytest.mark.slow
