@@ -41,10 +41,13 @@ def lacking(setting: Setting) -> str:
 
 
 class Campaign:
-    """Runs plans. `kept`: where the logs of fleets are whose plans failed."""
+    """Runs plans. `kept`: where the logs of fleets are whose plans failed. grace: of workers whose stream broke."""
 
-    def __init__(self) -> None:
+    def __init__(self, grace: float = 0.8) -> None:
+        self._grace = grace
         self._folder = Path(tempfile.mkdtemp(prefix="tensorfleet-campaign-"))
+        self.cluster: Cluster
+        """The fleet of the last plan."""
         self._cluster: Cluster | None = None
         self._fleets = self._plans = 0
         self.kept: list[Path] = []
@@ -88,7 +91,9 @@ class Campaign:
             await self._end()
             self._plans = 1
             self._fleets += 1
-            self._cluster = Cluster(setting, self._folder / f"fleet-{self._fleets}", self._environment)
+            self.cluster = self._cluster = Cluster(
+                setting, self._folder / f"fleet-{self._fleets}", self._environment, self._grace
+            )
             await self._cluster.start()
         return self._cluster
 

@@ -20,7 +20,7 @@ from tests.campaign.stored import Directory, GridFS, Stored
 from tests.servers.programs import ACCESS_KEY, SECRET_KEY, durable_mongo, free_port, s3
 
 LEASE = 1.0
-PATIENCE = ("--lease", str(LEASE), "--grace", "0.8", "--restart-grace", "2", "--leader-lease", str(LEASE))
+PATIENCE = ("--lease", str(LEASE), "--restart-grace", "2", "--leader-lease", str(LEASE))
 AWAY = 60.0
 """Seconds that a client puts up with no server."""
 SMALL_DISK = 24 * 1024 * 1024
@@ -33,7 +33,8 @@ class Cluster:
     """lines: by which workers reach an orchestrator; each has its own, or, where there are two orchestrators, each of
     these has one. began: when the job in progress did."""
 
-    def __init__(self, setting: Setting, folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, setting: Setting, folder: Path, environment: Mapping[str, str], grace: float = 0.8) -> None:
+        self._grace = grace
         self.setting = setting
         self.logs = folder / "logs"
         self.began = 0.0
@@ -49,7 +50,7 @@ class Cluster:
             (folder / "objects" / "data" / NAME).mkdir()
         self._folder, self._mark = folder, str(folder)
         self._machines: list[Machine] = [self.head] if self.head else []
-        self._within = variables({**environment, MARK: self._mark})
+        self._environment = {**environment, MARK: self._mark}
         self._addresses: list[str] = []
         self._stored: Stored | None = None
 
@@ -128,7 +129,8 @@ class Cluster:
             flags += ["--standby", "--advertise", address]
         self._addresses.append(address)
         name = f"orchestrator-{number}"
-        within = [*self._within, *variables(self._places())]
+        flags += ["--grace", str(self._grace)]
+        within = variables({**self._environment, **self._places()})
         self.orchestrators.append(Program(name, "orchestrator", flags, self.logs, within, self.head))
 
     async def _add_worker(self, number: int) -> None:
@@ -140,7 +142,7 @@ class Cluster:
         elif self.setting is not Setting.NEAR and can_mount():
             machine = Small(home, SMALL_DISK)
             self._machines.append(machine)
-        self.workers.append(Worker(name, server, home, self.logs, self._within, machine))
+        self.workers.append(Worker(name, server, home, self.logs, variables(self._environment), machine))
 
     async def _line(self, address: str) -> Proxy:
         line = Proxy(int(address.rpartition(":")[2]))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from tensorfleet.config import STORE_VARIABLES
 from tensorfleet.sdk.processes import Child, is_alive
 from tests.campaign.machines import Machine
 from tests.integration.processes import children
@@ -98,8 +99,9 @@ class Kept:
 
 
 def variables(environment: Mapping[str, str]) -> list[str]:
-    """The command that runs another one with these variables."""
-    return ["env", *(f"{name}={value}" for name, value in environment.items())]
+    """The command that runs another one with these variables, and with none of ours that say where a fleet is."""
+    unset = [f"--unset={name}" for name in (*STORE_VARIABLES, "TENSORFLEET_HOME", "TENSORFLEET_SERVER")]
+    return ["env", *unset, *(f"{name}={value}" for name, value in environment.items())]
 
 
 def _descent(pid: int) -> Iterator[int]:

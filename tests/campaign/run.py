@@ -28,12 +28,13 @@ STUCK = 180.0
 
 
 class Story(Struct, frozen=True):
-    """What became of a plan. done: what its strikes did."""
+    """What became of a plan. done: what its strikes did. events: of its job."""
 
     plan: Plan
     seconds: float
     trained: bool
     done: tuple[str, ...]
+    events: tuple[Event, ...]
 
 
 def spec(plan: Plan) -> JobSpec:
@@ -75,7 +76,7 @@ async def run(plan: Plan, cluster: Cluster, pool: Executor, folder: Path) -> Sto
         await cluster.whole()
         await checks.nothing_left(cluster)
         await checks.nothing_stored(client, cluster, job)
-    return Story(plan, time.monotonic() - began, trained, tuple(done))
+    return Story(plan, time.monotonic() - began, trained, tuple(done), tuple(seen))
 
 
 async def _struck(job_id: str, plan: Plan, cluster: Cluster) -> tuple[list[Event], list[str]]:

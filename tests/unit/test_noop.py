@@ -25,7 +25,7 @@ def stage(spec: JobSpec, done: Sequence[StageResults] = ()) -> Stage:
 
 
 def test_it_needs_no_dataset_and_others_still_do() -> None:
-    assert checked().hyperparameters == {"tasks": 1, "rounds": 1}
+    assert checked().hyperparameters == {"tasks": 1, "rounds": 1, "seconds": 0.0}
     _, violations = catalog.validate(JobSpec(algorithm="ridge"))
     assert [violation.field for violation in violations] == ["spec.dataset"]
 
@@ -54,7 +54,14 @@ def test_its_tasks_are_never_reused_and_their_operator_does_nothing() -> None:
     assert (outcome.outputs, outcome.summary) == ((), {})
 
 
-@pytest.mark.parametrize("hyperparameters", [{"tasks": 0}, {"tasks": 10_000_001}, {"rounds": 0}, {"task": 1}])
-def test_a_size_that_makes_no_sense_is_refused(hyperparameters: dict[str, int]) -> None:
+def test_its_tasks_take_as_long_as_asked_for() -> None:
+    assert stage(checked(seconds=1.5)).task(0).params["seconds"] == 1.5
+    assert "seconds" not in stage(checked()).task(0).params
+
+
+@pytest.mark.parametrize(
+    "hyperparameters", [{"tasks": 0}, {"tasks": 10_000_001}, {"rounds": 0}, {"seconds": -1.0}, {"task": 1}]
+)
+def test_a_size_that_makes_no_sense_is_refused(hyperparameters: dict[str, float]) -> None:
     _, violations = catalog.validate(JobSpec(algorithm="noop", hyperparameters=dict(hyperparameters)))
     assert [violation.field for violation in violations] == [f"spec.hyperparameters.{next(iter(hyperparameters))}"]
