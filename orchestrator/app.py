@@ -42,8 +42,8 @@ log = structlog.get_logger(__name__)
 STOP_SECONDS = 1.0
 PAUSE_SECONDS = 0.2
 """Between two terms, where the store fails at each beginning."""
-HANGS_SECONDS = 15.0
-"""How long nothing may go on in here where another orchestrator could lead."""
+HANGS_SECONDS = 30.0
+"""How long nothing may go on in here where another orchestrator could lead; reading a large journal takes its time."""
 LEADER_LEASE, SHORTEST_LEASE = 5.0, 0.5
 SERVICES = tuple(
     module.DESCRIPTOR.services_by_name[name].full_name
