@@ -13,7 +13,7 @@ from orchestrator.garbage import Keep
 from tensorfleet import logs
 from tensorfleet.config import settings, span
 from tensorfleet.errors import TensorFleetError
-from tensorfleet.processes import die_with_parent
+from tensorfleet.processes import die_with_parent, open_many_files
 
 
 def arguments(given: list[str] | None = None) -> argparse.Namespace:
@@ -47,9 +47,10 @@ def main() -> None:
     try:
         environment = settings()
         logs.configure(environment.log_level)
+        open_many_files()
         patience = Settings(
             lease=given.lease,
-            heartbeat=given.lease / 5,
+            heartbeat=given.lease / 3,
             grace=given.grace,
             restart_grace=given.restart_grace,
         )

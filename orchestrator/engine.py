@@ -31,8 +31,9 @@ from tensorfleet.stores.contract import DocumentStore, Entry, ObjectStore
 
 log = structlog.get_logger(__name__)
 
-BACKLOG = 20_000
-"""Events waiting to be durable, past which callers are told to come back and workers' streams are not read."""
+BACKLOG = 40_000
+"""Records, commands and replies that wait for a commit, past which callers are told to come back and workers' streams
+are not read."""
 
 SNAPSHOT_BYTES = 4 * 1024 * 1024
 """Journaled bytes between snapshots, at least; as many as the last snapshot took, where that is more. So snapshots cost
@@ -42,8 +43,6 @@ ENTRY_BYTES = 1024
 """What an entry counts for beside its records."""
 
 RETRY_COMMIT_SECONDS = 0.5
-TERM_ENDED = "the orchestrator's term has ended; try again"
-
 TERM_ENDED = "the orchestrator's term has ended; try again"
 
 TICKS_APART = 0.01
@@ -155,6 +154,8 @@ class Engine:
 
     def feed(self, *events: Event) -> None:
         """Takes events in; they are decided together, before the loop's next turn of I/O."""
+        if not events:
+            return
         self._inbox.extend(events)
         if not self._turn_scheduled:
             self._turn_scheduled = True
@@ -208,8 +209,7 @@ class Engine:
         done = step(self.state, batch, self._clock(), seen, lambda record: group.keep(record, self.state))
         group.commands.extend(done.commands)
         group.replies.extend(done.replies)
-        group.events += len(batch)
-        if group.events > BACKLOG:
+        if len(group) > BACKLOG:
             self._room.clear()
 
     def _close_group(self) -> None:

@@ -30,10 +30,9 @@ class Group:
         self.pages = [Page()]
         self.commands: list[Command] = []
         self.replies: list[Reply] = []
-        self.events = 0
 
-    def __bool__(self) -> bool:
-        return bool(self.commands or self.replies or self.pages[0].records)
+    def __len__(self) -> int:
+        return sum(len(page.records) for page in self.pages) + len(self.commands) + len(self.replies)
 
     def keep(self, record: r.Record, state: State) -> None:
         """Takes a record that has just been applied, before any other is."""

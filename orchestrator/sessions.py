@@ -41,6 +41,8 @@ OUTBOX = 50_000
 """Commands that a session may leave unread."""
 
 HELLO_SECONDS = 30.0
+BEATS_SECONDS = 0.1
+"""How long a heartbeat may wait for those of other workers."""
 
 
 class _Session:
@@ -68,6 +70,7 @@ class WorkerSessions(worker_pb2_grpc.WorkerServiceServicer):
         self._sessions: dict[int, _Session] = {}
         self._numbers = itertools.count(1)
         self._kept = Kept()
+        self._beats: list[e.Event] = []
         engine.to_worker = self._to_worker
 
     def _to_worker(self, command: c.ToWorker) -> None:
@@ -95,7 +98,7 @@ class WorkerSessions(worker_pb2_grpc.WorkerServiceServicer):
             for task in hearing:
                 task.cancel()
             del self._sessions[session.number]
-            self._engine.feed(e.SessionLost(hello.worker_id, session.number))
+            self._feed(e.SessionLost(hello.worker_id, session.number))
             log.info("session over", worker=hello.worker_id, session=session.number)
 
     async def _hello(self, messages: AsyncIterator[pb.WorkerMessage]) -> pb.Hello:
@@ -113,19 +116,32 @@ class WorkerSessions(worker_pb2_grpc.WorkerServiceServicer):
         self, hello: pb.Hello, session: _Session, messages: AsyncIterator[pb.WorkerMessage], incoming: Incoming
     ) -> None:
         log.info("worker says hello", worker=hello.worker_id, session=session.number, slots=hello.slots)
-        self._engine.feed(_opened(hello, session.number))
+        self._feed(_opened(hello, session.number))
         incoming.take(hello.finished)
         async for message in messages:
             await self._engine.room()
             if message.session != session.number:
                 continue
-            if message.WhichOneof("message") == "finished":
+            kind = message.WhichOneof("message")
+            if kind == "finished":
                 incoming.take(message.finished.results)
                 continue
-            if message.WhichOneof("message") == "leaving":  # its last results come before it is gone
+            if kind == "leaving":  # its last results come before it is gone
                 await incoming.through()
-            self._engine.feed(*self._events(hello.worker_id, session.number, message))
+            events = self._events(hello.worker_id, session.number, message)
+            (self._keep_beat if kind == "heartbeat" else self._feed)(*events)
         await incoming.through()
+
+    def _feed(self, *events: e.Event) -> None:
+        """Heartbeats that are kept go first, so that no worker's words change their order."""
+        beats, self._beats = self._beats, []
+        self._engine.feed(*beats, *events)
+
+    def _keep_beat(self, *beat: e.Event) -> None:
+        """Keeps a heartbeat for a moment: those of many workers are decided together, or with what else comes."""
+        if not self._beats:
+            asyncio.get_running_loop().call_later(BEATS_SECONDS, self._feed)
+        self._beats += beat
 
     def _events(self, worker: str, session: int, message: pb.WorkerMessage) -> Sequence[e.Event]:
         kind = message.WhichOneof("message")
@@ -142,7 +158,7 @@ class WorkerSessions(worker_pb2_grpc.WorkerServiceServicer):
         raise InvalidRequest([FieldViolation("message", f"not expected in a session: {kind}")])
 
     def _tell(self, worker: str, session: _Session, results: Sequence[pb.AttemptResult]) -> None:
-        self._engine.feed(*(_finished(worker, session.number, result) for result in results))
+        self._feed(*(_finished(worker, session.number, result) for result in results))
 
     async def _write(
         self, session: _Session, hearing: Sequence[asyncio.Task[None]]

@@ -1,7 +1,8 @@
-"""Processes that end with their parent, which every program of a local fleet and every slot does."""
+"""What a process asks of the kernel for itself: to end with its parent, and to have as many open files as it may."""
 
 import ctypes
 import os
+import resource
 import signal
 
 PR_SET_PDEATHSIG = 1
@@ -16,6 +17,13 @@ def die_with_parent(parent: int, with_signal: int = signal.SIGKILL) -> None:
     prctl(PR_SET_PDEATHSIG, with_signal)
     if os.getppid() != parent:
         os.kill(os.getpid(), with_signal)
+
+
+def open_many_files() -> int:
+    """Raises the limit on this process's open files as far as it goes, and returns it: each connection is one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return most
 
 
 def prctl(option: int, value: int) -> None:

@@ -246,7 +246,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     """
 
     lease: float = 10.0
-    heartbeat: float = 2.0
+    heartbeat: float = 3.0
     grace: float = 0.8
     restart_grace: float = 10.0
     deaths: int = 5

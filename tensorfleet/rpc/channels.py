@@ -13,6 +13,10 @@ MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 CHUNK_BYTES = 1024 * 1024
 
 OPTIONS: tuple[tuple[str, int | str], ...] = (
+    # No ping with each message that comes after a lull, to find how much a connection takes: most messages here are
+    # small and come after a lull. Instead each stream may have a chunk on its way.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", CHUNK_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.http2.max_pings_without_data", 0),
@@ -20,7 +24,8 @@ OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.http2.max_ping_strikes", 0),
     # After a server's restart its clients come back in milliseconds, not in gRPC's default of a second and more.
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
+    # A connection may take so long to be made: under thousands that come at once, none would be in less.
+    ("grpc.min_reconnect_backoff_ms", 1_000),
     ("grpc.max_reconnect_backoff_ms", 1_000),
 )
 

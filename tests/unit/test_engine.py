@@ -1,5 +1,6 @@
 """The engine over a real store: what it keeps while it is busy, and what another finds after it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -119,3 +120,17 @@ async def test_a_large_state_is_not_written_again_and_again(
     journaled = sum(len(entry.records) for entry in await documents.read(0))
     entries = await documents.last_number()
     assert sum(written) <= 2 * (journaled + entries * engines.ENTRY_BYTES) + max(written)
+
+
+async def test_what_leaves_nothing_to_commit_holds_up_nobody(
+    documents: SqliteDocuments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An idle fleet's heartbeats, however many, are no backlog."""
+    monkeypatch.setattr(engines, "BACKLOG", 10)
+    async with running(documents) as engine:
+        Busy(engine, 0)
+        await submit(engine, 1)
+        for _ in range(30):
+            engine.feed(e.Heartbeat("w", 1, {}, 0.0, 0, ()))
+            await asyncio.sleep(0)
+        await asyncio.wait_for(engine.room(), 5.0)
