@@ -52,7 +52,7 @@ class Agent:
         self._cache = Cache(options.home / "cache")
         self._sessions = Sessions(options.servers, who, self)
         self._scratch = options.home / "scratch" / str(os.getpid())
-        self._attempts: dict[int, asyncio.Task[None]] = {}
+        self._attempts: dict[int, asyncio.Task[Ending]] = {}
         self._prefetched: dict[int, asyncio.Task[None]] = {}
         self._leaving = False
         self._gone: asyncio.Future[None] = self._loop.create_future()
@@ -113,7 +113,7 @@ class Agent:
         for action in actions:
             match action:
                 case Begin(order):
-                    self._attempts[order.token] = asyncio.create_task(self._attempt(order))
+                    self._begin(order)
                 case Prefetch(order):
                     self._prefetch(order)
                 case Kill(token):
@@ -126,6 +126,12 @@ class Agent:
                     self._leaving = True
                     self._sessions.close()
         self._sessions.wake(self.state.pressing)
+
+    def _begin(self, order: Order) -> None:
+        task = asyncio.create_task(self._attempt(order))
+        self._attempts[order.token] = task
+        # Not at its own end: one that is cancelled before its first step has none.
+        task.add_done_callback(lambda done: self._over(order, done))
 
     def _kill(self, token: int) -> None:
         """Before it is on a slot, and after, there is only its coroutine to end."""
@@ -148,24 +154,27 @@ class Agent:
 
     # --- one attempt
 
-    async def _attempt(self, order: Order) -> None:
+    async def _attempt(self, order: Order) -> Ending:
         token, begun = order.token, self._loop.time()
         place = self._scratch / str(token)
         timer = self._loop.call_later(order.timeout, self._time_out, order) if order.timeout > 0 else None
         try:
             outcome = await self._on_slot(order, place)
             self.act(self.state.slot_freed(token))  # the next one runs while this one's outputs are put away
-            ending = await self._ending(outcome, self._loop.time() - begun)
-        except asyncio.CancelledError:
-            ending = Ending(cause=Cause.CANCELLED, message="stopped before it ran")
+            return await self._ending(outcome, self._loop.time() - begun)
         except Exception as error:
             log.warning("an attempt failed outside its slot", token=token, exc_info=True)
-            ending = _failure(error, self._loop.time() - begun)
+            return _failure(error, self._loop.time() - begun)
         finally:
             if timer is not None:
                 timer.cancel()
-            del self._attempts[token]
             shutil.rmtree(place, ignore_errors=True)
+
+    def _over(self, order: Order, task: asyncio.Task[Ending]) -> None:
+        token = order.token
+        stopped = Ending(cause=Cause.CANCELLED, message="stopped before it ran")
+        ending = stopped if task.cancelled() else task.result()
+        del self._attempts[token]
         log.debug("attempt ended", token=token, operator=order.operator, cause=ending.cause, seconds=ending.duration)
         if ending.reason == disk.REASON:
             self._look_at_disk()

@@ -168,12 +168,14 @@ def ends(errand: Errand, settings: Settings) -> set[tuple[JobState, Cause | None
     """How the errand's job may end, with the cause of its failure."""
     spec = errand.spec
     troubles = list(spec.hyperparameters.get("troubles", {}).values())  # type: ignore[union-attr]
-    allowed: set[tuple[JobState, Cause | None]] = {(JobState.SUCCEEDED, None)}
+    # A plan with a bug and a task that always fails may meet in one job: whichever comes first ends it.
+    allowed: set[tuple[JobState, Cause | None]] = {
+        (JobState.FAILED, ENDLESS[trouble]) for trouble in troubles if trouble in ENDLESS
+    }
     if spec.hyperparameters.get("broken"):
-        allowed = {(JobState.FAILED, Cause.EXCEPTION)}
-    for trouble in troubles:
-        if trouble in ENDLESS:
-            allowed = {(JobState.FAILED, ENDLESS[trouble])}
+        allowed.add((JobState.FAILED, Cause.EXCEPTION))
+    if not allowed:
+        allowed.add((JobState.SUCCEEDED, None))
     if errand.cancel_after is not None:
         allowed.add((JobState.CANCELLED, Cause.CANCELLED))
     if spec.deadline is not None:

@@ -164,6 +164,8 @@ class World:
         self.digest = zlib.crc32(repr((self.simulation.now, what)).encode(), self.digest)
 
     def fail(self, why: str) -> None:
+        if self.over:
+            return
         self.tell(f"!! {why}")
         self.wrong.append(f"at {self.simulation.now:.4f}: {why}")
         self.simulation.halted = True
