@@ -83,7 +83,7 @@ class DocumentStore(Protocol):
         ...
 
     async def read(self, after: int, limit: int = 1000) -> list[Entry]:
-        """Entries after a number, in order."""
+        """Entries after a number, in order: at most `limit`, and fewer where they are large."""
         ...
 
     async def save_snapshot(self, number: int, state: bytes) -> None:

@@ -193,6 +193,37 @@ async def test_a_snapshot_may_be_cut_off_at_any_command(
     await store.close()
 
 
+async def test_a_snapshot_is_read_whole_while_others_take_its_place(
+    url: str, other: DocumentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tensorfleet.stores.mongo_journal.PART", 1)
+    store = await open_documents(url)
+    last = 25
+
+    async def take() -> None:
+        for number in range(1, last + 1):
+            await store.commit(entry(number), [])
+            await store.save_snapshot(number, b"%d" % number * (1 + number % 3))
+
+    async def follow() -> int:
+        seen = 0
+        while seen < last:
+            kept = await other.snapshot()
+            if kept is not None:
+                assert kept[1] == b"%d" % kept[0] * (1 + kept[0] % 3)
+                assert kept[0] >= seen
+                seen = kept[0]
+        return seen
+
+    assert await asyncio.gather(take(), follow(), follow()) == [None, last, last]
+    assert isinstance(store, MongoDocuments)
+    assert store._opened is not None
+    await store._opened.connected.database["snapshot_parts"].delete_one({})
+    with pytest.raises(FailedPrecondition, match="damaged"):
+        await other.snapshot()
+    await store.close()
+
+
 async def test_a_majority_that_does_not_confirm_is_no_commit(troubled: DocumentStore, proxy: Proxy) -> None:
     """The server has done it, and cannot say that it stays."""
     unconfirmed = {"ok": 1.0, "n": 1, "writeConcernError": {"code": 64, "errmsg": "waiting for replication timed out"}}

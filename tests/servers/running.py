@@ -11,6 +11,8 @@ import pytest
 from msgspec import Struct
 from pymongo import AsyncMongoClient
 
+from tensorfleet.stores import mongo_url
+
 REAL_MONGO = "MONGODB_TEST_URL"
 """Where it is set, `mongodb://HOST:PORT` of a MongoDB that the tests of the MongoDB servers run on as well."""
 
@@ -56,7 +58,7 @@ def mongo_servers() -> list[str]:
 def database_url(server: str) -> str:
     """The URL of a database on one of them that nobody else uses."""
     base = os.environ[REAL_MONGO] if server == "real_mongo" else str(getattr(required(), server))
-    return f"{base.rstrip('/')}/test_{secrets.token_hex(6)}"
+    return mongo_url.with_database(base, f"test_{secrets.token_hex(6)}")
 
 
 async def remove_database(url: str) -> None:
