@@ -71,9 +71,17 @@ class Witness:
         world.mark(direction, call.client.name, kind, message.ByteSize())
         if world.telling:
             world.tell(f"{call.client.name} {direction} {call.server.name}: {kind} {_short(message)}")
-        check_word = _WORDS.get(kind) if direction == "down" else None
-        if check_word is not None:
-            check_word(self, call, message)
+        if direction == "down":
+            self._check_leads(call.server)
+            if check_word := _WORDS.get(kind):
+                check_word(self, call, message)
+
+    def _check_leads(self, process: Process) -> None:
+        """Who speaks leads: no term began after its own."""
+        engine = process.belongings.get("engine")
+        if engine is not None and self.entries and engine.state.term < self.entries[-1].term:
+            newest = self.entries[-1].term
+            self._world.fail(f"{process.name} speaks in term {engine.state.term}, and term {newest} has begun")
 
     def _assign(self, call: Call, message: Any) -> None:
         for attempt in message.assign.attempts:
