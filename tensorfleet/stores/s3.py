@@ -182,7 +182,7 @@ class S3Objects:
         place = self._place
         try:
             with told(place, "list what it holds"):
-                client.head_bucket(Bucket=place.bucket)
+                client.list_objects_v2(Bucket=place.bucket, MaxKeys=1)  # unlike a HEAD it is told what is wrong
             with told(place, f"write {self._under(_MARK)}"):
                 client.put_object(
                     Bucket=place.bucket, Key=self._under(_MARK), Body=b"TensorFleet keeps objects here.\n"

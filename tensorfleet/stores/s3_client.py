@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 CONNECTIONS = 32
 CONNECT_SECONDS, READ_SECONDS = 3.0, 60.0
 DEFAULT_REGION = "us-east-1"
-DENIED = {"AccessDenied", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}
+DENIED = {
+    *("AccessDenied", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"),
+    "XAdminUserNotFound",  # versitygw's word for an unknown key, with status 404
+}
 MISSING = {"NoSuchKey", "NotFound", "NoSuchBucket"}
 
 
