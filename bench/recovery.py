@@ -74,11 +74,13 @@ class Fleet:
         self.workers[name] = Child(name, "worker", flags, self._folder / "logs")
 
     async def ready(self, workers: int) -> None:
+        """Waits until so many workers are in session and have a slot that has loaded the numerics."""
         async with AsyncClient(self.address) as client:
             while True:
                 with suppress(TensorFleetError):
                     there = {worker.pid for worker in await client.workers.list() if worker.state == "ready"}
-                    if len(there & {child.pid for child in self.workers.values()}) == workers:
+                    ours = {child.pid for child in self.workers.values() if warm(child.pid)}
+                    if len(there & ours) == workers:
                         return
                 await asyncio.sleep(POLL)
 
@@ -86,6 +88,18 @@ class Fleet:
         for child in (*self.workers.values(), *self.orchestrators):
             child.signal(signal.SIGCONT)
             child.kill()
+
+
+def warm(worker: int) -> bool:
+    """Whether a worker's process has a slot: a child of the one that slots are forked from."""
+    return any(children(zygote) for zygote in children(worker))
+
+
+def children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
 
 
 async def running(client: AsyncClient, job: AsyncJob, *, but: str = "") -> str:
