@@ -33,6 +33,12 @@ DENIED = {
     *("AccessDenied", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"),
     "XAdminUserNotFound",  # versitygw's word for an unknown key, with status 404
 }
+_BROKE_OFF = (
+    botocore.exceptions.ConnectionError,
+    botocore.exceptions.IncompleteReadError,
+    HTTPClientError,
+    urllib3.exceptions.HTTPError,
+)
 MISSING = {"NoSuchKey", "NotFound", "NoSuchBucket"}
 
 
@@ -71,7 +77,7 @@ def told(place: Place, what: str) -> Iterator[None]:
             f"There are no credentials for {place}: {error}. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
             "AWS_PROFILE."
         ) from error
-    except (botocore.exceptions.ConnectionError, HTTPClientError, urllib3.exceptions.HTTPError, OSError) as error:
+    except (*_BROKE_OFF, OSError) as error:
         raise Unavailable(f"{place} cannot be reached now: {error}.") from error
     except (BotoCoreError, ValueError) as error:
         raise FailedPrecondition(f"{place} cannot be used: {error}.") from error

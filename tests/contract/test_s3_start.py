@@ -6,12 +6,13 @@ from urllib.parse import urlsplit
 
 import boto3
 import pytest
+from botocore.exceptions import IncompleteReadError, ReadTimeoutError
 from msgspec.structs import replace
 
 from tensorfleet.errors import FailedPrecondition, NotFound, TensorFleetError, Unavailable
 from tensorfleet.stores import open_objects
 from tensorfleet.stores.s3 import S3Objects
-from tensorfleet.stores.s3_client import connect
+from tensorfleet.stores.s3_client import connect, told
 from tensorfleet.stores.s3_url import Place
 from tests.servers.places import BUCKET, prefix
 from tests.servers.programs import free_port
@@ -38,12 +39,13 @@ def place(servers: Running, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
 
 async def refusal(place: Place, kind: type[TensorFleetError]) -> str:
     """What opening it says, which always names bucket and endpoint."""
-    with pytest.raises(kind) as told:
+    with pytest.raises(kind) as raised:
         await open_objects(place.url)
-    assert place.bucket in told.value.message
-    assert place.endpoint in told.value.message
-    assert "\n" not in told.value.message
-    return told.value.message
+    message = raised.value.message
+    assert place.bucket in message
+    assert place.endpoint in message
+    assert "\n" not in message
+    return message
 
 
 async def test_a_store_that_does_not_answer(place: Place) -> None:
@@ -61,9 +63,9 @@ async def test_a_bucket_that_is_missing_is_not_made(place: Place, servers: Runni
 @pytest.mark.parametrize("variable", KEYS)
 async def test_wrong_keys(place: Place, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
     monkeypatch.setenv(variable, "wrong-hunter2")
-    told = await refusal(place, FailedPrecondition)
-    assert "AWS_SECRET_ACCESS_KEY" in told
-    assert "hunter2" not in told
+    said = await refusal(place, FailedPrecondition)
+    assert "AWS_SECRET_ACCESS_KEY" in said
+    assert "hunter2" not in said
 
 
 async def test_no_keys(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,3 +115,16 @@ async def test_what_is_closed_is_not_used(place: Place) -> None:
     await store.close()
     with pytest.raises((Unavailable, NotFound)):
         await store.size("0" * 64)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        IncompleteReadError(actual_bytes=1, expected_bytes=2),
+        ReadTimeoutError(endpoint_url="http://store"),
+        ConnectionResetError(),
+    ],
+)
+def test_an_answer_that_breaks_off_is_for_another_try(broken: Exception) -> None:
+    with pytest.raises(Unavailable), told(Place(bucket="data"), "read"):
+        raise broken
