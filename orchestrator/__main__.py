@@ -36,6 +36,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     )
     kept.add_argument("--keep-results", type=span, default=keep.results, metavar="TIME", help="known ones, after a use")
     kept.add_argument("--result-bytes", type=int, default=keep.result_bytes, help="of all known results, at most")
+    parser.add_argument("--max-jobs", type=int, default=default.max_jobs, help="queued and running; more must wait")
     parser.add_argument("--parent-death", action="store_true", help="stop when the process that started it ends")
     return parser.parse_args(given)
 
@@ -51,6 +52,7 @@ def main() -> None:
         patience = Settings(
             lease=given.lease,
             heartbeat=given.lease / 3,
+            max_jobs=given.max_jobs,
             grace=given.grace,
             restart_grace=given.restart_grace,
         )

@@ -9,7 +9,7 @@ from orchestrator.core.failures import failed_task, name_taken, plan_failed
 from orchestrator.core.pools import numerics_for
 from orchestrator.core.state import Job, Now, OpenStage, State
 from tensorfleet import catalog
-from tensorfleet.errors import AlreadyExists, FailedPrecondition
+from tensorfleet.errors import AlreadyExists, FailedPrecondition, ResourceExhausted
 from tensorfleet.keys import task_key
 from tensorfleet.model import Cause, Failure, JobResult, JobSpec, JobState
 from tensorfleet.models.naming import display_name
@@ -17,6 +17,9 @@ from tensorfleet.plan import Done
 
 CANCELLED = 1
 DEADLINE_EXCEEDED = 4
+
+RETRY_SUBMISSION = 1.0
+"""Seconds after which to submit again where there are too many jobs."""
 
 
 def submit(state: State, event: SubmitJobs, now: Now) -> Decision:
@@ -37,8 +40,18 @@ def submit(state: State, event: SubmitJobs, now: Now) -> Decision:
         records.append(_accept(submission, now, retried=False))
         ids.append(submission.job)
         taken[submission.job] = None
+    if records and len(state.active) + len(records) > state.settings.max_jobs:
+        return refuse(event.ticket, _full(state, len(records)))
     then = tuple(Advance(job) for job in taken)
     return Decision(tuple(records), replies=(Reply(event.ticket, ids),), then=then)
+
+
+def _full(state: State, more: int) -> ResourceExhausted:
+    return ResourceExhausted(
+        f"{len(state.active)} jobs are queued or running, and {more} more would be past the limit of "
+        f"{state.settings.max_jobs} (the orchestrator's --max-jobs); try again when some have ended",
+        retry_after=RETRY_SUBMISSION,
+    )
 
 
 def _accept(submission: Submission, now: Now, *, retried: bool) -> r.JobAccepted:

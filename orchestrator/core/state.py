@@ -242,7 +242,8 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     lease: how long a silent worker is believed. grace: how long one whose stream broke may take to come back;
     restart_grace: the same after the orchestrator itself was away. deaths: a task's budget of started attempts that
-    died with their process or worker. prefetch: seconds of work that a slot may have waiting.
+    died with their process or worker. prefetch: seconds of work that a slot may have waiting. max_jobs: jobs that may
+    be queued and running; past them submissions are told to come back.
     """
 
     lease: float = 10.0
@@ -252,6 +253,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     deaths: int = 5
     restarts: int = 3
     prefetch: float = 0.5
+    max_jobs: int = 20_000
     lookup_window: int = 1024
     straggler_factor: float = 3.0
     straggler_floor: float = 5.0

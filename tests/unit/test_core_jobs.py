@@ -6,10 +6,11 @@ from orchestrator.core import events as e
 from orchestrator.core import records as r
 from orchestrator.core.apply import apply
 from orchestrator.core.commands import Cancel
-from tensorfleet.errors import AlreadyExists, FailedPrecondition
+from orchestrator.core.state import Settings
+from tensorfleet.errors import AlreadyExists, FailedPrecondition, ResourceExhausted
 from tensorfleet.model import Cause, JobState, Resolved
 from tests.simulation.fleet import Fleet, info, refused, said, spec
-from tests.simulation.plans import result_of
+from tests.simulation.plans import plant, result_of
 
 
 def ended(core: Fleet, job: str) -> r.JobEnded:
@@ -233,6 +234,23 @@ def test_a_failed_task_whose_job_did_not_hear_of_it_ends_the_job(core: Fleet) ->
     failure = ended(core, "j").failure
     assert failure is not None
     assert (failure.stage, failure.index) == ("fit", 0)
+
+
+def test_submissions_past_the_limit_are_told_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch)
+    core = Fleet(Settings(max_jobs=2))
+    two = tuple(e.Submission(name, "", spec(recipe=name), Resolved()) for name in ("b", "c"))
+    core.submit("a", spec(), request_id="once")
+    refusal = refused(core.ask(e.SubmitJobs, two))
+    assert isinstance(refusal, ResourceExhausted)
+    assert refusal.retry_after
+    assert set(core.state.active) == {"a"}, "all of them, or none"
+    core.submit("b", spec(recipe="b"))
+    assert core.submit("other", spec(), request_id="once") == "a", "it is there already"
+    assert isinstance(refused(core.ask(e.SubmitJobs, two[1:])), ResourceExhausted)
+    core.cancel("a")
+    core.submit("c", spec(recipe="c"))
+    assert set(core.state.active) == {"b", "c"}
 
 
 def test_an_id_that_is_taken_loses_no_job(core: Fleet) -> None:
