@@ -72,15 +72,17 @@ class FailedPrecondition(TensorFleetError):  # noqa: N818
 
 
 class ResourceExhausted(TensorFleetError):  # noqa: N818
-    """A limit is reached; the message names it. `retry_after` in seconds, where trying again can help."""
+    """A limit is reached; the message names it. `retry_after` in seconds, where trying again can help; `cursor`: after
+    which event to go on, where a stream was cut off."""
 
     reason = "RESOURCE_EXHAUSTED"
     code = 8
     exit_code = 1
 
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+    def __init__(self, message: str, *, retry_after: float | None = None, cursor: str = "") -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.cursor = cursor
 
 
 class Unavailable(TensorFleetError):  # noqa: N818

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from typing import Any
 
 import grpc
 import structlog
 from grpc_status import rpc_status
 
-from tensorfleet.errors import TensorFleetError
+from tensorfleet.errors import ResourceExhausted, TensorFleetError
 from tensorfleet.rpc.channels import OPTIONS, PATIENT
 from tensorfleet.rpc.status import to_status
 
 log = structlog.get_logger(__name__)
+
+UNREAD_SECONDS = 30.0
+"""How long a stream's next message may wait for a client that does not read; then the stream is cut off."""
+RESUME_SECONDS = 0.5
+"""When a client that was cut off may come back."""
 
 
 def make_server() -> grpc.aio.Server:
@@ -63,10 +70,18 @@ def _single(inner: Any, method: str) -> Any:
 
 
 def _streaming(inner: Any, method: str) -> Any:
-    async def call(request: Any, context: Any) -> AsyncIterator[Any]:
+    async def call(request: Any, context: Any) -> None:
+        cursor = ""
         try:
-            async for item in inner(request, context):
-                yield item
+            async with aclosing(inner(request, context)) as items:
+                async for item in items:
+                    try:
+                        async with asyncio.timeout(UNREAD_SECONDS):
+                            await context.write(item)
+                    except TimeoutError:
+                        text = f"the client has read nothing for {UNREAD_SECONDS:g} s; go on from what it read last"
+                        raise ResourceExhausted(text, retry_after=RESUME_SECONDS, cursor=cursor) from None
+                    cursor = getattr(getattr(item, "event", None), "cursor", "")
         except Exception as error:
             await _abort(error, context, method)
 

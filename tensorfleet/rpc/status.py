@@ -13,6 +13,8 @@ from tensorfleet.model import FieldViolation
 from tensorfleet.wire import duration, duration_seconds
 
 DOMAIN = "tensorfleet"
+CURSOR = "cursor"
+"""The name in ErrorInfo's metadata under which a stream that was cut off tells after which event to go on."""
 LEADER = "leader"
 """The name in ErrorInfo's metadata under which one that does not lead tells who does."""
 
@@ -33,6 +35,8 @@ _BY_CODE: dict[int, type[errors.TensorFleetError]] = {
 def to_status(error: errors.TensorFleetError) -> status_pb2.Status:
     """An error as google.rpc.Status: ErrorInfo, and BadRequest or RetryInfo where they apply."""
     known = {LEADER: error.leader} if isinstance(error, errors.NotLeader) and error.leader else {}
+    if isinstance(error, errors.ResourceExhausted) and error.cursor:
+        known[CURSOR] = error.cursor
     details: list[Message] = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=known)]
     if isinstance(error, errors.InvalidRequest):
         violations = [
@@ -58,7 +62,7 @@ def to_error(error: grpc.RpcError) -> errors.TensorFleetError:
     if code == errors.InvalidRequest.code and violations:
         return errors.InvalidRequest(violations)
     if code == errors.ResourceExhausted.code:
-        return errors.ResourceExhausted(text, retry_after=retry_after)
+        return errors.ResourceExhausted(text, retry_after=retry_after, cursor=info.metadata.get(CURSOR, ""))
     if info.reason == errors.NotLeader.reason:
         return errors.NotLeader(text, leader=info.metadata.get(LEADER, ""))
     if code in (1, 4):  # CANCELLED and DEADLINE_EXCEEDED come from the transport
