@@ -14,7 +14,7 @@ SMALL = {
     "startup": ("--repeat", "3"),
     "roundtrip": ("--runs", "300"),
     "dispatch": ("--tasks", "2000", "--jobs", "200", "--repeat", "2"),
-    "recovery": ("--repeat", "3", "--tasks", "2000"),
+    "recovery": ("--repeat", "2", "--tasks", "2000"),
     "forest": ("--rows", "20000", "--trees", "40", "--repeat", "2"),
 }
 
