@@ -79,7 +79,7 @@ class Agent:
         if not sessions.done():
             return 0
         error = sessions.exception()
-        if isinstance(error, Refused) and not self._leaving:
+        if isinstance(error, Refused) and not (self._leaving or self.state.draining):
             log.error("the orchestrator refused this worker", why=str(error))
             return 1
         if error is not None and not isinstance(error, Refused):

@@ -78,7 +78,9 @@ def leaving(state: State, event: Leaving, now: Now) -> Decision:
     if worker is None:
         return nothing("a superseded session")
     if not worker.held:
-        return give_up(state, worker, WorkerState.LEFT, event.reason or "it left", now)
+        # It may still wait to hear that the ends of attempts which are of no more interest are known.
+        goodbye = Decision(commands=(Goodbye(worker.info.id, worker.session, "it leaves, and nothing is left", False),))
+        return join([give_up(state, worker, WorkerState.LEFT, event.reason or "it left", now), goodbye])
     # It ends what it holds, and its stream with it.
     return Decision(() if worker.draining else (r.WorkerDraining(event.worker, now.wall),))
 

@@ -223,8 +223,10 @@ class TestDraining:
 class TestLeaving:
     def test_one_that_holds_nothing_is_gone(self, core: Fleet) -> None:
         core.join(info("w"))
-        core.tell(e.Leaving("w", core.session("w"), "told to"))
+        session = core.session("w")
+        done = core.tell(e.Leaving("w", session, "told to"))
         assert state_of(core, "w") == WorkerState.LEFT
+        assert [(goodbye.session, goodbye.reconnect) for goodbye in said(done, Goodbye)] == [(session, False)]
         assert core.state.workers["w"].reason == "told to"
 
     def test_one_that_holds_something_ends_it_first(self, core: Fleet) -> None:
