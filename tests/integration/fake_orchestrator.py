@@ -192,6 +192,12 @@ class FakeOrchestrator(worker_pb2_grpc.WorkerServiceServicer, artifacts_pb2_grpc
         self.puts.append(digest)
         return artifacts_pb2.PutArtifactResponse(ref=ref)
 
+    async def GrantGet(self, request: artifacts_pb2.GrantGetRequest, context: Any) -> artifacts_pb2.GrantGetResponse:
+        return artifacts_pb2.GrantGetResponse()
+
+    async def GrantPut(self, request: artifacts_pb2.GrantPutRequest, context: Any) -> artifacts_pb2.GrantPutResponse:
+        return artifacts_pb2.GrantPutResponse()
+
 
 def own(home: Path, term: int = TERM) -> None:
     """Writes the file by which an orchestrator shows that a home is its own."""

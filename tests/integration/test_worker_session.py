@@ -114,7 +114,7 @@ async def test_a_corrupt_input_is_noticed_and_fetched_again(orchestrator: FakeOr
     orchestrator.blobs[ref.digest] = b"b" * 100_000
     orchestrator.assign(1, "echo", inputs=[worker_pb2.Input(ref=ref)])
     result = await orchestrator.result(1)
-    assert (result.cause, result.reason) == (jobs_pb2.FAILURE_CAUSE_EXCEPTION, "CORRUPT_ARTIFACT")
+    assert (result.cause, result.reason) == (jobs_pb2.FAILURE_CAUSE_LOST_INPUT, "CORRUPT_ARTIFACT")
     orchestrator.blobs[ref.digest] = b"a" * 100_000
     orchestrator.assign(2, "echo", inputs=[worker_pb2.Input(ref=ref)])
     assert (await orchestrator.result(2)).outputs[0].ref == ref
