@@ -15,6 +15,7 @@ SMALL = {
     "roundtrip": ("--runs", "300"),
     "dispatch": ("--tasks", "2000", "--jobs", "200", "--repeat", "2"),
     "recovery": ("--repeat", "2", "--tasks", "2000"),
+    "load": ("--tasks", "5000", "--workers", "200", "--beside", "1000", "--seconds", "5", "--repeat", "2"),
     "forest": ("--rows", "20000", "--trees", "40", "--repeat", "2"),
 }
 
