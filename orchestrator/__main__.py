@@ -14,6 +14,7 @@ from tensorfleet import logs
 from tensorfleet.config import settings, span
 from tensorfleet.errors import TensorFleetError
 from tensorfleet.processes import die_with_parent, open_many_files
+from tensorfleet.rpc.servers import IN_FLIGHT_BYTES
 
 
 def arguments(given: list[str] | None = None) -> argparse.Namespace:
@@ -37,6 +38,9 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     kept.add_argument("--keep-results", type=span, default=keep.results, metavar="TIME", help="known ones, after a use")
     kept.add_argument("--result-bytes", type=int, default=keep.result_bytes, help="of all known results, at most")
     parser.add_argument("--max-jobs", type=int, default=default.max_jobs, help="queued and running; more must wait")
+    parser.add_argument(
+        "--max-request-bytes", type=int, default=IN_FLIGHT_BYTES, help="of requests served at once; more must wait"
+    )
     parser.add_argument("--parent-death", action="store_true", help="stop when the process that started it ends")
     return parser.parse_args(given)
 
@@ -63,6 +67,7 @@ def main() -> None:
             documents=environment.documents,
             objects=environment.objects,
             insecure=given.insecure,
+            in_flight_bytes=given.max_request_bytes,
             standby=given.standby,
             advertise=given.advertise,
             leader_lease=given.leader_lease,

@@ -33,7 +33,7 @@ from orchestrator.watchdog import watched
 from tensorfleet.api.v1 import artifacts_pb2, datasets_pb2, fleet_pb2, jobs_pb2, models_pb2, worker_pb2
 from tensorfleet.config import address_problem
 from tensorfleet.errors import Deposed, FailedPrecondition, Unavailable
-from tensorfleet.rpc.servers import make_server
+from tensorfleet.rpc.servers import IN_FLIGHT_BYTES, make_server
 from tensorfleet.stores import open_documents, open_objects
 from tensorfleet.stores.contract import DocumentStore
 
@@ -75,9 +75,10 @@ class AddressTaken(Unavailable):
 class Options(Struct, frozen=True, kw_only=True):
     """home: where the default stores, the lock and the address are. listen: HOST:PORT, port 0 for any that is free.
 
-    documents, objects: URLs of stores outside of the home. standby: wait while another orchestrator leads on these
-    documents. advertise: where others reach this one, when that is not where it listens. leader_lease: seconds after
-    which a leader that is not heard of is over. keep: how long what nobody named is kept.
+    documents, objects: URLs of stores outside of the home. in_flight_bytes: of requests served at once. standby: wait
+    while another orchestrator leads on these documents. advertise: where others reach this one, when that is not where
+    it listens. leader_lease: seconds after which a leader that is not heard of is over. keep: how long what nobody
+    named is kept.
     """
 
     home: Path
@@ -85,6 +86,7 @@ class Options(Struct, frozen=True, kw_only=True):
     documents: str = ""
     objects: str = ""
     insecure: bool = False
+    in_flight_bytes: int = IN_FLIGHT_BYTES
     standby: bool = False
     advertise: str = ""
     leader_lease: float = LEADER_LEASE
@@ -104,7 +106,7 @@ async def serve(options: Options) -> None:
         stack.push_async_callback(documents.close)
         objects = await open_objects(options.objects or options.home)
         stack.push_async_callback(objects.close)
-        server = make_server()
+        server = make_server(options.in_flight_bytes)
         stack.push_async_callback(server.stop, STOP_SECONDS)
         address = _bind(server, options.listen)
         leadership = _leadership(options, documents, address)

@@ -8,6 +8,11 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from tensorfleet.errors import ResourceExhausted
+
+MOST_PUTS = 64
+"""Uploads at once: each may hold some megabytes in memory, and all that it has brought on a disk."""
+
 
 class Underway:
     """The requests that are underway. clock: wall time."""
@@ -20,7 +25,13 @@ class Underway:
 
     @contextmanager
     def putting(self) -> Iterator[None]:
-        """Bytes are put that a record is to name. It may take as long as a client takes to send them."""
+        """Bytes are put that a record is to name. It may take as long as a client takes to send them.
+
+        ResourceExhausted, with a delay, where as many are underway as may be.
+        """
+        if len(self._putting) >= MOST_PUTS:
+            text = f"{MOST_PUTS} uploads are underway, as many as may be at once; try again in a second"
+            raise ResourceExhausted(text, retry_after=1.0)
         me = object()
         self._putting[me] = self._clock()
         try:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from typing import Any
 
 import grpc
 import structlog
+from google.protobuf.message import Message
 from grpc_status import rpc_status
 
 from tensorfleet.errors import ResourceExhausted, TensorFleetError
@@ -24,14 +25,45 @@ RESUME_SECONDS = 0.5
 """When a client that was cut off may come back."""
 
 
-def make_server() -> grpc.aio.Server:
-    """A server whose servicers raise errors of the catalogue."""
+IN_FLIGHT_BYTES = 256 * 1024 * 1024
+"""Bytes of requests that are served at once; more must wait. Streams hold a message each, whatever they carry."""
+
+
+def make_server(in_flight_bytes: int = IN_FLIGHT_BYTES) -> grpc.aio.Server:
+    """A server whose servicers raise errors of the catalogue, and which holds so many bytes of requests at most."""
     # Two servers on one port would share its connections between two homes without a word.
-    return grpc.aio.server(interceptors=[Translate()], options=(*OPTIONS, *PATIENT, ("grpc.so_reuseport", 0)))
+    options = (*OPTIONS, *PATIENT, ("grpc.so_reuseport", 0))
+    return grpc.aio.server(interceptors=[Translate(Flight(in_flight_bytes))], options=options)
+
+
+class Flight:
+    """The bytes of requests that are being served. One alone is always taken, whatever its size."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._bytes = 0
+
+    @contextmanager
+    def of(self, request: Any) -> Iterator[None]:
+        """Counts a request while it is served. ResourceExhausted, with a delay, where there is no room for it."""
+        size: int = request.ByteSize() if isinstance(request, Message) else 0
+        if self._bytes and size and self._bytes + size > self._most:
+            text = (
+                f"requests of {self._bytes:,} bytes are being served, of at most {self._most:,}; try again in a second"
+            )
+            raise ResourceExhausted(text, retry_after=1.0)
+        self._bytes += size
+        try:
+            yield
+        finally:
+            self._bytes -= size
 
 
 class Translate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     """Turns what a servicer raises into a google.rpc.Status; what is not of the catalogue is logged and INTERNAL."""
+
+    def __init__(self, flight: Flight) -> None:
+        self._flight = flight
 
     async def intercept_service(
         self,
@@ -42,7 +74,19 @@ class Translate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         if handler is None:
             return handler
         method = handler_call_details.method
-        return rebuilt(handler, lambda inner, yields: (_streaming if yields else _single)(inner, method))
+        return rebuilt(
+            handler, lambda inner, yields: _streaming(inner, method) if yields else self._single(inner, method)
+        )
+
+    def _single(self, inner: Any, method: str) -> Any:
+        async def call(request: Any, context: Any) -> Any:
+            try:
+                with self._flight.of(request):
+                    return await inner(request, context)
+            except Exception as error:
+                await _abort(error, context, method)
+
+        return call
 
 
 def rebuilt(handler: Any, wrap: Callable[[Any, bool], Any]) -> Any:
@@ -57,16 +101,6 @@ def rebuilt(handler: Any, wrap: Callable[[Any, bool], Any]) -> Any:
     # gRPC's own streaming services write by themselves, and are awaited like single calls.
     wrapped = wrap(inner, inspect.isasyncgenfunction(inner))
     return make(wrapped, handler.request_deserializer, handler.response_serializer)
-
-
-def _single(inner: Any, method: str) -> Any:
-    async def call(request: Any, context: Any) -> Any:
-        try:
-            return await inner(request, context)
-        except Exception as error:
-            await _abort(error, context, method)
-
-    return call
 
 
 def _streaming(inner: Any, method: str) -> Any:
