@@ -18,9 +18,11 @@ from orchestrator.core.state import Job, State
 from orchestrator.documents import DatasetDocument, ModelDocument
 from tensorfleet import catalog
 from tensorfleet.data import sources
+from tensorfleet.data.builtin import BUILTIN
 from tensorfleet.errors import InvalidRequest, NotFound
 from tensorfleet.kinds import plan_for
 from tensorfleet.model import FieldViolation, JobKind, JobSpec, Ref, Resolved
+from tensorfleet.models.naming import SAFE
 from tensorfleet.stores.contract import DocumentStore
 
 PROCESS_EXPORT = "export"
@@ -52,6 +54,8 @@ async def admit(
         raise InvalidRequest([FieldViolation("spec.dataset", ADD_FIRST.format(source=sources.shown(spec.dataset)))])
     await check_name(spec, documents)
     spec, violations = catalog.validate(spec)
+    if spec.kind is JobKind.PROCESS and spec.dataset_name and (problem := name_problem(spec.dataset_name)):
+        violations.append(FieldViolation("spec.dataset_name", problem))
     admission = _Admission(documents, violations)
     spec, resolved = await admission.resolve(spec, upload)
     if not admission.violations:
@@ -59,6 +63,13 @@ async def admit(
     if admission.violations:
         raise InvalidRequest(admission.violations)
     return Submission(new_job_id(), request_id, spec, resolved)
+
+
+def name_problem(name: str) -> str:
+    """What is wrong with a name for a dataset; empty where nothing is."""
+    if not SAFE.fullmatch(name):
+        return "letters, digits, `.`, `_` and `-` make a name"
+    return f"{name} comes with the package; choose another" if name in BUILTIN else ""
 
 
 async def check_name(spec: JobSpec, documents: DocumentStore) -> None:

@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from orchestrator import views
-from orchestrator.admission import check_name
+from orchestrator.admission import check_name, name_problem
 from orchestrator.core.events import DeleteDataset
 from orchestrator.documents import DatasetDocument
 from orchestrator.services import paging
@@ -120,10 +120,8 @@ async def _header(messages: AsyncIterator[pb.UploadDatasetRequest]) -> pb.Datase
         raise InvalidRequest([FieldViolation("header.source", wrong)])
     if header.file_name and sources.file_format(header.file_name) is None:
         raise InvalidRequest([FieldViolation("header.file_name", sources.unknown_format(header.file_name))])
-    if header.name and not SAFE.fullmatch(header.name):
-        raise InvalidRequest([FieldViolation("header.name", "letters, digits, `.`, `_` and `-` make a name")])
-    if header.name in BUILTIN:
-        raise InvalidRequest([FieldViolation("header.name", f"{header.name} comes with the package; choose another")])
+    if header.name and (wrong := name_problem(header.name)):
+        raise InvalidRequest([FieldViolation("header.name", wrong)])
     return header
 
 

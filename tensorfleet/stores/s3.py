@@ -21,8 +21,9 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 from botocore.exceptions import ClientError
 from msgspec import Struct
 
-from tensorfleet.errors import AlreadyExists, CorruptArtifact, FailedPrecondition, InvalidRequest, NotFound, Unavailable
-from tensorfleet.model import FieldViolation, Ref
+from tensorfleet.errors import AlreadyExists, CorruptArtifact, FailedPrecondition, NotFound, Unavailable
+from tensorfleet.model import Ref
+from tensorfleet.stores.blobs import CHUNK, check_digest, check_file, check_offset, exactly, no_blob
 from tensorfleet.stores.contract import Grant, Leftovers
 from tensorfleet.stores.names import is_digest, name_parts
 from tensorfleet.stores.s3_client import connect, is_missing, told
@@ -32,7 +33,6 @@ from tensorfleet.stores.threads import in_thread
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-CHUNK = 1024 * 1024
 IN_MEMORY = 4 * CHUNK
 """Bytes of a stream that wait in memory for their digest; more of them wait on disk."""
 AT_ONCE = 16
@@ -78,21 +78,19 @@ class S3Objects:
     async def put(self, chunks: AsyncIterator[bytes], digest: str | None = None) -> Ref:
         with tempfile.SpooledTemporaryFile(IN_MEMORY) as held:
             seen, size = hashlib.sha256(), 0
-            async for chunk in chunks:
+            async for chunk in exactly(chunks):
                 seen.update(chunk)
                 size += len(chunk)
                 await in_thread(held.write, chunk)
             ref = Ref(seen.hexdigest(), size)
-            if digest is not None and digest != ref.digest:
-                raise CorruptArtifact(f"The bytes have the digest {ref.digest}, and {digest!r} was expected.")
+            check_digest(ref, digest)
             held.seek(0)
             await in_thread(self._send, ref, held)
         return ref
 
     async def put_file(self, path: Path, ref: Ref) -> None:
+        check_file(path, ref)
         with path.open("rb") as file:
-            if not is_digest(ref.digest) or path.stat().st_size != ref.size:
-                raise CorruptArtifact(f"{path} is not the blob {ref.digest} of {ref.size} bytes.")
             await in_thread(self._send, ref, file)
 
     async def put_many(self, blobs: Sequence[Sequence[bytes | memoryview]]) -> list[Ref]:
@@ -107,8 +105,7 @@ class S3Objects:
 
         The last chunk is held back until the digest is known to be right.
         """
-        if offset < 0:
-            raise InvalidRequest([FieldViolation("offset", "expected 0 or more")])
+        check_offset(offset)
         body, left = await in_thread(self._open_blob, digest, offset)
         seen = hashlib.sha256() if offset == 0 else None
         try:
@@ -164,7 +161,7 @@ class S3Objects:
 
     async def grant_get(self, digest: str) -> Grant | None:
         if not is_digest(digest):
-            raise NotFound(f"There is no blob {digest!r}: a digest is 64 hexadecimal digits.")
+            raise no_blob(digest)
         url = await in_thread(self._presigned, "get_object", {"Key": self._key(digest)})
         return Grant("GET", url, {}, GRANT_SECONDS)
 
@@ -230,7 +227,7 @@ class S3Objects:
     def _open_blob(self, digest: str, offset: int) -> tuple[Any, int]:
         """The blob's bytes from the offset on, and how many they are; None for none."""
         if not is_digest(digest):
-            raise NotFound(f"There is no blob {digest!r}: a digest is 64 hexadecimal digits.")
+            raise no_blob(digest)
         key = self._key(digest)
         with self._using(f"read {key}") as client:
             try:
@@ -240,7 +237,7 @@ class S3Objects:
                     found = client.get_object(Bucket=self._place.bucket, Key=key)
             except ClientError as error:
                 if is_missing(error):
-                    raise NotFound(f"There is no blob {digest}.") from None
+                    raise no_blob(digest) from None
                 if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 416:  # nothing from there on
                     return None, 0
                 raise

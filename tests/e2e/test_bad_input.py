@@ -6,7 +6,7 @@ import pytest
 
 from tensorfleet import AsyncClient
 from tensorfleet.errors import AlreadyExists, BadInput, InvalidRequest, JobFailed, NotFound, TensorFleetError
-from tensorfleet.model import JobSpec
+from tensorfleet.model import JobKind, JobSpec
 from tensorfleet.rpc.channels import MAX_MESSAGE_BYTES
 
 
@@ -52,6 +52,13 @@ async def test_a_name_that_has_other_content_is_refused(client: AsyncClient, tmp
     assert await client.datasets.get("sales") == kept
     replaced = await client.datasets.add(other, name="sales", replace=True)
     assert (await client.datasets.get("sales")).digest == replaced.digest != kept.digest
+
+
+@pytest.mark.parametrize(("name", "says"), [("iris", "comes with the package"), ("a/b", "make a name")])
+async def test_a_job_cannot_take_a_name_that_is_none(client: AsyncClient, name: str, says: str) -> None:
+    with pytest.raises(InvalidRequest, match=says) as refused:
+        await client.submit(JobSpec(kind=JobKind.PROCESS, dataset="synthetic:regression", dataset_name=name))
+    assert [violation.field for violation in refused.value.violations] == ["spec.dataset_name"]
 
 
 async def test_a_file_without_a_name_never_clashes(client: AsyncClient, tmp_path: Path) -> None:
