@@ -193,6 +193,16 @@ class Client:
     def address(self) -> str:
         return self.inner.address
 
+    @property
+    def leader(self) -> str:
+        """Of several addresses, the one that calls go to."""
+        return self.inner.leader
+
+    @property
+    def away(self) -> bool:
+        """Whether nobody serves for the moment, so that calls and watches are tried again."""
+        return self.inner.away
+
     def close(self) -> None:
         """Closes the connection; jobs go on."""
         if not self.bridge.closed:

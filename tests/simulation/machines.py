@@ -17,7 +17,7 @@ from orchestrator.services.health import Health
 from orchestrator.term import House
 from tensorfleet.errors import Deposed, Unavailable
 from tensorfleet.model import Resources
-from tensorfleet.rpc.servers import Translate
+from tensorfleet.rpc.servers import IN_FLIGHT_BYTES, Flight, Translate
 from tensorfleet.testing.simulated.documents import MemoryDocuments
 from tensorfleet.testing.simulated.objects import MemoryObjects
 from tensorfleet.testing.simulated.processes import Process
@@ -83,7 +83,7 @@ class OrchestratorMachine(Machine):
         if standby:
             leadership = Leased(documents, self.name, self.address, world.scenario.leader_lease, standby=True)
         front = Front(leadership)
-        server = world.network.server(process, self.address, [Translate()])
+        server = world.network.server(process, self.address, [Translate(Flight(IN_FLIGHT_BYTES))])
         server.add_generic_rpc_handlers((front,))
         house = House(
             documents=documents,

@@ -4,6 +4,7 @@ The rule: a side acts on what has arrived at it, and on nothing else. A call tha
 """
 
 import asyncio
+import inspect
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator
 from typing import TYPE_CHECKING, Any
@@ -200,16 +201,19 @@ class Call:
             return (grpc.StatusCode.UNIMPLEMENTED, f"no method {self.path}", ())
         requests = Requests(self, handler.request_deserializer)
         given = requests if handler.request_streaming else await anext(requests)
+        context.serialize = handler.response_serializer
         if handler.response_streaming:
-            serve = handler.stream_stream or handler.unary_stream
-            async for answer in serve(given, context):
-                await self._answer(handler.response_serializer, answer)
+            serving = (handler.stream_stream or handler.unary_stream)(given, context)
+            if inspect.isawaitable(serving):
+                await serving  # it writes by itself
+            else:
+                async for answer in serving:
+                    await context.write(answer)
         else:
-            serve = handler.stream_unary or handler.unary_unary
-            await self._answer(handler.response_serializer, await serve(given, context))
+            await context.write(await (handler.stream_unary or handler.unary_unary)(given, context))
         return OK
 
-    async def _answer(self, serialize: Callable[[Any], bytes], answer: Any) -> None:
+    async def answer(self, serialize: Callable[[Any], bytes], answer: Any) -> None:
         while self.down.unread >= WINDOW:
             await self.server_waits()
         self.network.heard(self, "down", answer)
@@ -249,7 +253,12 @@ class Context:
 
     def __init__(self, call: Call) -> None:
         self._call = call
+        self.serialize: Callable[[Any], bytes] = bytes
         self.aborted: Status | None = None
+
+    async def write(self, answer: Any) -> None:
+        """Sends an answer; waits where the client has not read what it was sent."""
+        await self._call.answer(self.serialize, answer)
 
     async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Any = ()) -> None:
         self.aborted = (code, details, tuple(trailing_metadata))
