@@ -16,6 +16,8 @@ from tests.simulation.sealed import sealed
 from tests.simulation.world import Run, run
 
 LAST_LINES = 60
+SHORT_LIVED = 20
+"""Chunks of seeds that a process runs, at most."""
 CHUNK = 10
 """Seeds that a process runs at a time."""
 
@@ -59,12 +61,9 @@ def _arguments() -> argparse.Namespace:
 
 def _runs(seeds: range, jobs: int) -> Iterator[Run]:
     chunks = [seeds[at : at + CHUNK] for at in range(0, len(seeds), CHUNK)]
-    if jobs <= 1:
-        for chunk in chunks:
-            yield from _chunk(chunk)
-        return
     gc.freeze()  # what is loaded already need not be looked at after each seed
-    with multiprocessing.get_context("fork").Pool(jobs) as pool:
+    # A killed process of a simulation leaves what it held; so a real one ends after some of them.
+    with multiprocessing.get_context("fork").Pool(jobs, maxtasksperchild=SHORT_LIVED) as pool:
         for runs in pool.imap_unordered(_chunk, chunks):
             yield from runs
 
