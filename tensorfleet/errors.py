@@ -95,6 +95,8 @@ class Unavailable(TensorFleetError):  # noqa: N818
 
 SOURCE_AWAY = "SOURCE_UNAVAILABLE"
 """The reason where the server of a dataset's source is away: for a person to look at, not to be tried again."""
+NOT_STARTED = "NOT_STARTED"
+"""Reason where the orchestrator of a fleet on this machine ended before it served; its own words say why."""
 
 
 class NotLeader(Unavailable):

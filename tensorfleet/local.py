@@ -18,7 +18,7 @@ from typing import Any, Self
 from msgspec import Struct
 
 from tensorfleet.config import settings
-from tensorfleet.errors import TensorFleetError, Unavailable
+from tensorfleet.errors import NOT_STARTED, TensorFleetError, Unavailable
 from tensorfleet.sdk.bridge import Bridge, blocking
 from tensorfleet.sdk.processes import Child, ended, is_alive
 from tensorfleet.sdk.seat import Seat, reachable, read_seat, reserved, serves
@@ -232,7 +232,7 @@ class AsyncLocalFleet:
     async def _turned_away(self, child: Child) -> int:
         code = await child.ended()
         if code == USAGE or (code == STORE_IS_AWAY and not self._served):
-            raise Unavailable(f"the orchestrator did not start: {child.last_words(3)}")
+            raise Unavailable(f"the orchestrator did not start: {child.last_words(3)}", reason=NOT_STARTED)
         if code == HOME_IS_TAKEN:
             if not self._served:
                 await self._let_go()

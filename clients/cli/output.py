@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from tensorfleet.errors import SOURCE_AWAY, InvalidRequest, JobFailed, TensorFleetError, Unavailable
+from tensorfleet.errors import NOT_STARTED, SOURCE_AWAY, InvalidRequest, JobFailed, TensorFleetError, Unavailable
 
 if TYPE_CHECKING:
     from rich.console import Console, JustifyMethod
@@ -53,7 +53,7 @@ def paragraph(error: TensorFleetError) -> str:
     if isinstance(error, JobFailed) and error.failure is not None:
         return _failure(error)
     text = error.message
-    if isinstance(error, Unavailable) and error.reason != SOURCE_AWAY and "`" not in text:
+    if isinstance(error, Unavailable) and error.reason not in (NOT_STARTED, SOURCE_AWAY) and "`" not in text:
         text += "\nIs the address right? `tensorfleet up` starts a fleet on this machine."
     return text
 

@@ -30,6 +30,7 @@ class Child:
         if self.log.exists() and self.log.stat().st_size > LARGEST_LOG:
             self.log.replace(self.log.with_suffix(".log.1"))
         with self.log.open("ab") as log:
+            self._begun = log.tell()
             self._process = subprocess.Popen(
                 [*within, *command(program), *arguments, "--parent-death"],
                 stdin=subprocess.DEVNULL,
@@ -72,9 +73,9 @@ class Child:
             self._process.wait()
 
     def last_words(self, lines: int = 8) -> str:
-        """The end of its log."""
+        """The end of its log; nothing that earlier ones wrote there."""
         with self.log.open("rb") as log:
-            log.seek(max(0, self.log.stat().st_size - 8192))
+            log.seek(max(self._begun, self.log.stat().st_size - 8192))
             return "\n".join(log.read().decode(errors="replace").splitlines()[-lines:])
 
 
