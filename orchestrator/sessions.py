@@ -7,10 +7,11 @@ session that does not read what it is told is ended, and comes back with a new o
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 import grpc
+import msgspec
 import structlog
 
 from orchestrator.core import commands as c
@@ -21,7 +22,7 @@ from orchestrator.incoming import Incoming, Kept
 from tensorfleet.api.v1 import worker_pb2 as pb
 from tensorfleet.api.v1 import worker_pb2_grpc
 from tensorfleet.errors import BadInput, InvalidRequest
-from tensorfleet.model import FieldViolation, Ref, Resources, TaskResult
+from tensorfleet.model import FieldViolation, Ref, Resources, Task, TaskResult, Value
 from tensorfleet.stores.contract import ObjectStore
 from tensorfleet.wire import (
     cause_from_proto,
@@ -41,6 +42,7 @@ OUTBOX = 50_000
 """Commands that a session may leave unread."""
 
 HELLO_SECONDS = 30.0
+_encode = msgspec.msgpack.Encoder().encode
 BEATS_SECONDS = 0.1
 """How long a heartbeat may wait for those of other workers."""
 
@@ -124,7 +126,7 @@ class WorkerSessions(worker_pb2_grpc.WorkerServiceServicer):
                 continue
             kind = message.WhichOneof("message")
             if kind == "finished":
-                incoming.take(message.finished.results)
+                incoming.take([*message.finished.results, *_bare(message.finished)])
                 continue
             if kind == "leaving":  # its last results come before it is gone
                 await incoming.through()
@@ -181,7 +183,9 @@ class WorkerSessions(worker_pb2_grpc.WorkerServiceServicer):
 
     async def _message(self, kind: type[c.ToWorker], run: list[Any]) -> pb.OrchestratorMessage:
         if kind is c.Assign:
-            return pb.OrchestratorMessage(assign=pb.Assign(attempts=[self._assignment(command) for command in run]))
+            alike = itertools.groupby(run, lambda command: (command.job, command.stage, command.task.operator))
+            assignments = [self._assignment(list(group)) for _, group in alike]
+            return pb.OrchestratorMessage(assign=pb.Assign(assignments=assignments))
         if kind is c.Welcome:
             return self._welcome(run[0])
         return _MESSAGES[kind](run)
@@ -201,19 +205,31 @@ class WorkerSessions(worker_pb2_grpc.WorkerServiceServicer):
             )
         )
 
-    def _assignment(self, command: c.Assign) -> pb.Assignment:
+    def _assignment(self, commands: Sequence[c.Assign]) -> pb.Assignment:
+        """Attempts at tasks of one stage; parameters in which they differ from the first's are told apart."""
+        first = commands[0]
+        shared = {
+            name: value
+            for name, value in first.task.params.items()
+            if all(name in command.task.params and _same(command.task.params[name], value) for command in commands)
+        }
+        own = [self._own(command.task, shared) for command in commands]
         return pb.Assignment(
-            token=command.token,
-            job_id=command.job,
-            stage=command.stage,
-            index=command.index,
-            operator=command.task.operator,
-            params=values_to_proto(command.task.params),
-            inputs=[self._input(ref) for ref in command.task.inputs],
-            threads=command.task.threads,
-            timeout=duration(command.timeout),
-            gpus=command.gpus,
+            job_id=first.job,
+            stage=first.stage,
+            operator=first.task.operator,
+            params=values_to_proto(shared),
+            threads=first.task.threads,
+            timeout=duration(first.timeout),
+            gpus=first.gpus,
+            tokens=[command.token for command in commands],
+            indexes=[command.index for command in commands],
+            own=own if any(each.params or each.inputs for each in own) else (),
         )
+
+    def _own(self, task: Task, shared: Mapping[str, Value]) -> pb.Own:
+        params = {name: value for name, value in task.params.items() if name not in shared}
+        return pb.Own(params=values_to_proto(params), inputs=[self._input(ref) for ref in task.inputs])
 
     def _input(self, ref: Ref) -> pb.Input:
         return pb.Input(ref=ref_to_proto(ref), inline=self._kept.get(ref.digest))
@@ -267,6 +283,19 @@ def _report(worker: str, session: int, report: pb.Report) -> e.Report:
     points = tuple(point_from_proto(point) for point in report.points)
     lines = tuple(line_from_proto(line) for line in report.lines)
     return e.Report(worker, session, report.token, report.number, points, lines)
+
+
+def _same(left: Value, right: Value) -> bool:
+    """Whether two values are one; the integer 1 and the real 1.0 are not."""
+    return left is right or _encode(left) == _encode(right)
+
+
+def _bare(finished: pb.Finished) -> list[pb.AttemptResult]:
+    """Results that are told as columns."""
+    return [
+        pb.AttemptResult(token=token, duration=duration(seconds), started=True)
+        for token, seconds in zip(finished.succeeded, finished.seconds, strict=True)
+    ]
 
 
 def _finished(worker: str, session: int, result: pb.AttemptResult) -> e.Finished:

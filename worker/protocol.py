@@ -95,24 +95,35 @@ def messages(session: int, batch: Batch) -> list[worker_pb2.WorkerMessage]:
         reports = worker_pb2.Reports(reports=[_report(report) for report in batch.reports])
         said.append(worker_pb2.WorkerMessage(session=session, reports=reports))
     if batch.ended:
-        finished = worker_pb2.Finished(results=[_result(ended) for ended in batch.ended])
+        finished = _finished(batch.ended)
         said.append(worker_pb2.WorkerMessage(session=session, finished=finished))
     return said
 
 
-def order(assignment: worker_pb2.Assignment) -> Order:
+def orders(assignment: worker_pb2.Assignment) -> list[Order]:
     """InvalidRequest where a parameter has no value."""
-    return Order(
-        token=assignment.token,
-        operator=assignment.operator,
-        job=assignment.job_id,
-        stage=assignment.stage,
-        index=assignment.index,
-        params=wire.values_from_proto(assignment.params, "params"),
-        inputs=tuple(OrderInput(wire.ref_from_proto(item.ref), item.inline) for item in assignment.inputs),
-        threads=max(assignment.threads, 1),
-        timeout=wire.duration_seconds(assignment.timeout),
-    )
+    params = wire.values_from_proto(assignment.params, "params")
+    threads, timeout = max(assignment.threads, 1), wire.duration_seconds(assignment.timeout)
+    job, stage, operator = assignment.job_id, assignment.stage, assignment.operator
+    found = []
+    for place, (token, index) in enumerate(zip(assignment.tokens, assignment.indexes, strict=True)):
+        own = assignment.own[place] if assignment.own else None
+        found.append(
+            Order(
+                token=token,
+                operator=operator,
+                job=job,
+                stage=stage,
+                index=index,
+                params=params | wire.values_from_proto(own.params, "params") if own and own.params else params,
+                inputs=tuple(OrderInput(wire.ref_from_proto(item.ref), item.inline) for item in own.inputs)
+                if own
+                else (),
+                threads=threads,
+                timeout=timeout,
+            )
+        )
+    return found
 
 
 def report_acks(acks: Iterable[worker_pb2.ReportAck]) -> dict[int, int]:
@@ -126,6 +137,18 @@ def _report(report: Report) -> worker_pb2.Report:
         points=[wire.point_to_proto(point) for point in report.points],
         lines=[wire.line_to_proto(line) for line in report.lines],
     )
+
+
+def _finished(ended: Iterable[Ended]) -> worker_pb2.Finished:
+    finished = worker_pb2.Finished()
+    for one in ended:
+        ending = one.ending
+        if ending.cause is None and not (ending.outputs or ending.summary or one.last_report):
+            finished.succeeded.append(one.token)
+            finished.seconds.append(ending.duration)
+        else:
+            finished.results.append(_result(one))
+    return finished
 
 
 def _result(ended: Ended) -> worker_pb2.AttemptResult:

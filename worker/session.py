@@ -172,7 +172,7 @@ class Sessions:
         state, act = self._host.state, self._host.act
         match message.WhichOneof("message"):
             case "assign":
-                act(state.assign([protocol.order(item) for item in message.assign.attempts]))
+                act(state.assign([order for item in message.assign.assignments for order in protocol.orders(item)]))
             case "cancel":
                 act(state.cancel(message.cancel.tokens, message.cancel.reason))
             case "recall":

@@ -92,14 +92,15 @@ class FakeOrchestrator(worker_pb2_grpc.WorkerServiceServicer, artifacts_pb2_grpc
 
     def assign(self, token: int, operator: str, timeout: float = 0.0, inputs: Any = (), **params: Any) -> None:
         assignment = worker_pb2.Assignment(
-            token=token,
+            tokens=[token],
+            indexes=[0],
             operator=f"probe.{operator}@1" if "." not in operator else operator,
             params=wire.values_to_proto(params),
-            inputs=inputs,
+            own=[worker_pb2.Own(inputs=inputs)],
             threads=1,
             timeout=wire.duration(timeout),
         )
-        self.sessions[-1].say(assign=worker_pb2.Assign(attempts=[assignment]))
+        self.sessions[-1].say(assign=worker_pb2.Assign(assignments=[assignment]))
 
     async def result(self, token: int) -> worker_pb2.AttemptResult:
         found = await self.until(lambda: self.results(token))
@@ -114,7 +115,12 @@ class FakeOrchestrator(worker_pb2_grpc.WorkerServiceServicer, artifacts_pb2_grpc
         return list(await self.until(lambda: self.reports(token)))
 
     def results(self, token: int) -> list[worker_pb2.AttemptResult]:
-        return [result for result in self._all("finished") if result.token == token]
+        bare = [
+            worker_pb2.AttemptResult(token=each, duration=wire.duration(seconds), started=True)
+            for finished in self._messages("finished")
+            for each, seconds in zip(finished.succeeded, finished.seconds, strict=True)
+        ]
+        return [result for result in [*self._all("finished"), *bare] if result.token == token]
 
     def reports(self, token: int) -> list[worker_pb2.Report]:
         """Every report of an attempt that came, in order, those that came twice also."""
@@ -125,12 +131,14 @@ class FakeOrchestrator(worker_pb2_grpc.WorkerServiceServicer, artifacts_pb2_grpc
 
     def _all(self, kind: str) -> list[Any]:
         fields = {"started": "attempts", "finished": "results", "reports": "reports"}
+        return [item for said in self._messages(kind) for item in getattr(said, fields[kind])]
+
+    def _messages(self, kind: str) -> list[Any]:
         return [
-            item
+            getattr(message, kind)
             for session in self.sessions
             for message in session.heard
             if message.WhichOneof("message") == kind
-            for item in getattr(getattr(message, kind), fields[kind])
         ]
 
     def add(self, data: bytes) -> values_pb2.ArtifactRef:

@@ -84,9 +84,9 @@ class Witness:
             self._world.fail(f"{process.name} speaks in term {engine.state.term}, and term {newest} has begun")
 
     def _assign(self, call: Call, message: Any) -> None:
-        for attempt in message.assign.attempts:
-            if attempt.token not in self.ledger.tokens:
-                self._world.fail(f"{attempt.token} was assigned to {call.client.name} before that was durable")
+        for token in [token for assignment in message.assign.assignments for token in assignment.tokens]:
+            if token not in self.ledger.tokens:
+                self._world.fail(f"{token} was assigned to {call.client.name} before that was durable")
 
     def _ack(self, call: Call, message: Any) -> None:
         for token in message.ack.finished:

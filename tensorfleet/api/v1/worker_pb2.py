@@ -28,7 +28,7 @@ from tensorfleet.api.v1 import jobs_pb2 as tensorfleet_dot_api_dot_v1_dot_jobs__
 from tensorfleet.api.v1 import values_pb2 as tensorfleet_dot_api_dot_v1_dot_values__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftensorfleet/api/v1/worker.proto\x12\x12tensorfleet.api.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dtensorfleet/api/v1/jobs.proto\x1a\x1ftensorfleet/api/v1/values.proto\"\xff\x02\n\rWorkerMessage\x12\x0f\n\x07session\x18\x01 \x01(\x04\x12*\n\x05hello\x18\x02 \x01(\x0b\x32\x19.tensorfleet.api.v1.HelloH\x00\x12\x32\n\theartbeat\x18\x03 \x01(\x0b\x32\x1d.tensorfleet.api.v1.HeartbeatH\x00\x12.\n\x07started\x18\x04 \x01(\x0b\x32\x1b.tensorfleet.api.v1.StartedH\x00\x12\x30\n\x08released\x18\x05 \x01(\x0b\x32\x1c.tensorfleet.api.v1.ReleasedH\x00\x12.\n\x07reports\x18\x06 \x01(\x0b\x32\x1b.tensorfleet.api.v1.ReportsH\x00\x12\x30\n\x08\x66inished\x18\x07 \x01(\x0b\x32\x1c.tensorfleet.api.v1.FinishedH\x00\x12.\n\x07leaving\x18\x08 \x01(\x0b\x32\x1b.tensorfleet.api.v1.LeavingH\x00\x42\t\n\x07message\"\xde\x02\n\x13OrchestratorMessage\x12.\n\x07welcome\x18\x01 \x01(\x0b\x32\x1b.tensorfleet.api.v1.WelcomeH\x00\x12,\n\x06\x61ssign\x18\x02 \x01(\x0b\x32\x1a.tensorfleet.api.v1.AssignH\x00\x12,\n\x06\x63\x61ncel\x18\x03 \x01(\x0b\x32\x1a.tensorfleet.api.v1.CancelH\x00\x12,\n\x06recall\x18\x04 \x01(\x0b\x32\x1a.tensorfleet.api.v1.RecallH\x00\x12*\n\x05\x64rain\x18\x05 \x01(\x0b\x32\x19.tensorfleet.api.v1.DrainH\x00\x12&\n\x03\x61\x63k\x18\x06 \x01(\x0b\x32\x17.tensorfleet.api.v1.AckH\x00\x12.\n\x07goodbye\x18\x07 \x01(\x0b\x32\x1b.tensorfleet.api.v1.GoodbyeH\x00\x42\t\n\x07message\"\xeb\x03\n\x05Hello\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x14\n\x0cprotocol_min\x18\x03 \x01(\x05\x12\x14\n\x0cprotocol_max\x18\x04 \x01(\x05\x12\r\n\x05slots\x18\x05 \x01(\x05\x12\x0e\n\x06\x63redit\x18\x06 \x01(\x05\x12\x36\n\tresources\x18\x07 \x01(\x0b\x32#.tensorfleet.api.v1.WorkerResources\x12\x35\n\x06labels\x18\x08 \x03(\x0b\x32%.tensorfleet.api.v1.Hello.LabelsEntry\x12\x14\n\x0c\x63\x61pabilities\x18\t \x03(\t\x12\x13\n\x0b\x66ingerprint\x18\n \x01(\t\x12-\n\x04held\x18\x0b \x03(\x0b\x32\x1f.tensorfleet.api.v1.HeldAttempt\x12\x33\n\x08\x66inished\x18\x0c \x03(\x0b\x32!.tensorfleet.api.v1.AttemptResult\x12\x16\n\x0e\x63\x61\x63hed_digests\x18\r \x03(\t\x12\x0b\n\x03pid\x18\x0e \x01(\x05\x12\x0c\n\x04host\x18\x0f \x01(\t\x12\x0f\n\x07release\x18\x10 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"C\n\x0fWorkerResources\x12\x0c\n\x04\x63pus\x18\x01 \x01(\x05\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x03\x12\x0c\n\x04gpus\x18\x03 \x01(\x05\"-\n\x0bHeldAttempt\x12\r\n\x05token\x18\x01 \x01(\x04\x12\x0f\n\x07started\x18\x02 \x01(\x08\"\xc4\x01\n\x07Welcome\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x0f\n\x07session\x18\x02 \x01(\x04\x12(\n\x05lease\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\theartbeat\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04keep\x18\x05 \x03(\x04\x12\x0c\n\x04stop\x18\x06 \x03(\x04\x12\x14\n\x0cobject_store\x18\x07 \x01(\t\x12\x10\n\x08protocol\x18\x08 \x01(\x05\"\x85\x01\n\tHeartbeat\x12\x0c\n\x04load\x18\x01 \x01(\x01\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x03\x12-\n\x05slots\x18\x03 \x03(\x0b\x32\x1e.tensorfleet.api.v1.SlotStatus\x12\x16\n\x0e\x63\x61\x63hed_digests\x18\x04 \x03(\t\x12\r\n\x05unfit\x18\x05 \x01(\t\"(\n\nSlotStatus\x12\x0b\n\x03pid\x18\x01 \x01(\x05\x12\r\n\x05token\x18\x02 \x01(\x04\"?\n\x07Started\x12\x34\n\x08\x61ttempts\x18\x01 \x03(\x0b\x32\".tensorfleet.api.v1.StartedAttempt\",\n\x0eStartedAttempt\x12\r\n\x05token\x18\x01 \x01(\x04\x12\x0b\n\x03pid\x18\x02 \x01(\x05\"\x1a\n\x08Released\x12\x0e\n\x06tokens\x18\x01 \x03(\x04\"6\n\x07Reports\x12+\n\x07reports\x18\x01 \x03(\x0b\x32\x1a.tensorfleet.api.v1.Report\"\x84\x01\n\x06Report\x12\r\n\x05token\x18\x01 \x01(\x04\x12\x0e\n\x06number\x18\x02 \x01(\x03\x12/\n\x06points\x18\x03 \x03(\x0b\x32\x1f.tensorfleet.api.v1.MetricPoint\x12*\n\x05lines\x18\x04 \x03(\x0b\x32\x1b.tensorfleet.api.v1.LogLine\">\n\x08\x46inished\x12\x32\n\x07results\x18\x01 \x03(\x0b\x32!.tensorfleet.api.v1.AttemptResult\"\xbc\x03\n\rAttemptResult\x12\r\n\x05token\x18\x01 \x01(\x04\x12+\n\x07outputs\x18\x02 \x03(\x0b\x32\x1a.tensorfleet.api.v1.Output\x12?\n\x07summary\x18\x03 \x03(\x0b\x32..tensorfleet.api.v1.AttemptResult.SummaryEntry\x12/\n\x05\x63\x61use\x18\x04 \x01(\x0e\x32 .tensorfleet.api.v1.FailureCause\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07message\x18\x06 \x01(\t\x12\x10\n\x08log_tail\x18\x07 \x03(\t\x12\x13\n\x0blast_report\x18\x08 \x01(\x03\x12+\n\x08\x64uration\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\x08\x65nded_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07started\x18\x0b \x01(\x08\x1aI\n\x0cSummaryEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.tensorfleet.api.v1.Value:\x02\x38\x01\"F\n\x06Output\x12,\n\x03ref\x18\x01 \x01(\x0b\x32\x1f.tensorfleet.api.v1.ArtifactRef\x12\x0e\n\x06inline\x18\x02 \x01(\x0c\":\n\x06\x41ssign\x12\x30\n\x08\x61ttempts\x18\x01 \x03(\x0b\x32\x1e.tensorfleet.api.v1.Assignment\"\xd7\x02\n\nAssignment\x12\r\n\x05token\x18\x01 \x01(\x04\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\r\n\x05stage\x18\x03 \x01(\t\x12\r\n\x05index\x18\x04 \x01(\x03\x12\x10\n\x08operator\x18\x05 \x01(\t\x12:\n\x06params\x18\x06 \x03(\x0b\x32*.tensorfleet.api.v1.Assignment.ParamsEntry\x12)\n\x06inputs\x18\x07 \x03(\x0b\x32\x19.tensorfleet.api.v1.Input\x12\x0f\n\x07threads\x18\x08 \x01(\x05\x12*\n\x07timeout\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04gpus\x18\n \x01(\x05\x1aH\n\x0bParamsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.tensorfleet.api.v1.Value:\x02\x38\x01\"E\n\x05Input\x12,\n\x03ref\x18\x01 \x01(\x0b\x32\x1f.tensorfleet.api.v1.ArtifactRef\x12\x0e\n\x06inline\x18\x02 \x01(\x0c\"(\n\x06\x43\x61ncel\x12\x0e\n\x06tokens\x18\x01 \x03(\x04\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x18\n\x06Recall\x12\x0e\n\x06tokens\x18\x01 \x03(\x04\"\x17\n\x05\x44rain\x12\x0e\n\x06reason\x18\x01 \x01(\t\"G\n\x03\x41\x63k\x12\x10\n\x08\x66inished\x18\x01 \x03(\x04\x12.\n\x07reports\x18\x02 \x03(\x0b\x32\x1d.tensorfleet.api.v1.ReportAck\"*\n\tReportAck\x12\r\n\x05token\x18\x01 \x01(\x04\x12\x0e\n\x06number\x18\x02 \x01(\x03\",\n\x07Goodbye\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x11\n\treconnect\x18\x02 \x01(\x08\"\x19\n\x07Leaving\x12\x0e\n\x06reason\x18\x01 \x01(\t2j\n\rWorkerService\x12Y\n\x07Session\x12!.tensorfleet.api.v1.WorkerMessage\x1a\'.tensorfleet.api.v1.OrchestratorMessage(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftensorfleet/api/v1/worker.proto\x12\x12tensorfleet.api.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dtensorfleet/api/v1/jobs.proto\x1a\x1ftensorfleet/api/v1/values.proto\"\xff\x02\n\rWorkerMessage\x12\x0f\n\x07session\x18\x01 \x01(\x04\x12*\n\x05hello\x18\x02 \x01(\x0b\x32\x19.tensorfleet.api.v1.HelloH\x00\x12\x32\n\theartbeat\x18\x03 \x01(\x0b\x32\x1d.tensorfleet.api.v1.HeartbeatH\x00\x12.\n\x07started\x18\x04 \x01(\x0b\x32\x1b.tensorfleet.api.v1.StartedH\x00\x12\x30\n\x08released\x18\x05 \x01(\x0b\x32\x1c.tensorfleet.api.v1.ReleasedH\x00\x12.\n\x07reports\x18\x06 \x01(\x0b\x32\x1b.tensorfleet.api.v1.ReportsH\x00\x12\x30\n\x08\x66inished\x18\x07 \x01(\x0b\x32\x1c.tensorfleet.api.v1.FinishedH\x00\x12.\n\x07leaving\x18\x08 \x01(\x0b\x32\x1b.tensorfleet.api.v1.LeavingH\x00\x42\t\n\x07message\"\xde\x02\n\x13OrchestratorMessage\x12.\n\x07welcome\x18\x01 \x01(\x0b\x32\x1b.tensorfleet.api.v1.WelcomeH\x00\x12,\n\x06\x61ssign\x18\x02 \x01(\x0b\x32\x1a.tensorfleet.api.v1.AssignH\x00\x12,\n\x06\x63\x61ncel\x18\x03 \x01(\x0b\x32\x1a.tensorfleet.api.v1.CancelH\x00\x12,\n\x06recall\x18\x04 \x01(\x0b\x32\x1a.tensorfleet.api.v1.RecallH\x00\x12*\n\x05\x64rain\x18\x05 \x01(\x0b\x32\x19.tensorfleet.api.v1.DrainH\x00\x12&\n\x03\x61\x63k\x18\x06 \x01(\x0b\x32\x17.tensorfleet.api.v1.AckH\x00\x12.\n\x07goodbye\x18\x07 \x01(\x0b\x32\x1b.tensorfleet.api.v1.GoodbyeH\x00\x42\t\n\x07message\"\xeb\x03\n\x05Hello\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x14\n\x0cprotocol_min\x18\x03 \x01(\x05\x12\x14\n\x0cprotocol_max\x18\x04 \x01(\x05\x12\r\n\x05slots\x18\x05 \x01(\x05\x12\x0e\n\x06\x63redit\x18\x06 \x01(\x05\x12\x36\n\tresources\x18\x07 \x01(\x0b\x32#.tensorfleet.api.v1.WorkerResources\x12\x35\n\x06labels\x18\x08 \x03(\x0b\x32%.tensorfleet.api.v1.Hello.LabelsEntry\x12\x14\n\x0c\x63\x61pabilities\x18\t \x03(\t\x12\x13\n\x0b\x66ingerprint\x18\n \x01(\t\x12-\n\x04held\x18\x0b \x03(\x0b\x32\x1f.tensorfleet.api.v1.HeldAttempt\x12\x33\n\x08\x66inished\x18\x0c \x03(\x0b\x32!.tensorfleet.api.v1.AttemptResult\x12\x16\n\x0e\x63\x61\x63hed_digests\x18\r \x03(\t\x12\x0b\n\x03pid\x18\x0e \x01(\x05\x12\x0c\n\x04host\x18\x0f \x01(\t\x12\x0f\n\x07release\x18\x10 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"C\n\x0fWorkerResources\x12\x0c\n\x04\x63pus\x18\x01 \x01(\x05\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x03\x12\x0c\n\x04gpus\x18\x03 \x01(\x05\"-\n\x0bHeldAttempt\x12\r\n\x05token\x18\x01 \x01(\x04\x12\x0f\n\x07started\x18\x02 \x01(\x08\"\xc4\x01\n\x07Welcome\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x0f\n\x07session\x18\x02 \x01(\x04\x12(\n\x05lease\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\theartbeat\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04keep\x18\x05 \x03(\x04\x12\x0c\n\x04stop\x18\x06 \x03(\x04\x12\x14\n\x0cobject_store\x18\x07 \x01(\t\x12\x10\n\x08protocol\x18\x08 \x01(\x05\"\x85\x01\n\tHeartbeat\x12\x0c\n\x04load\x18\x01 \x01(\x01\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x03\x12-\n\x05slots\x18\x03 \x03(\x0b\x32\x1e.tensorfleet.api.v1.SlotStatus\x12\x16\n\x0e\x63\x61\x63hed_digests\x18\x04 \x03(\t\x12\r\n\x05unfit\x18\x05 \x01(\t\"(\n\nSlotStatus\x12\x0b\n\x03pid\x18\x01 \x01(\x05\x12\r\n\x05token\x18\x02 \x01(\x04\"?\n\x07Started\x12\x34\n\x08\x61ttempts\x18\x01 \x03(\x0b\x32\".tensorfleet.api.v1.StartedAttempt\",\n\x0eStartedAttempt\x12\r\n\x05token\x18\x01 \x01(\x04\x12\x0b\n\x03pid\x18\x02 \x01(\x05\"\x1a\n\x08Released\x12\x0e\n\x06tokens\x18\x01 \x03(\x04\"6\n\x07Reports\x12+\n\x07reports\x18\x01 \x03(\x0b\x32\x1a.tensorfleet.api.v1.Report\"\x84\x01\n\x06Report\x12\r\n\x05token\x18\x01 \x01(\x04\x12\x0e\n\x06number\x18\x02 \x01(\x03\x12/\n\x06points\x18\x03 \x03(\x0b\x32\x1f.tensorfleet.api.v1.MetricPoint\x12*\n\x05lines\x18\x04 \x03(\x0b\x32\x1b.tensorfleet.api.v1.LogLine\"b\n\x08\x46inished\x12\x32\n\x07results\x18\x01 \x03(\x0b\x32!.tensorfleet.api.v1.AttemptResult\x12\x11\n\tsucceeded\x18\x02 \x03(\x04\x12\x0f\n\x07seconds\x18\x03 \x03(\x01\"\xbc\x03\n\rAttemptResult\x12\r\n\x05token\x18\x01 \x01(\x04\x12+\n\x07outputs\x18\x02 \x03(\x0b\x32\x1a.tensorfleet.api.v1.Output\x12?\n\x07summary\x18\x03 \x03(\x0b\x32..tensorfleet.api.v1.AttemptResult.SummaryEntry\x12/\n\x05\x63\x61use\x18\x04 \x01(\x0e\x32 .tensorfleet.api.v1.FailureCause\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07message\x18\x06 \x01(\t\x12\x10\n\x08log_tail\x18\x07 \x03(\t\x12\x13\n\x0blast_report\x18\x08 \x01(\x03\x12+\n\x08\x64uration\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\x08\x65nded_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07started\x18\x0b \x01(\x08\x1aI\n\x0cSummaryEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.tensorfleet.api.v1.Value:\x02\x38\x01\"F\n\x06Output\x12,\n\x03ref\x18\x01 \x01(\x0b\x32\x1f.tensorfleet.api.v1.ArtifactRef\x12\x0e\n\x06inline\x18\x02 \x01(\x0c\"=\n\x06\x41ssign\x12\x33\n\x0b\x61ssignments\x18\x01 \x03(\x0b\x32\x1e.tensorfleet.api.v1.Assignment\"\xd5\x02\n\nAssignment\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\r\n\x05stage\x18\x02 \x01(\t\x12\x10\n\x08operator\x18\x03 \x01(\t\x12:\n\x06params\x18\x04 \x03(\x0b\x32*.tensorfleet.api.v1.Assignment.ParamsEntry\x12\x0f\n\x07threads\x18\x05 \x01(\x05\x12*\n\x07timeout\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04gpus\x18\x07 \x01(\x05\x12\x0e\n\x06tokens\x18\x08 \x03(\x04\x12\x0f\n\x07indexes\x18\t \x03(\x03\x12$\n\x03own\x18\n \x03(\x0b\x32\x17.tensorfleet.api.v1.Own\x1aH\n\x0bParamsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.tensorfleet.api.v1.Value:\x02\x38\x01\"\xaf\x01\n\x03Own\x12\x33\n\x06params\x18\x01 \x03(\x0b\x32#.tensorfleet.api.v1.Own.ParamsEntry\x12)\n\x06inputs\x18\x02 \x03(\x0b\x32\x19.tensorfleet.api.v1.Input\x1aH\n\x0bParamsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.tensorfleet.api.v1.Value:\x02\x38\x01\"E\n\x05Input\x12,\n\x03ref\x18\x01 \x01(\x0b\x32\x1f.tensorfleet.api.v1.ArtifactRef\x12\x0e\n\x06inline\x18\x02 \x01(\x0c\"(\n\x06\x43\x61ncel\x12\x0e\n\x06tokens\x18\x01 \x03(\x04\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x18\n\x06Recall\x12\x0e\n\x06tokens\x18\x01 \x03(\x04\"\x17\n\x05\x44rain\x12\x0e\n\x06reason\x18\x01 \x01(\t\"G\n\x03\x41\x63k\x12\x10\n\x08\x66inished\x18\x01 \x03(\x04\x12.\n\x07reports\x18\x02 \x03(\x0b\x32\x1d.tensorfleet.api.v1.ReportAck\"*\n\tReportAck\x12\r\n\x05token\x18\x01 \x01(\x04\x12\x0e\n\x06number\x18\x02 \x01(\x03\",\n\x07Goodbye\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x11\n\treconnect\x18\x02 \x01(\x08\"\x19\n\x07Leaving\x12\x0e\n\x06reason\x18\x01 \x01(\t2j\n\rWorkerService\x12Y\n\x07Session\x12!.tensorfleet.api.v1.WorkerMessage\x1a\'.tensorfleet.api.v1.OrchestratorMessage(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,6 +41,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ATTEMPTRESULT_SUMMARYENTRY']._serialized_options = b'8\001'
   _globals['_ASSIGNMENT_PARAMSENTRY']._loaded_options = None
   _globals['_ASSIGNMENT_PARAMSENTRY']._serialized_options = b'8\001'
+  _globals['_OWN_PARAMSENTRY']._loaded_options = None
+  _globals['_OWN_PARAMSENTRY']._serialized_options = b'8\001'
   _globals['_WORKERMESSAGE']._serialized_start=185
   _globals['_WORKERMESSAGE']._serialized_end=568
   _globals['_ORCHESTRATORMESSAGE']._serialized_start=571
@@ -70,35 +72,39 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REPORT']._serialized_start=2106
   _globals['_REPORT']._serialized_end=2238
   _globals['_FINISHED']._serialized_start=2240
-  _globals['_FINISHED']._serialized_end=2302
-  _globals['_ATTEMPTRESULT']._serialized_start=2305
-  _globals['_ATTEMPTRESULT']._serialized_end=2749
-  _globals['_ATTEMPTRESULT_SUMMARYENTRY']._serialized_start=2676
-  _globals['_ATTEMPTRESULT_SUMMARYENTRY']._serialized_end=2749
-  _globals['_OUTPUT']._serialized_start=2751
-  _globals['_OUTPUT']._serialized_end=2821
-  _globals['_ASSIGN']._serialized_start=2823
-  _globals['_ASSIGN']._serialized_end=2881
-  _globals['_ASSIGNMENT']._serialized_start=2884
-  _globals['_ASSIGNMENT']._serialized_end=3227
-  _globals['_ASSIGNMENT_PARAMSENTRY']._serialized_start=3155
-  _globals['_ASSIGNMENT_PARAMSENTRY']._serialized_end=3227
-  _globals['_INPUT']._serialized_start=3229
-  _globals['_INPUT']._serialized_end=3298
-  _globals['_CANCEL']._serialized_start=3300
-  _globals['_CANCEL']._serialized_end=3340
-  _globals['_RECALL']._serialized_start=3342
-  _globals['_RECALL']._serialized_end=3366
-  _globals['_DRAIN']._serialized_start=3368
-  _globals['_DRAIN']._serialized_end=3391
-  _globals['_ACK']._serialized_start=3393
-  _globals['_ACK']._serialized_end=3464
-  _globals['_REPORTACK']._serialized_start=3466
-  _globals['_REPORTACK']._serialized_end=3508
-  _globals['_GOODBYE']._serialized_start=3510
-  _globals['_GOODBYE']._serialized_end=3554
-  _globals['_LEAVING']._serialized_start=3556
-  _globals['_LEAVING']._serialized_end=3581
-  _globals['_WORKERSERVICE']._serialized_start=3583
-  _globals['_WORKERSERVICE']._serialized_end=3689
+  _globals['_FINISHED']._serialized_end=2338
+  _globals['_ATTEMPTRESULT']._serialized_start=2341
+  _globals['_ATTEMPTRESULT']._serialized_end=2785
+  _globals['_ATTEMPTRESULT_SUMMARYENTRY']._serialized_start=2712
+  _globals['_ATTEMPTRESULT_SUMMARYENTRY']._serialized_end=2785
+  _globals['_OUTPUT']._serialized_start=2787
+  _globals['_OUTPUT']._serialized_end=2857
+  _globals['_ASSIGN']._serialized_start=2859
+  _globals['_ASSIGN']._serialized_end=2920
+  _globals['_ASSIGNMENT']._serialized_start=2923
+  _globals['_ASSIGNMENT']._serialized_end=3264
+  _globals['_ASSIGNMENT_PARAMSENTRY']._serialized_start=3192
+  _globals['_ASSIGNMENT_PARAMSENTRY']._serialized_end=3264
+  _globals['_OWN']._serialized_start=3267
+  _globals['_OWN']._serialized_end=3442
+  _globals['_OWN_PARAMSENTRY']._serialized_start=3192
+  _globals['_OWN_PARAMSENTRY']._serialized_end=3264
+  _globals['_INPUT']._serialized_start=3444
+  _globals['_INPUT']._serialized_end=3513
+  _globals['_CANCEL']._serialized_start=3515
+  _globals['_CANCEL']._serialized_end=3555
+  _globals['_RECALL']._serialized_start=3557
+  _globals['_RECALL']._serialized_end=3581
+  _globals['_DRAIN']._serialized_start=3583
+  _globals['_DRAIN']._serialized_end=3606
+  _globals['_ACK']._serialized_start=3608
+  _globals['_ACK']._serialized_end=3679
+  _globals['_REPORTACK']._serialized_start=3681
+  _globals['_REPORTACK']._serialized_end=3723
+  _globals['_GOODBYE']._serialized_start=3725
+  _globals['_GOODBYE']._serialized_end=3769
+  _globals['_LEAVING']._serialized_start=3771
+  _globals['_LEAVING']._serialized_end=3796
+  _globals['_WORKERSERVICE']._serialized_start=3798
+  _globals['_WORKERSERVICE']._serialized_end=3904
 # @@protoc_insertion_point(module_scope)

@@ -589,18 +589,30 @@ class Finished(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RESULTS_FIELD_NUMBER: _builtins.int
+    SUCCEEDED_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttemptResult]:
-        """Their results."""
+        """Those that have something to tell: outputs, a summary, reports, a failure."""
+
+    @_builtins.property
+    def succeeded(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Those that succeeded and have nothing to tell."""
+
+    @_builtins.property
+    def seconds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """How many seconds each of `succeeded` ran."""
 
     def __init__(
         self,
         *,
         results: _abc.Iterable[Global___AttemptResult] | None = ...,
+        succeeded: _abc.Iterable[_builtins.int] | None = ...,
+        seconds: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results", "seconds", b"seconds", "succeeded", b"succeeded"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -733,19 +745,19 @@ class Assign(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    ASSIGNMENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Assignment]:
+    def assignments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Assignment]:
         """The attempts, in the order to begin them."""
 
     def __init__(
         self,
         *,
-        attempts: _abc.Iterable[Global___Assignment] | None = ...,
+        assignments: _abc.Iterable[Global___Assignment] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -753,7 +765,7 @@ Global___Assign: _TypeAlias = Assign  # noqa: Y015
 
 @_typing.final
 class Assignment(_message.Message):
-    """One attempt to run."""
+    """Attempts at tasks of one stage, in the order to begin them, with what they have in common told once."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -778,63 +790,118 @@ class Assignment(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-    TOKEN_FIELD_NUMBER: _builtins.int
     JOB_ID_FIELD_NUMBER: _builtins.int
     STAGE_FIELD_NUMBER: _builtins.int
-    INDEX_FIELD_NUMBER: _builtins.int
     OPERATOR_FIELD_NUMBER: _builtins.int
     PARAMS_FIELD_NUMBER: _builtins.int
-    INPUTS_FIELD_NUMBER: _builtins.int
     THREADS_FIELD_NUMBER: _builtins.int
     TIMEOUT_FIELD_NUMBER: _builtins.int
     GPUS_FIELD_NUMBER: _builtins.int
-    token: _builtins.int
-    """Its fencing token."""
+    TOKENS_FIELD_NUMBER: _builtins.int
+    INDEXES_FIELD_NUMBER: _builtins.int
+    OWN_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
-    """Its job."""
+    """Their job."""
     stage: _builtins.str
-    """Its stage."""
-    index: _builtins.int
-    """Its index in the stage."""
+    """Their stage."""
     operator: _builtins.str
     """The operator and its version."""
     threads: _builtins.int
     """Threads to compute with."""
     gpus: _builtins.int
-    """Graphics processors it holds."""
+    """Graphics processors that each holds."""
     @_builtins.property
     def params(self) -> _containers.MessageMap[_builtins.str, _values_pb2.Value]:
-        """The operator's parameters."""
+        """Parameters that all of the tasks have."""
+
+    @_builtins.property
+    def timeout(self) -> _duration_pb2.Duration:
+        """The longest that each may run."""
+
+    @_builtins.property
+    def tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Their fencing tokens."""
+
+    @_builtins.property
+    def indexes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The index of each in the stage."""
+
+    @_builtins.property
+    def own(self) -> _containers.RepeatedCompositeFieldContainer[Global___Own]:
+        """What each has of its own: as many as tokens, or none where the tasks differ in nothing."""
+
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+        stage: _builtins.str = ...,
+        operator: _builtins.str = ...,
+        params: _abc.Mapping[_builtins.str, _values_pb2.Value] | None = ...,
+        threads: _builtins.int = ...,
+        timeout: _duration_pb2.Duration | None = ...,
+        gpus: _builtins.int = ...,
+        tokens: _abc.Iterable[_builtins.int] | None = ...,
+        indexes: _abc.Iterable[_builtins.int] | None = ...,
+        own: _abc.Iterable[Global___Own] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gpus", b"gpus", "indexes", b"indexes", "job_id", b"job_id", "operator", b"operator", "own", b"own", "params", b"params", "stage", b"stage", "threads", b"threads", "timeout", b"timeout", "tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Assignment: _TypeAlias = Assignment  # noqa: Y015
+
+@_typing.final
+class Own(_message.Message):
+    """What one task has beside the others of its assignment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ParamsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> _values_pb2.Value: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _values_pb2.Value | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PARAMS_FIELD_NUMBER: _builtins.int
+    INPUTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def params(self) -> _containers.MessageMap[_builtins.str, _values_pb2.Value]:
+        """Its own parameters."""
 
     @_builtins.property
     def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Input]:
         """Its inputs, in order."""
 
-    @_builtins.property
-    def timeout(self) -> _duration_pb2.Duration:
-        """The longest it may run."""
-
     def __init__(
         self,
         *,
-        token: _builtins.int = ...,
-        job_id: _builtins.str = ...,
-        stage: _builtins.str = ...,
-        index: _builtins.int = ...,
-        operator: _builtins.str = ...,
         params: _abc.Mapping[_builtins.str, _values_pb2.Value] | None = ...,
         inputs: _abc.Iterable[Global___Input] | None = ...,
-        threads: _builtins.int = ...,
-        timeout: _duration_pb2.Duration | None = ...,
-        gpus: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gpus", b"gpus", "index", b"index", "inputs", b"inputs", "job_id", b"job_id", "operator", b"operator", "params", b"params", "stage", b"stage", "threads", b"threads", "timeout", b"timeout", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inputs", b"inputs", "params", b"params"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Assignment: _TypeAlias = Assignment  # noqa: Y015
+Global___Own: _TypeAlias = Own  # noqa: Y015
 
 @_typing.final
 class Input(_message.Message):
