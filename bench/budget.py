@@ -25,6 +25,7 @@ from bench.figures import finish, show
 from bench.noops import results, warm_fleet
 from bench.peers.sampling import TICKS, descendants
 from tensorfleet.api.v1 import jobs_pb2_grpc
+from tensorfleet.loops import run
 from tensorfleet.rpc.channels import open_channel
 
 OURS = re.compile(r"\((?:orchestrator|worker|tensorfleet|bench|clients)/[\w/]+\.py")
@@ -154,7 +155,7 @@ def spy(program: str, process: int, folder: Path) -> "subprocess.Popen[bytes]":
 def main() -> None:
     options = arguments()
     with tempfile.TemporaryDirectory(prefix="tensorfleet-bench-") as folder:
-        seconds, costs = asyncio.run(measure(options, Path(folder)))
+        seconds, costs = run(measure(options, Path(folder)))
     rows = []
     for cost in costs:
         if cost.whole < LEAST:

@@ -14,6 +14,7 @@ from bench.figures import Spread, finish, show, timed
 from bench.noops import durable_commits, noop, warm_fleet
 from tensorfleet import AsyncClient, wire
 from tensorfleet.api.v1 import jobs_pb2, jobs_pb2_grpc
+from tensorfleet.loops import run
 from tensorfleet.rpc.channels import open_channel
 
 POLL = 0.05
@@ -90,7 +91,7 @@ def main() -> None:
         "commits": "SQLite's commits alone: commits/s",
     }
     for slots in options.slots:
-        measured = asyncio.run(measure(slots, options))
+        measured = run(measure(slots, options))
         peer, limit = measured["pool"].median, measured["commits"].median
         for name, label in names.items():
             rate = measured[name]

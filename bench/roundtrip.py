@@ -14,6 +14,7 @@ from bench.figures import finish, percentile, show
 from bench.noops import durable_commits, noop, warm_fleet
 from tensorfleet import wire
 from tensorfleet.api.v1 import jobs_pb2, jobs_pb2_grpc
+from tensorfleet.loops import run
 from tensorfleet.rpc.channels import open_channel
 
 COMMITS = 3
@@ -52,7 +53,7 @@ async def measure(runs: int, slots: int) -> dict[str, list[float]]:
 
 def main() -> None:
     options = arguments()
-    times = asyncio.run(measure(options.runs, options.slots))
+    times = run(measure(options.runs, options.slots))
     figures: dict[str, dict[str, float]] = {
         name: {"min": min(values), "p50": percentile(values, 0.5), "p99": percentile(values, 0.99), "max": max(values)}
         for name, values in times.items()

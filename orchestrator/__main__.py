@@ -1,7 +1,6 @@
 """`python -m orchestrator`: serves a fleet over a home directory until it is told to stop."""
 
 import argparse
-import asyncio
 import os
 import signal
 import sys
@@ -13,6 +12,7 @@ from orchestrator.garbage import Keep
 from tensorfleet import logs
 from tensorfleet.config import settings, span
 from tensorfleet.errors import TensorFleetError
+from tensorfleet.loops import run
 from tensorfleet.processes import die_with_parent, open_many_files
 from tensorfleet.rpc.servers import IN_FLIGHT_BYTES
 
@@ -80,7 +80,7 @@ def main() -> None:
                 result_bytes=given.result_bytes,
             ),
         )
-        asyncio.run(serve(options))
+        run(serve(options))
     except TensorFleetError as error:
         sys.stderr.write(f"{error.message}\n")
         sys.exit(error.exit_code)

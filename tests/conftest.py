@@ -1,16 +1,23 @@
 """Fixtures that tests of more than one room share."""
 
+import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
 from tensorfleet.config import STORE_VARIABLES
+from tensorfleet.loops import new_loop
 from tests.simulation.fleet import Fleet
 from tests.simulation.plans import plant
 
 for _variable in STORE_VARIABLES:  # a test says itself where it keeps things, and else in a home of its own
     os.environ.pop(_variable, None)
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Tests run on the loop that the programs have."""
+    return {"uvloop": new_loop}
 
 
 @pytest.fixture

@@ -41,11 +41,10 @@ def main() -> None:
 
 
 def _work(options: argparse.Namespace, zygote: Zygote) -> int:
-    import asyncio
-
     import tensorfleet
     from tensorfleet import logs
     from tensorfleet.config import settings
+    from tensorfleet.loops import run
     from tensorfleet.rpc.addresses import split
     from worker import resources
     from worker.agent import Agent, Options
@@ -78,7 +77,7 @@ def _work(options: argparse.Namespace, zygote: Zygote) -> int:
         chosen = Options(servers=split(options.server), home=home)
         return await Agent(chosen, who, Slots(limits, zygote)).run()
 
-    return asyncio.run(work())
+    return run(work())
 
 
 def _positive(text: str) -> int:

@@ -5,6 +5,7 @@ once, a zygote that is gone is started again, and each run ends in exactly one o
 """
 
 import asyncio
+import select
 import signal
 import socket
 import subprocess
@@ -264,8 +265,16 @@ class Slots:
         self._watch(launch_zygote())
 
     def _tell(self, message: ToZygote, descriptors: list[int] | None = None) -> None:
+        connection = self._zygote.connection
         try:
-            socket.send_fds(self._zygote.connection, [encode(message)], descriptors or [])
+            while True:
+                try:
+                    socket.send_fds(connection, [encode(message)], descriptors or [])
+                    return
+                except BlockingIOError:  # so many before the zygote reads: it is waited for
+                    full = select.poll()
+                    full.register(connection, select.POLLOUT)
+                    full.poll()
         except OSError:
             log.debug("the zygote is gone")  # its closed socket tells, and all its slots end with it
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.peers.sampling import Samples, arguments
+from tensorfleet.loops import run
 
 CLIENTS = 8
 POLL = 0.002
@@ -60,7 +61,7 @@ def start_standing(samples: Samples, options: Any) -> None:
         place = {**os.environ, "TENSORFLEET_HOME": str(home)}
         with subprocess.Popen([*command, "--listen", "127.0.0.1:0"], env=place, stdout=subprocess.DEVNULL) as fleet:
             try:
-                asyncio.run(_first_result(home))
+                run(_first_result(home))
                 samples.first_result("tensorfleet up", options.begun or time.time())
             finally:
                 fleet.send_signal(signal.SIGTERM)
@@ -121,11 +122,11 @@ def main() -> None:
     options, samples = arguments(), Samples()
     answers = ""
     if options.part == "dispatch":
-        asyncio.run(dispatch(samples, options))
+        run(dispatch(samples, options))
     elif options.part == "forest":
-        answers = asyncio.run(forest(samples, options))
+        answers = run(forest(samples, options))
     elif options.variant == "inside":
-        asyncio.run(start_inside(samples, options))
+        run(start_inside(samples, options))
     else:
         start_standing(samples, options)
     from tensorfleet import __version__

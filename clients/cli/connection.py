@@ -32,6 +32,8 @@ def run(main: Coroutine[Any, Any, None]) -> None:
     """Runs a command. The first SIGINT, SIGTERM or SIGHUP cancels it, so that it cleans up; the second ends everything
     at once."""
 
+    from tensorfleet import loops
+
     async def guarded() -> None:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
@@ -40,7 +42,7 @@ def run(main: Coroutine[Any, Any, None]) -> None:
         await main
 
     interrupt = _Interrupt()
-    asyncio.run(guarded())
+    loops.run(guarded())
 
 
 class _Interrupt:

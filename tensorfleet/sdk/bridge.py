@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
+from tensorfleet.loops import new_loop
+
 A = TypeVar("A")
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -20,7 +22,7 @@ class Bridge:
     """Runs coroutines on its loop for callers on other threads."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
+        self._loop = new_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="tensorfleet-client", daemon=True)
         self._thread.start()
 
