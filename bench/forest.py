@@ -18,7 +18,7 @@ from bench.figures import Spread, finish, show
 from tensorfleet import AsyncClient, bundle
 from tensorfleet.client import AsyncJob
 from tensorfleet.local import AsyncLocalFleet
-from tensorfleet.sdk.events import StageOpened, TaskSucceeded
+from tensorfleet.sdk.events import StageOpened, TasksSucceeded
 
 COMPARED = 2000
 """Rows on which the two forests' answers are compared."""
@@ -44,7 +44,7 @@ async def train(client: AsyncClient, dataset: str, trees: int) -> tuple[float, d
     async for event in job.watch():
         if isinstance(event, StageOpened):
             opened[event.stage] = event.time
-        elif isinstance(event, TaskSucceeded):
+        elif isinstance(event, TasksSucceeded):
             ended[event.stage] = event.time
     seconds = time.perf_counter() - begun
     job.require_success()

@@ -26,7 +26,7 @@ async def results(stub: Any, tasks: int) -> None:
     """Runs one job of no-ops in one call, until each task's result has come. stub: that of `JobService`."""
     done = 0
     async for response in stub.RunJob(jobs_pb2.RunJobRequest(spec=wire.spec_to_proto(noop(tasks)))):
-        done += response.event.WhichOneof("event") == "task_succeeded"
+        done += sum(len(event.tasks_succeeded.indexes) for event in response.events)
     assert done == tasks, "each task's result has come"
 
 

@@ -22,7 +22,7 @@ from bench.noops import noop
 from tensorfleet import AsyncClient
 from tensorfleet.client import AsyncJob
 from tensorfleet.errors import TensorFleetError
-from tensorfleet.sdk.events import TaskAssigned
+from tensorfleet.sdk.events import TasksAssigned
 from tensorfleet.sdk.processes import Child
 from tensorfleet.sdk.seat import reserved, serves
 
@@ -139,13 +139,13 @@ async def first_dispatch(fleet: Fleet, tasks: int, again: Callable[[int], None])
         leader = await leading(fleet)
         killed, term = 0.0, (await client.status()).term
         async for event in job.watch():
-            if not isinstance(event, TaskAssigned):
+            if not isinstance(event, TasksAssigned):
                 continue
             if not killed:
                 killed = time.time()
                 fleet.orchestrators[leader].kill()
                 again(leader)
-            elif event.token >> 32 > term:
+            elif event.tokens[0] >> 32 > term:
                 break
         await job.cancel()
         return event.time - killed

@@ -41,7 +41,7 @@ async def measure(runs: int, slots: int) -> dict[str, list[float]]:
                 async for response in jobs.RunJob(request):
                     last = response
                 times["job"].append(perf_counter() - begun)
-                assert last.event.WhichOneof("event") == "ended", "the stream ends with the job"
+                assert last.events[-1].WhichOneof("event") == "ended", "the stream ends with the job"
             for _ in range(count):
                 begun = perf_counter()
                 await health.Check(health_pb2.HealthCheckRequest())

@@ -74,7 +74,7 @@ async def story(home: Path) -> dict[str, float]:
         moments["job accepted"] = job["created_at"]
         for entry in await documents.find("events", {"job_id": job["id"]}, order=("number",)):
             for event in entry["events"]:
-                if event["type"] == "TaskSucceeded":
+                if event["type"] == "TasksSucceeded":
                     moments[f"stage {event['stage']} done"] = event["at"]
         moments["job ended"] = job["ended_at"]
     finally:

@@ -198,7 +198,41 @@ def event_of(record: r.Record) -> dict[str, Any]:
         plain["points"] = [msgspec.structs.asdict(point) for point in record.points]
         plain["lines"] = [msgspec.structs.asdict(line) for line in record.lines]
     plain = msgspec.to_builtins(plain)
+    if isinstance(record, r.AttemptAssigned):
+        return {
+            "type": "TasksAssigned",
+            "stage": record.stage,
+            "worker": record.worker,
+            "indexes": [record.index],
+            "tokens": [record.token],
+            "at": record.at,
+        }
+    if isinstance(record, r.TaskSucceeded):
+        return {
+            "type": "TasksSucceeded",
+            "stage": record.stage,
+            "worker": record.worker,
+            "indexes": [record.index],
+            "tokens": [record.token],
+            "seconds": [record.duration],
+            "last_reports": [record.last_report],
+            "at": record.at,
+        }
     return {"type": kind.__name__, **plain}
+
+
+_SAME = ("type", "stage", "worker", "at")
+_COLUMNS = ("indexes", "tokens", "seconds", "last_reports")
+
+
+def _add(events: list[dict[str, Any]], event: dict[str, Any]) -> None:
+    """Appends an event; one that goes on with the run before it lengthens that."""
+    if events and "indexes" in event and all(events[-1].get(name) == event.get(name) for name in _SAME):
+        for name in _COLUMNS:
+            if name in event:
+                events[-1][name] += event[name]
+    else:
+        events.append(event)
 
 
 _APART = ("job", "spec", "resolved", "request_id", "result", "key")
@@ -223,7 +257,7 @@ _SHOWN: dict[type[r.Record], tuple[str, ...]] = {
 
 def _draw_one(drawing: Drawing, state: State, record: r.Record) -> None:
     if type(record) in _SHOWN:
-        drawing.events.setdefault(record.job, []).append(event_of(record))  # type: ignore[attr-defined]
+        _add(drawing.events.setdefault(record.job, []), event_of(record))  # type: ignore[attr-defined]
     if isinstance(record, r.StageChecked):
         _draw_known(drawing, state, record)
     elif isinstance(record, r.AttemptAssigned | r.AttemptFailed | r.AttemptReleased):
@@ -247,9 +281,11 @@ def task_id(job: str, stage: str, index: int) -> str:
 
 def _draw_known(drawing: Drawing, state: State, record: r.StageChecked) -> None:
     job = state.jobs[record.job]
-    same = {"type": "TaskKnown", "stage": record.stage, "at": record.at}
-    for known in record.known:  # each is an event with a cursor of its own
-        drawing.events.setdefault(record.job, []).append({**same, "index": known.index})
+    if record.known:
+        indexes = [known.index for known in record.known]
+        event = {"type": "TasksKnown", "stage": record.stage, "indexes": indexes, "at": record.at}
+        drawing.events.setdefault(record.job, []).append(event)
+    for known in record.known:
         operator = job.open.stage.task(known.index).operator if job.open else ""
         document = TaskDocument(
             job_id=record.job,

@@ -111,25 +111,27 @@ def _opened(plain: dict[str, Any]) -> dict[str, Any]:
 
 
 def _known(plain: dict[str, Any]) -> dict[str, Any]:
-    return {"task_succeeded": jobs_pb2.TaskSucceeded(stage=plain["stage"], index=plain["index"], reused=True)}
+    return {"tasks_succeeded": jobs_pb2.TasksSucceeded(stage=plain["stage"], indexes=plain["indexes"], reused=True)}
 
 
 def _assigned(plain: dict[str, Any]) -> dict[str, Any]:
-    assigned = jobs_pb2.TaskAssigned(
-        stage=plain["stage"], index=plain["index"], token=plain["token"], worker_id=plain["worker"]
+    assigned = jobs_pb2.TasksAssigned(
+        stage=plain["stage"], worker_id=plain["worker"], indexes=plain["indexes"], tokens=plain["tokens"]
     )
-    return {"task_assigned": assigned}
+    return {"tasks_assigned": assigned}
 
 
 def _succeeded(plain: dict[str, Any]) -> dict[str, Any]:
-    succeeded = jobs_pb2.TaskSucceeded(
+    reports = plain.get("last_reports", ())
+    succeeded = jobs_pb2.TasksSucceeded(
         stage=plain["stage"],
-        index=plain["index"],
-        token=plain["token"],
-        duration=duration(plain["duration"]),
-        last_report=plain["last_report"],
+        worker_id=plain["worker"],
+        indexes=plain["indexes"],
+        tokens=plain["tokens"],
+        seconds=plain["seconds"],
+        last_reports=reports if any(reports) else (),
     )
-    return {"task_succeeded": succeeded}
+    return {"tasks_succeeded": succeeded}
 
 
 def _failed(plain: dict[str, Any]) -> dict[str, Any]:
@@ -169,9 +171,9 @@ _EVENTS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "JobRestarted": _restarted,
     "JobStarted": lambda plain: _state_changed(JobState.RUNNING, "its first task was assigned or found known"),
     "StageOpened": _opened,
-    "TaskKnown": _known,
-    "AttemptAssigned": _assigned,
-    "TaskSucceeded": _succeeded,
+    "TasksKnown": _known,
+    "TasksAssigned": _assigned,
+    "TasksSucceeded": _succeeded,
     "AttemptFailed": _failed,
     "Reported": _reported,
     "JobEnded": lambda plain: _state_changed(JobState(plain["state"]), plain["reason"]),

@@ -142,6 +142,10 @@ class AsyncClient:
         """Submits a job; see `jobs.submit`."""
         return await self.jobs.submit(spec, request_id=request_id)
 
+    async def run(self, spec: JobSpec, *, request_id: str | None = None) -> AsyncJob:
+        """Submits a job and waits until it has ended, in one call; see `jobs.run`."""
+        return await self.jobs.run(spec, request_id=request_id)
+
     async def job(self, job_id: str) -> AsyncJob:
         """One job. NotFound where there is none of that id."""
         return await self.jobs.get(job_id)
@@ -211,6 +215,7 @@ class Client:
 
     train = blocking_as(Job, AsyncClient.train)
     submit = blocking_as(Job, AsyncClient.submit)
+    run = blocking_as(Job, AsyncClient.run)
     job = blocking_as(Job, AsyncClient.job)
     status = blocking(AsyncClient.status)
     collect_garbage = blocking(AsyncClient.collect_garbage)

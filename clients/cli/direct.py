@@ -17,7 +17,7 @@ from tensorfleet.config import settings
 from tensorfleet.data import sources
 from tensorfleet.errors import InvalidRequest
 from tensorfleet.model import FieldViolation, JobSpec, JobState, Point
-from tensorfleet.sdk.events import StageOpened, StateChanged, TaskReported, TaskSucceeded
+from tensorfleet.sdk.events import StageOpened, StateChanged, TaskReported, TasksSucceeded
 
 if TYPE_CHECKING:
     from tensorfleet.direct import DirectResult
@@ -67,16 +67,17 @@ class _Told:
     def finished(self, stage: str, index: int, result: object) -> None:
         self._open(stage)
         self._watcher.see(
-            TaskSucceeded(
+            TasksSucceeded(
                 cursor="",
                 job_id="",
                 time=0.0,
                 stage=stage,
-                index=index,
-                token=0,
+                worker="",
                 reused=False,
-                duration=0.0,
-                last_report=0,
+                indexes=(index,),
+                tokens=(0,),
+                seconds=(0.0,),
+                last_reports=(0,),
             )
         )
 

@@ -13,9 +13,9 @@ from tensorfleet.sdk.events import (
     Event,
     StageOpened,
     StateChanged,
-    TaskAssigned,
     TaskReported,
-    TaskSucceeded,
+    TasksAssigned,
+    TasksSucceeded,
 )
 
 SHOWN_FIRST = ("loss", "accuracy")
@@ -52,9 +52,9 @@ class Progress:
                     self.done, self.reused, self.stages, self.running = 0, 0, {}, {}
                 self.stage, self.stages[event.stage] = event.stage, Stage(event.tasks)
                 self.total = max(event.total_tasks, self.done + event.tasks)
-            case TaskAssigned():
-                self.running[event.stage, event.index] = event.worker
-            case TaskSucceeded():
+            case TasksAssigned():
+                self.running.update(((event.stage, index), event.worker) for index in event.indexes)
+            case TasksSucceeded():
                 self._succeeded(event)
             case AttemptFailed():
                 self._failed(event)
@@ -64,12 +64,14 @@ class Progress:
             case Ended():
                 self._ended(event)
 
-    def _succeeded(self, event: TaskSucceeded) -> None:
-        self.running.pop((event.stage, event.index), None)
-        self.done += 1
-        self.reused += event.reused
+    def _succeeded(self, event: TasksSucceeded) -> None:
+        for index in event.indexes:
+            self.running.pop((event.stage, index), None)
+        count = len(event.indexes)
+        self.done += count
+        self.reused += count if event.reused else 0
         if event.stage in self.stages:
-            self.stages[event.stage].done += 1
+            self.stages[event.stage].done += count
 
     def _failed(self, event: AttemptFailed) -> None:
         self.running.pop((event.stage, event.index), None)

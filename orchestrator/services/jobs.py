@@ -55,7 +55,7 @@ class Jobs(jobs_pb2_grpc.JobServiceServicer):
     async def RunJob(self, request: pb.RunJobRequest, context: Context) -> AsyncIterator[pb.RunJobResponse]:
         job_id = await self._submit(request.request_id, request.spec, context)
         async for event in self._watch(job_id, Cursor()):
-            yield pb.RunJobResponse(event=event)
+            yield pb.RunJobResponse(events=[event])
 
     async def _submit(self, request_id: str, spec: pb.JobSpec, context: Context) -> str:
         return await self._submitting.submit(replace(spec_from_proto(spec), submitter=submitter(context)), request_id)
@@ -124,7 +124,7 @@ class Jobs(jobs_pb2_grpc.JobServiceServicer):
         after = Cursor.parse(request.after)
         await self._document(request.job_id)
         async for event in self._watch(request.job_id, after):
-            yield pb.WatchJobResponse(event=event)
+            yield pb.WatchJobResponse(events=[event])
 
     async def _watch(self, job_id: str, after: Cursor) -> AsyncIterator[pb.JobEvent]:
         async for happening in self._engine.watch(job_id, after):

@@ -115,7 +115,8 @@ def _streaming(inner: Any, method: str) -> Any:
                     except TimeoutError:
                         text = f"the client has read nothing for {UNREAD_SECONDS:g} s; go on from what it read last"
                         raise ResourceExhausted(text, retry_after=RESUME_SECONDS, cursor=cursor) from None
-                    cursor = getattr(getattr(item, "event", None), "cursor", "")
+                    if told := getattr(item, "events", None):
+                        cursor = told[-1].cursor
         except Exception as error:
             await _abort(error, context, method)
 

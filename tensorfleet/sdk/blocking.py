@@ -124,6 +124,8 @@ class Jobs:
         self.inner, self.bridge = inner, bridge
 
     submit = blocking_as(Job, AsyncJobs.submit)
+    submit_many = blocking_list(Job, AsyncJobs.submit_many)
+    run = blocking_as(Job, AsyncJobs.run)
     get = blocking_as(Job, AsyncJobs.get)
     list = blocking_list(Job, AsyncJobs.list)
     cancel = blocking_as(Job, AsyncJobs.cancel)

@@ -1,6 +1,7 @@
 """What happened to a job, as `job.watch()` yields it.
 
-The rule: each event comes once and in order, and its `cursor` is where to go on from.
+The rule: each event comes once and in order, and its `cursor` is where to go on from. What happened to many tasks at
+once is one event: a run of tasks, with a column for each thing that is told of them.
 """
 
 from typing import TypeAlias
@@ -30,28 +31,39 @@ class StageOpened(Struct, frozen=True, kw_only=True):
     total_tasks: int
 
 
-class TaskAssigned(Struct, frozen=True, kw_only=True):
+class TasksAssigned(Struct, frozen=True, kw_only=True):
+    """Tasks of one stage that one worker was given, in the order that it is to begin them.
+
+    indexes: of the tasks in their stage, from 0. tokens: those of their attempts, as many.
+    """
+
     cursor: str
     job_id: str
     time: float
     stage: str
-    index: int
-    token: int
     worker: str
+    indexes: tuple[int, ...]
+    tokens: tuple[int, ...]
 
 
-class TaskSucceeded(Struct, frozen=True, kw_only=True):
-    """reused: the result was already known. last_report: the number of the attempt's last report."""
+class TasksSucceeded(Struct, frozen=True, kw_only=True):
+    """Tasks of one stage whose results are durable. The columns are all of one length.
+
+    reused: the results were already known; then `worker` is empty, and the columns but `indexes` hold 0.
+    indexes: of the tasks in their stage, from 0. tokens: those of the attempts that made the results. seconds: how long
+    each took. last_reports: the number of each attempt's last report, 0 where it made none.
+    """
 
     cursor: str
     job_id: str
     time: float
     stage: str
-    index: int
-    token: int
+    worker: str
     reused: bool
-    duration: float
-    last_report: int
+    indexes: tuple[int, ...]
+    tokens: tuple[int, ...]
+    seconds: tuple[float, ...]
+    last_reports: tuple[int, ...]
 
 
 class AttemptFailed(Struct, frozen=True, kw_only=True):
@@ -89,4 +101,4 @@ class Ended(Struct, frozen=True, kw_only=True):
     job: JobInfo
 
 
-Event: TypeAlias = StateChanged | StageOpened | TaskAssigned | TaskSucceeded | AttemptFailed | TaskReported | Ended
+Event: TypeAlias = StateChanged | StageOpened | TasksAssigned | TasksSucceeded | AttemptFailed | TaskReported | Ended

@@ -4,14 +4,14 @@ The rule: a watch goes on by itself from its last cursor, so nothing that happen
 """
 
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Self
 
 from tensorfleet import wire
 from tensorfleet.api.v1 import jobs_pb2
 from tensorfleet.errors import JobFailed
 from tensorfleet.model import JobSpec, JobState
-from tensorfleet.sdk import reading
+from tensorfleet.sdk import reading, watching
 from tensorfleet.sdk.calls import Calls, paged
 from tensorfleet.sdk.events import Ended, Event, StateChanged, TaskReported
 from tensorfleet.sdk.models import AsyncModel, get_model
@@ -67,26 +67,17 @@ class AsyncJob:
         the connection breaks or the server is started anew; Unavailable where the server stays away for the client's
         whole timeout. NotFound where there is no such job.
         """
-        calls = self._calls
-
-        def open_from(cursor: str) -> AsyncIterator[jobs_pb2.WatchJobResponse]:
-            request = jobs_pb2.WatchJobRequest(job_id=self.id, after=cursor)
-            return aiter(calls.jobs.WatchJob(request, metadata=calls.metadata))
-
-        async for message in calls.stream(open_from, lambda message: message.event.cursor, after or ""):
-            event = reading.event(message.event)
-            if event is None:
-                continue
-            self._learn(event)
-            yield event
-            if isinstance(event, Ended):
-                return
+        async for message in watching.watch(self._calls, self.id, after or ""):
+            for event in reading.known_events(message.events):
+                self._learn(event)
+                yield event
+                if isinstance(event, Ended):
+                    return
 
     async def wait(self) -> Self:
         """Waits until it has ended, however it did."""
         if not self.state.ended:
-            async for _ in self.watch():
-                pass
+            self._info = await watching.end(watching.watch(self._calls, self.id, ""))
         return self
 
     async def result(self) -> AsyncModel:
@@ -153,6 +144,34 @@ class AsyncJobs:
         request = jobs_pb2.SubmitJobRequest(request_id=request_id or uuid.uuid4().hex, spec=wire.spec_to_proto(spec))
         response = await self._calls.unary(self._calls.jobs.SubmitJob, request)
         return AsyncJob(self._calls, reading.job(response.job))
+
+    async def submit_many(
+        self, specs: Iterable[JobSpec], *, request_ids: Sequence[str] | None = None
+    ) -> Sequence[AsyncJob]:
+        """Submits jobs in one call: all of them are durable when this returns or, where any is bad, none.
+
+        request_ids: as in `submit`, one for each spec. The handles, in the order of the specs, show what was submitted
+        until they are refreshed, watched or waited for. InvalidRequest names every bad field of every spec.
+        """
+        given = list(specs)
+        names = list(request_ids) if request_ids is not None else [uuid.uuid4().hex for _ in given]
+        requests = [
+            jobs_pb2.SubmitJobRequest(request_id=name, spec=wire.spec_to_proto(spec))
+            for name, spec in zip(names, given, strict=True)
+        ]
+        response = await self._calls.unary(self._calls.jobs.SubmitJobs, jobs_pb2.SubmitJobsRequest(requests=requests))
+        return [
+            AsyncJob(self._calls, JobInfo(id=job_id, state=JobState.QUEUED, spec=spec, tasks=TaskCounts()))
+            for job_id, spec in zip(response.job_ids, given, strict=True)
+        ]
+
+    async def run(self, spec: JobSpec, *, request_id: str | None = None) -> AsyncJob:
+        """Submits a job and waits until it has ended, however it did: the quickest way to run a small one.
+
+        request_id, errors: as in `submit`. When the connection breaks the same job is waited for.
+        """
+        request = jobs_pb2.RunJobRequest(request_id=request_id or uuid.uuid4().hex, spec=wire.spec_to_proto(spec))
+        return AsyncJob(self._calls, await watching.end(watching.run(self._calls, request)))
 
     async def get(self, job_id: str) -> AsyncJob:
         """One job. NotFound where there is none of that id."""

@@ -3,6 +3,8 @@
 The rule: an optional message that is unset becomes None, and nothing of protobuf's gets past here.
 """
 
+from collections.abc import Iterator, Sequence
+
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -75,6 +77,11 @@ def explanation(proto: jobs_pb2.ExplainJobResponse) -> Explanation:
     )
 
 
+def known_events(protos: Sequence[jobs_pb2.JobEvent]) -> Iterator[events.Event]:
+    """Those that this client knows: a newer server may tell of other kinds."""
+    return (known for proto in protos if (known := event(proto)) is not None)
+
+
 def event(proto: jobs_pb2.JobEvent) -> events.Event | None:
     """The event; None for a kind that a newer server tells and this client does not know."""
     at = wire.seconds_of(proto.time)
@@ -100,9 +107,9 @@ def event(proto: jobs_pb2.JobEvent) -> events.Event | None:
 
 
 def _task_event(proto: jobs_pb2.JobEvent, kind: str | None, at: float) -> events.Event | None:
-    if kind == "task_assigned":
+    if kind == "tasks_assigned":
         return _assigned(proto, at)
-    if kind == "task_succeeded":
+    if kind == "tasks_succeeded":
         return _succeeded(proto, at)
     if kind == "attempt_failed":
         failed = proto.attempt_failed
@@ -118,31 +125,33 @@ def _task_event(proto: jobs_pb2.JobEvent, kind: str | None, at: float) -> events
     return _reported(proto, at) if kind == "task_reported" else None
 
 
-def _assigned(proto: jobs_pb2.JobEvent, at: float) -> events.TaskAssigned:
-    told = proto.task_assigned
-    return events.TaskAssigned(
+def _assigned(proto: jobs_pb2.JobEvent, at: float) -> events.TasksAssigned:
+    told = proto.tasks_assigned
+    return events.TasksAssigned(
         cursor=proto.cursor,
         job_id=proto.job_id,
         time=at,
         stage=told.stage,
-        index=told.index,
-        token=told.token,
         worker=told.worker_id,
+        indexes=tuple(told.indexes),
+        tokens=tuple(told.tokens),
     )
 
 
-def _succeeded(proto: jobs_pb2.JobEvent, at: float) -> events.TaskSucceeded:
-    told = proto.task_succeeded
-    return events.TaskSucceeded(
+def _succeeded(proto: jobs_pb2.JobEvent, at: float) -> events.TasksSucceeded:
+    told = proto.tasks_succeeded
+    nothing = (0,) * len(told.indexes)
+    return events.TasksSucceeded(
         cursor=proto.cursor,
         job_id=proto.job_id,
         time=at,
         stage=told.stage,
-        index=told.index,
-        token=told.token,
+        worker=told.worker_id,
         reused=told.reused,
-        duration=wire.duration_seconds(told.duration),
-        last_report=told.last_report,
+        indexes=tuple(told.indexes),
+        tokens=tuple(told.tokens) or nothing,
+        seconds=tuple(told.seconds) or nothing,
+        last_reports=tuple(told.last_reports) or nothing,
     )
 
 

@@ -11,13 +11,19 @@ from collections.abc import Collection
 
 from tensorfleet.client import AsyncClient, AsyncJob
 from tensorfleet.model import Cause, JobState, KeptFor
-from tensorfleet.sdk.events import AttemptFailed, Event, StageOpened, TaskAssigned, TaskReported, TaskSucceeded
+from tensorfleet.sdk.events import AttemptFailed, Event, StageOpened, TaskReported, TasksAssigned, TasksSucceeded
 from tensorfleet.testing.faults import Setting
 from tests.campaign.cluster import POLL, Cluster
 
 GONE_SECONDS = 20.0
 """In which what was told to end has to be gone."""
-TASK_EVENTS = (TaskAssigned, TaskSucceeded, AttemptFailed)
+
+
+def task_events(event: Event) -> int:
+    """Of how many tasks an event tells that they were assigned, had succeeded or had failed."""
+    if isinstance(event, TasksAssigned | TasksSucceeded):
+        return len(event.indexes)
+    return int(isinstance(event, AttemptFailed))
 
 
 def outcome(job: AsyncJob, damaged: Collection[str], undisturbed: str) -> bool:
@@ -46,15 +52,16 @@ def counted_once(job: AsyncJob, events: list[Event]) -> None:
 
     A job that lost a blob begins again, and each task is counted anew.
     """
-    succeeded = [event for event in events if isinstance(event, TaskSucceeded)]
+    succeeded = [event for event in events if isinstance(event, TasksSucceeded)]
     lives = _lives(events)
     for life in lives:
-        tasks = Counter((event.stage, event.index) for event in life)
+        tasks = Counter((event.stage, index) for event in life for index in event.indexes)
         assert not [task for task, times in tasks.items() if times > 1], tasks
     if job.state is JobState.SUCCEEDED:
-        assert len(lives[-1]) == job.tasks.total == job.tasks.run + job.tasks.reused, job.tasks
-        assert job.tasks.run == sum(not event.reused for event in lives[-1])
-    assigned = Counter(event.token for event in events if isinstance(event, TaskAssigned))
+        done = sum(len(event.indexes) for event in lives[-1])
+        assert done == job.tasks.total == job.tasks.run + job.tasks.reused, job.tasks
+        assert job.tasks.run == sum(len(event.indexes) for event in lives[-1] if not event.reused)
+    assigned = Counter(token for event in events if isinstance(event, TasksAssigned) for token in event.tokens)
     assert all(times == 1 for times in assigned.values()), assigned
     failed = {event.attempt.token for event in events if isinstance(event, AttemptFailed)}
     numbers: dict[int, list[int]] = {}
@@ -62,15 +69,17 @@ def counted_once(job: AsyncJob, events: list[Event]) -> None:
         if isinstance(event, TaskReported):
             numbers.setdefault(event.token, []).append(event.number)
     for event in succeeded:
-        if not event.reused:
-            assert event.token in assigned, event
-            assert event.token not in failed, event
-            assert numbers.get(event.token, []) == list(range(1, event.last_report + 1)), event
+        if event.reused:
+            continue
+        for token, last in zip(event.tokens, event.last_reports, strict=True):
+            assert token in assigned, event
+            assert token not in failed, event
+            assert numbers.get(token, []) == list(range(1, last + 1)), event
 
 
-def _lives(events: list[Event]) -> list[list[TaskSucceeded]]:
+def _lives(events: list[Event]) -> list[list[TasksSucceeded]]:
     """What succeeded, from one beginning of the job to the next: then a stage is opened that was open already."""
-    lives: list[list[TaskSucceeded]] = [[]]
+    lives: list[list[TasksSucceeded]] = [[]]
     opened: set[str] = set()
     for event in events:
         if isinstance(event, StageOpened):
@@ -78,7 +87,7 @@ def _lives(events: list[Event]) -> list[list[TaskSucceeded]]:
                 lives.append([])
                 opened.clear()
             opened.add(event.stage)
-        elif isinstance(event, TaskSucceeded):
+        elif isinstance(event, TasksSucceeded):
             lives[-1].append(event)
     return lives
 

@@ -87,7 +87,7 @@ async def _struck(job_id: str, plan: Plan, cluster: Cluster) -> tuple[list[Event
     progress = 0
     async for event in _watched(job_id, plan, cluster.address):
         seen.append(event)
-        progress += isinstance(event, checks.TASK_EVENTS)
+        progress += checks.task_events(event)
         while waiting and waiting[0].after <= progress:
             strikes.append(asyncio.create_task(strike(cluster, waiting.pop(0))))
     return seen, await asyncio.gather(*strikes)

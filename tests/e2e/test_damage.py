@@ -9,7 +9,7 @@ from tensorfleet import AsyncClient
 from tensorfleet.errors import CorruptArtifact, JobFailed
 from tensorfleet.local import AsyncLocalFleet
 from tensorfleet.model import Ref
-from tensorfleet.sdk.events import StateChanged, TaskSucceeded
+from tensorfleet.sdk.events import StateChanged, TasksSucceeded
 
 pytestmark = pytest.mark.stores("local")  # It damages files.
 
@@ -43,7 +43,7 @@ async def test_a_damaged_result_is_made_again_in_the_job_that_finds_it(
     events = [event async for event in job.watch()]
     model = await job.result()
     assert any("made again" in event.reason for event in events if isinstance(event, StateChanged))
-    assert any(event.stage == "prepare" and not event.reused for event in events if isinstance(event, TaskSucceeded))
+    assert any(event.stage == "prepare" and not event.reused for event in events if isinstance(event, TasksSucceeded))
     assert hasattr(await model.load(), "predict")
     anew = await client.train(
         SOURCE, algorithm="random_forest", hyperparameters={"n_estimators": 30}, ignore_known_results=True

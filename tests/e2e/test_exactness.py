@@ -18,7 +18,7 @@ from sklearn.model_selection import train_test_split
 from tensorfleet import AsyncClient, catalog, direct
 from tensorfleet.local import AsyncLocalFleet
 from tensorfleet.model import JobSpec
-from tensorfleet.sdk.events import TaskSucceeded
+from tensorfleet.sdk.events import TasksSucceeded
 from tests.e2e.stores import Stores
 
 CASES: list[tuple[str, Any, dict[str, Any]]] = [
@@ -83,8 +83,8 @@ async def test_a_killed_worker_changes_nothing(tmp_path: Path, stores: Stores) -
         job = await client.train("digits", **spec)
         killed, succeeded = 0, []
         async for event in job.watch():
-            if isinstance(event, TaskSucceeded):
-                succeeded.append((event.stage, event.index))
+            if isinstance(event, TasksSucceeded):
+                succeeded += [(event.stage, index) for index in event.indexes]
                 if event.stage == "fit" and killed < 2:
                     await fleet.kill_worker()
                     killed += 1

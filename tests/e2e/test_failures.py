@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from tensorfleet.model import Cause
-from tensorfleet.sdk.events import AttemptFailed, TaskSucceeded
+from tensorfleet.sdk.events import AttemptFailed, TasksSucceeded
 from tensorfleet.testing.faults import Fault, Plan, Setting, Strike
 from tests.campaign.campaign import Campaign, lacking, plans
 from tests.servers.running import required
@@ -45,7 +45,12 @@ async def test_a_worker_that_was_given_up_comes_back_and_its_late_result_is_refu
     lost = [event for event in story.events if isinstance(event, AttemptFailed)]
     assert (Cause.LOST_WORKER, "worker-1") in {(event.attempt.cause, event.attempt.worker) for event in lost}
     assert hellos > 1, "it never came back"
-    succeeded = {(event.stage, event.index): event.token for event in story.events if isinstance(event, TaskSucceeded)}
+    succeeded = {
+        (event.stage, index): token
+        for event in story.events
+        if isinstance(event, TasksSucceeded)
+        for index, token in zip(event.indexes, event.tokens, strict=True)
+    }
     for event in lost:
         assert succeeded[event.stage, event.index] != event.attempt.token
 

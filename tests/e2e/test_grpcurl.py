@@ -50,7 +50,7 @@ async def test_a_job_from_submission_to_model(fleet: AsyncLocalFleet) -> None:
     job_id = messages(out)[0]["jobId"] if "jobId" in out else messages(out)[0]["job_id"]
     code, out = await grpcurl(fleet.address, "-d", json.dumps({"job_id": job_id}), f"{API}.JobService/WatchJob")
     assert code == 0, out
-    ended = messages(out)[-1]["event"]["ended"]
+    ended = messages(out)[-1]["events"][-1]["ended"]
     assert ended["state"] == "JOB_STATE_SUCCEEDED"
     model = ended["model"]["name"]
     rows = {"values": [{"real": 5.1}, {"real": 3.5}, {"real": 1.4}, {"real": 0.2}]}

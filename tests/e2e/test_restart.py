@@ -6,7 +6,7 @@ import pytest
 
 from tensorfleet import AsyncClient
 from tensorfleet.local import AsyncLocalFleet
-from tensorfleet.sdk.events import AttemptFailed, Event, TaskAssigned, TaskSucceeded
+from tensorfleet.sdk.events import AttemptFailed, Event, TasksAssigned, TasksSucceeded
 from tests.e2e.stores import Stores
 
 SPEC = {"algorithm": "random_forest", "hyperparameters": {"n_estimators": 40}}
@@ -27,19 +27,24 @@ async def test_the_orchestrator_is_killed_and_running_attempts_go_on(tmp_path: P
         running: list[tuple[str, int]] = []
         async for event in job.watch():
             events.append(event)
-            done = [e for e in events if isinstance(e, TaskSucceeded) and e.stage == "fit"]
-            if not running and len(done) == 2:
-                running = [(e.stage, e.index) for e in events if isinstance(e, TaskAssigned) and reached(e, event)]
+            fits = sum(len(e.indexes) for e in events if isinstance(e, TasksSucceeded) and e.stage == "fit")
+            if not running and fits >= 2:
+                given = [e for e in events if isinstance(e, TasksAssigned) and reached(e, event)]
+                running = [task for e in given for task in tasks(e)]
                 await fleet.restart_orchestrator()
         assert len(running) > 4
         assert (await job.result()).sha256 == expected
-    assigned = [(event.stage, event.index) for event in events if isinstance(event, TaskAssigned)]
+    assigned = [task for event in events if isinstance(event, TasksAssigned) for task in tasks(event)]
     assert [assigned.count(task) for task in running] == [1] * len(running), "an attempt that ran was started anew"
     assert not [event for event in events if isinstance(event, AttemptFailed)]
     assert len({event.cursor for event in events}) == len(events)
 
 
-def reached(assigned: TaskAssigned, last: Event) -> bool:
+def tasks(event: TasksAssigned | TasksSucceeded) -> list[tuple[str, int]]:
+    return [(event.stage, index) for index in event.indexes]
+
+
+def reached(assigned: TasksAssigned, last: Event) -> bool:
     """Whether its worker has heard of it. Of an assignment in the journal's newest entry it may not have."""
     return int(assigned.cursor.partition(".")[0]) < int(last.cursor.partition(".")[0])
 
@@ -51,10 +56,12 @@ async def test_it_is_killed_again_and_again(tmp_path: Path, stores: Stores, kill
     async with AsyncLocalFleet(tmp_path / "home", workers=2) as fleet, AsyncClient(fleet.address) as client:
         job = await client.train("digits", **SPEC)
         succeeded: list[tuple[str, int]] = []
+        due = 3
         async for event in job.watch():
-            if isinstance(event, TaskSucceeded):
-                succeeded.append((event.stage, event.index))
-                if len(succeeded) % 3 == 0 and kills:
+            if isinstance(event, TasksSucceeded):
+                succeeded += tasks(event)
+                if len(succeeded) >= due and kills:
+                    due = len(succeeded) + 3
                     kills -= 1
                     await fleet.restart_orchestrator()
         assert kills == 0

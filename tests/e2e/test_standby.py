@@ -18,7 +18,7 @@ from tensorfleet import AsyncClient
 from tensorfleet.api.v1 import fleet_pb2, fleet_pb2_grpc
 from tensorfleet.errors import NotLeader
 from tensorfleet.rpc.status import to_error
-from tensorfleet.sdk.events import AttemptFailed, Event, TaskSucceeded
+from tensorfleet.sdk.events import AttemptFailed, Event, TasksSucceeded
 from tests.campaign.proxy import Proxy
 from tests.e2e.pair import Pair
 from tests.servers.running import database_url, remove_database
@@ -55,14 +55,16 @@ async def struck(client: AsyncClient, strike: Any) -> list[Event]:
     calm = await (await client.train(LONG, **SPEC)).result()
     job = await client.train(LONG, **SPEC, ignore_known_results=True)
     events: list[Event] = []
-    fits = 0
+    fits, struck = 0, False
     async for event in job.watch():
         events.append(event)
-        fits += isinstance(event, TaskSucceeded) and event.stage == "fit"
-        if fits == 2 and isinstance(event, TaskSucceeded):
+        fits += len(event.indexes) if isinstance(event, TasksSucceeded) and event.stage == "fit" else 0
+        if fits >= 2 and not struck:
+            struck = True
             await strike()
     assert (await job.result()).sha256 == calm.sha256
-    succeeded = [(event.stage, event.index) for event in events if isinstance(event, TaskSucceeded)]
+    results = [event for event in events if isinstance(event, TasksSucceeded)]
+    succeeded = [(event.stage, index) for event in results for index in event.indexes]
     assert len(succeeded) == len(set(succeeded)) == job.tasks.total
     assert len({event.cursor for event in events}) == len(events)
     assert [event.cursor async for event in job.watch()] == [event.cursor for event in events]
@@ -76,7 +78,7 @@ async def test_the_leader_is_killed_and_the_other_goes_on(pair: Pair, client: As
     events = await struck(client, kill)
     assert not [event for event in events if isinstance(event, AttemptFailed)]
     assert (await client.status()).term == 2
-    terms = {event.token >> 32 for event in events if isinstance(event, TaskSucceeded)}
+    terms = {token >> 32 for event in events if isinstance(event, TasksSucceeded) for token in event.tokens}
     assert terms == {1, 2}
 
 

@@ -8,7 +8,7 @@ from tensorfleet import AsyncClient
 from tensorfleet.errors import FailedPrecondition, InvalidRequest, JobFailed
 from tensorfleet.local import AsyncLocalFleet
 from tensorfleet.model import Cause, JobSpec, JobState, Resources
-from tensorfleet.sdk.events import TaskAssigned, TaskSucceeded
+from tensorfleet.sdk.events import TasksAssigned, TasksSucceeded
 
 LONG = JobSpec(
     dataset="synthetic:classification?rows=6000&features=20&classes=3&seed=1",
@@ -21,8 +21,8 @@ async def test_a_cancelled_job_stops_and_a_retry_keeps_what_was_done(client: Asy
     job = await client.submit(LONG)
     done = 0
     async for event in job.watch():
-        done += isinstance(event, TaskSucceeded)
-        if done == 5:
+        done += len(event.indexes) if isinstance(event, TasksSucceeded) else 0
+        if done >= 5 and job.state is JobState.RUNNING:
             await job.cancel("enough")
     assert job.state is JobState.CANCELLED
     with pytest.raises(JobFailed, match="cancelled"):
@@ -94,9 +94,9 @@ async def test_a_drained_worker_finishes_and_leaves(fleet: AsyncLocalFleet, clie
     drained_at = None
     assigned: list[tuple[str, str]] = []
     async for event in job.watch():
-        if isinstance(event, TaskAssigned):
-            assigned.append((event.cursor, event.worker))
-        if isinstance(event, TaskSucceeded) and event.stage == "fit" and drained_at is None:
+        if isinstance(event, TasksAssigned):
+            assigned += [(event.cursor, event.worker)] * len(event.indexes)
+        if isinstance(event, TasksSucceeded) and event.stage == "fit" and drained_at is None:
             await client.workers.drain(leaving)
             drained_at = len(assigned)
     assert job.state is JobState.SUCCEEDED

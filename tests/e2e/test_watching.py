@@ -4,7 +4,7 @@ import random
 
 from tensorfleet import AsyncClient
 from tensorfleet.local import AsyncLocalFleet
-from tensorfleet.sdk.events import Ended, Event, TaskReported, TaskSucceeded
+from tensorfleet.sdk.events import Ended, Event, StageOpened, TaskReported, TasksSucceeded
 
 SPEC = {"algorithm": "random_forest", "hyperparameters": {"n_estimators": 30}}
 
@@ -29,11 +29,14 @@ async def test_cursors_miss_and_repeat_nothing(fleet: AsyncLocalFleet, client: A
     assert [event.cursor for event in await all_events(client, job.id)] == cursors
 
 
-async def test_known_results_have_cursors_of_their_own(client: AsyncClient) -> None:
+async def test_a_watch_goes_on_after_what_was_known(client: AsyncClient) -> None:
     await (await client.train("iris", **SPEC)).result()
     again = await client.train("iris", **SPEC)
     whole = [event async for event in again.watch()]
-    middle = next(event for event in whole if isinstance(event, TaskSucceeded) and event.stage == "fit")
+    middle = next(event for event in whole if isinstance(event, TasksSucceeded) and event.stage == "fit")
+    assert middle.reused
+    opened = next(event for event in whole if isinstance(event, StageOpened) and event.stage == "fit")
+    assert sorted(middle.indexes) == list(range(opened.tasks))
     rest = [event async for event in (await client.job(again.id)).watch(after=middle.cursor)]
     assert rest == whole[whole.index(middle) + 1 :]
 
@@ -46,9 +49,10 @@ async def test_a_job_that_ended_has_all_its_reports(client: AsyncClient) -> None
     for event in events:
         if isinstance(event, TaskReported):
             numbers.setdefault(event.token, []).append(event.number)
-    succeeded = [event for event in events if isinstance(event, TaskSucceeded)]
-    assert len(succeeded) == job.tasks.total
+    succeeded = [event for event in events if isinstance(event, TasksSucceeded)]
+    assert sum(len(event.indexes) for event in succeeded) == job.tasks.total
     for event in succeeded:
-        assert numbers.get(event.token, []) == list(range(1, event.last_report + 1)), event
+        for token, last in zip(event.tokens, event.last_reports, strict=True):
+            assert numbers.get(token, []) == list(range(1, last + 1)), event
     points = [point for event in events if isinstance(event, TaskReported) for point in event.points]
     assert {"accuracy", "loss"} <= {point.series for point in points}

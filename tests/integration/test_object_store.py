@@ -15,7 +15,7 @@ import pytest
 from tensorfleet import AsyncClient
 from tensorfleet.config import STORE_VARIABLES
 from tensorfleet.local import AsyncLocalFleet
-from tensorfleet.sdk.events import AttemptFailed, Event, TaskSucceeded
+from tensorfleet.sdk.events import AttemptFailed, Event, TasksSucceeded
 from tensorfleet.sdk.processes import Child
 from tests.campaign.proxy import Proxy
 from tests.servers import programs
@@ -134,7 +134,7 @@ async def test_the_store_is_killed_in_the_middle_of_a_job(tmp_path: Path, monkey
                 away: asyncio.Task[None] | None = None
                 async for event in job.watch():
                     events.append(event)
-                    if away is None and len([e for e in events if _is_fit(e)]) == 2:
+                    if away is None and sum(map(_fits, events)) >= 2:
                         server.kill()
                         away = asyncio.create_task(_until_missed(tmp_path / "home" / "logs", server))
                 assert away is not None
@@ -143,12 +143,12 @@ async def test_the_store_is_killed_in_the_middle_of_a_job(tmp_path: Path, monkey
     finally:
         server.kill()
     assert not [event for event in events if isinstance(event, AttemptFailed)]
-    done = [(event.stage, event.index) for event in events if isinstance(event, TaskSucceeded)]
+    done = [(event.stage, index) for event in events if isinstance(event, TasksSucceeded) for index in event.indexes]
     assert len(done) == len(set(done)) == job.tasks.total
 
 
-def _is_fit(event: Event) -> bool:
-    return isinstance(event, TaskSucceeded) and event.stage == "fit"
+def _fits(event: Event) -> int:
+    return len(event.indexes) if isinstance(event, TasksSucceeded) and event.stage == "fit" else 0
 
 
 async def _until_missed(logs: Path, server: programs.Server) -> None:

@@ -31,14 +31,14 @@ class Jobs(jobs_pb2_grpc.JobServiceServicer):
                 line = jobs_pb2.LogLine(text="x" * SIZE)
                 told = jobs_pb2.TaskReported(lines=[line])
                 event = jobs_pb2.JobEvent(cursor=str(number), job_id="j", task_reported=told)
-                yield jobs_pb2.WatchJobResponse(event=event)
+                yield jobs_pb2.WatchJobResponse(events=[event])
         finally:
             self.closed.release()
 
 
 async def read_all(call: Any, into: list[str]) -> None:
     while True:
-        into.append((await call.read()).event.cursor)
+        into += [event.cursor for event in (await call.read()).events]
 
 
 @pytest.fixture
@@ -76,8 +76,8 @@ async def test_the_client_comes_back_by_itself_where_it_was(served: tuple[Jobs, 
     def open_from(cursor: str) -> AsyncIterator[jobs_pb2.WatchJobResponse]:
         return aiter(calls.jobs.WatchJob(jobs_pb2.WatchJobRequest(job_id="j", after=cursor)))
 
-    async for message in calls.stream(open_from, lambda message: message.event.cursor, ""):
-        seen.append(int(message.event.cursor))
+    async for message in calls.stream(open_from, lambda message: message.events[-1].cursor, ""):
+        seen.append(int(message.events[-1].cursor))
         if seen[-1] == 3:
             await jobs.closed.acquire()  # slow enough to be cut off
         if seen[-1] == EVENTS:

@@ -92,7 +92,11 @@ def _check_seen(world: "World", seen: Seen, events: dict[str, Any]) -> None:
     if not isinstance(seen.events[-1], Ended):
         return world.fail(f"a watcher of {seen.job} ended with {seen.events[-1]}")
     for event, (cursor, written) in zip(seen.events, all_of_them, strict=False):
-        for name in ("stage", "index", "token", "number"):
-            if name in written and hasattr(event, name) and getattr(event, name) != written[name]:
+        for name in ("stage", "worker", "index", "token", "number", "indexes", "tokens", "seconds", "last_reports"):
+            if written.get(name) and hasattr(event, name) and _plain(getattr(event, name)) != _plain(written[name]):
                 world.fail(f"event {cursor} of {seen.job} was shown as {event}, and is {written}")
     return None
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

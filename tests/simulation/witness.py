@@ -109,9 +109,10 @@ class Witness:
             self._world.fail(f"{message.job_id} was said to be accepted before that was durable")
 
     def _happened(self, call: Call, message: Any) -> None:
-        entry = int(message.event.cursor.partition(".")[0])
-        if entry > len(self.entries):
-            self._world.fail(f"an event of entry {entry} was shown before that was durable")
+        for event in message.events:
+            entry = int(event.cursor.partition(".")[0])
+            if entry > len(self.entries):
+                self._world.fail(f"an event of entry {entry} was shown before that was durable")
 
     # --- looked at afterwards
 
@@ -140,6 +141,7 @@ _WORDS = {
     "ack": Witness._ack,
     "welcome": Witness._welcome,
     "SubmitJobResponse": Witness._submitted,
+    "RunJobResponse": Witness._happened,
     "WatchJobResponse": Witness._happened,
 }
 

@@ -117,8 +117,13 @@ def job(state: str = "QUEUED", **fields: Any) -> jobs_pb2.Job:
 
 
 def event(cursor: str, **what: Any) -> jobs_pb2.WatchJobResponse:
-    """An event of the job, with one kind of content."""
-    return jobs_pb2.WatchJobResponse(event=jobs_pb2.JobEvent(cursor=cursor, job_id="job-1", **what))
+    """A message of one event of the job, with one kind of content."""
+    return jobs_pb2.WatchJobResponse(events=[jobs_pb2.JobEvent(cursor=cursor, job_id="job-1", **what)])
+
+
+def together(*messages: jobs_pb2.WatchJobResponse) -> jobs_pb2.WatchJobResponse:
+    """The events of some messages in one."""
+    return jobs_pb2.WatchJobResponse(events=[event for message in messages for event in message.events])
 
 
 def reported(cursor: str, number: int) -> jobs_pb2.WatchJobResponse:

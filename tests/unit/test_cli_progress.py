@@ -11,9 +11,9 @@ from tensorfleet.sdk.events import (
     Event,
     StageOpened,
     StateChanged,
-    TaskAssigned,
     TaskReported,
-    TaskSucceeded,
+    TasksAssigned,
+    TasksSucceeded,
 )
 from tensorfleet.sdk.values import JobInfo, TaskCounts
 
@@ -26,13 +26,24 @@ def opened(stage: str, tasks: int, total: int) -> StageOpened:
     return StageOpened(cursor="", job_id="j", time=0.0, stage=stage, tasks=tasks, total_tasks=total)
 
 
-def assigned(stage: str, index: int, worker: str) -> TaskAssigned:
-    return TaskAssigned(cursor="", job_id="j", time=0.0, stage=stage, index=index, token=1, worker=worker)
+def assigned(stage: str, worker: str, *indexes: int) -> TasksAssigned:
+    return TasksAssigned(
+        cursor="", job_id="j", time=0.0, stage=stage, worker=worker, indexes=indexes, tokens=(1,) * len(indexes)
+    )
 
 
-def succeeded(stage: str, index: int, *, reused: bool = False) -> TaskSucceeded:
-    return TaskSucceeded(
-        cursor="", job_id="j", time=0.0, stage=stage, index=index, token=1, reused=reused, duration=1.0, last_report=0
+def succeeded(stage: str, *indexes: int, reused: bool = False) -> TasksSucceeded:
+    return TasksSucceeded(
+        cursor="",
+        job_id="j",
+        time=0.0,
+        stage=stage,
+        worker="worker-1",
+        reused=reused,
+        indexes=indexes,
+        tokens=(1,) * len(indexes),
+        seconds=(1.0,) * len(indexes),
+        last_reports=(0,) * len(indexes),
     )
 
 
@@ -57,8 +68,8 @@ STORY: list[Event] = [
     opened("prepare", 1, 6),
     succeeded("prepare", 0, reused=True),
     opened("fit", 4, 6),
-    assigned("fit", 0, "worker-1"),
-    assigned("fit", 1, "worker-2"),
+    assigned("fit", "worker-1", 0),
+    assigned("fit", "worker-2", 1),
     reported(Point("accuracy", 9, 0.9), Point("loss", 9, 0.3)),
     reported(Point("accuracy", 4, 0.5), Point("loss", 4, 0.7), Point("auc", 4, 0.6)),
     failed("fit", 1, "SIGSEGV\nmore"),
@@ -157,7 +168,7 @@ def test_the_view_says_when_nobody_leads() -> None:
 
 def test_a_job_that_begins_again_is_counted_anew() -> None:
     progress = Progress()
-    for event in (opened("read", 2, 5), succeeded("read", 0), succeeded("read", 1), opened("fit", 3, 5)):
+    for event in (opened("read", 2, 5), succeeded("read", 0, 1), opened("fit", 3, 5)):
         progress.learn(event)
     progress.learn(opened("read", 2, 5))
     assert (progress.done, progress.running) == (0, {})

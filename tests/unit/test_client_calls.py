@@ -127,8 +127,8 @@ async def test_a_stream_that_speaks_is_believed_anew(fake: FakeFleet) -> None:
     def open_from(cursor: str) -> AsyncIterator[jobs_pb2.WatchJobResponse]:
         return aiter(calls.jobs.WatchJob(jobs_pb2.WatchJobRequest(job_id="job-1", after=cursor)))
 
-    stream = calls.stream(open_from, lambda message: message.event.cursor, "")
-    assert [(await anext(stream)).event.cursor for _ in range(3)] == ["1", "2", "3"]
+    stream = calls.stream(open_from, lambda message: message.events[-1].cursor, "")
+    assert [(await anext(stream)).events[-1].cursor for _ in range(3)] == ["1", "2", "3"]
     assert naps.taken == [0.05, 0.1, 0.05]
     await calls.close()
 
@@ -176,8 +176,8 @@ async def test_a_stream_goes_on_at_the_new_leader(fake: FakeFleet) -> None:
         def open_from(cursor: str) -> AsyncIterator[jobs_pb2.WatchJobResponse]:
             return aiter(calls.jobs.WatchJob(jobs_pb2.WatchJobRequest(job_id="job-1", after=cursor)))
 
-        stream = calls.stream(open_from, lambda message: message.event.cursor, "")
-        assert [(await anext(stream)).event.cursor for _ in range(2)] == ["1", "2"]
+        stream = calls.stream(open_from, lambda message: message.events[-1].cursor, "")
+        assert [(await anext(stream)).events[-1].cursor for _ in range(2)] == ["1", "2"]
         await calls.close()
     assert [request.after for request in fake.requests["WatchJob"]] == ["1"]
 
@@ -195,5 +195,5 @@ async def test_a_stream_that_was_quiet_for_long_is_still_opened_again(fake: Fake
 
     opened = iter([broken_after_a_while, speaking])
     calls = Calls(fake.address, timeout=0.2, sleep=Naps())
-    stream = calls.stream(lambda _: next(opened)(), lambda message: message.event.cursor, "")
-    assert (await anext(stream)).event.cursor == "1"
+    stream = calls.stream(lambda _: next(opened)(), lambda message: message.events[-1].cursor, "")
+    assert (await anext(stream)).events[-1].cursor == "1"

@@ -6,10 +6,11 @@ import pytest
 
 from tensorfleet.api.v1 import jobs_pb2, models_pb2
 from tensorfleet.client import AsyncClient, AsyncJob
-from tensorfleet.errors import JobFailed, NotFound, Unavailable
-from tensorfleet.model import JobState
-from tensorfleet.sdk.events import Ended, Event, StateChanged, TaskReported
-from tests.unit.fake_fleet import FakeFleet, Step, event, job, reported, serving
+from tensorfleet.errors import InvalidRequest, JobFailed, NotFound, Unavailable
+from tensorfleet.model import FieldViolation, JobSpec, JobState
+from tensorfleet.sdk import reading
+from tensorfleet.sdk.events import Ended, Event, StateChanged, TaskReported, TasksAssigned, TasksSucceeded
+from tests.unit.fake_fleet import FakeFleet, Step, event, job, reported, serving, together
 
 AWAY = Unavailable("the orchestrator is stopping")
 
@@ -26,6 +27,10 @@ async def watched(fake: FakeFleet, *calls: list[Step], after: str | None = None)
     async with AsyncClient(fake.address) as client:
         found = await client.job("job-1")
         return found, [each async for each in found.watch(after)]
+
+
+def ran(*messages: jobs_pb2.WatchJobResponse) -> jobs_pb2.RunJobResponse:
+    return jobs_pb2.RunJobResponse(events=together(*messages).events)
 
 
 def cursors(fake: FakeFleet) -> list[str]:
@@ -50,6 +55,119 @@ async def test_a_stream_that_ends_before_the_job_is_opened_again(fake: FakeFleet
     _, events = await watched(fake, [reported("1.0", 1)], [event("2.0", ended=job("SUCCEEDED"))])
     assert [each.cursor for each in events] == ["1.0", "2.0"]
     assert cursors(fake) == ["", "1.0"]
+
+
+async def test_a_message_of_many_events_is_gone_on_from_its_last(fake: FakeFleet) -> None:
+    many = together(reported("1.0", 1), reported("1.1", 2), event("1.2"), reported("2.0", 3))
+    last = together(reported("3.0", 4), event("3.1", ended=job("SUCCEEDED")))
+    _, events = await watched(fake, [many, AWAY], [last])
+    assert [each.cursor for each in events] == ["1.0", "1.1", "2.0", "3.0", "3.1"]
+    assert cursors(fake) == ["", "2.0"]
+
+
+async def test_runs_of_tasks_have_columns_of_one_length(fake: FakeFleet) -> None:
+    given = jobs_pb2.TasksAssigned(stage="fit", worker_id="w", indexes=[4, 5], tokens=[7, 8])
+    made = jobs_pb2.TasksSucceeded(stage="fit", worker_id="w", indexes=[5, 4], tokens=[8, 7], seconds=[0.5, 0.25])
+    known = jobs_pb2.TasksSucceeded(stage="fit", indexes=[0, 1, 2], reused=True)
+    told = jobs_pb2.TasksSucceeded(stage="fit", worker_id="w", indexes=[6], tokens=[9], seconds=[1.0], last_reports=[3])
+    message = together(
+        event("1.0", tasks_assigned=given),
+        event("1.1", tasks_succeeded=made),
+        event("1.2", tasks_succeeded=known),
+        event("1.3", tasks_succeeded=told),
+        event("1.4", ended=job("SUCCEEDED")),
+    )
+    _, events = await watched(fake, [message])
+    one = {"job_id": "job-1", "time": 0.0, "stage": "fit"}
+    assert events[:4] == [
+        TasksAssigned(cursor="1.0", worker="w", indexes=(4, 5), tokens=(7, 8), **one),
+        TasksSucceeded(
+            cursor="1.1",
+            worker="w",
+            reused=False,
+            indexes=(5, 4),
+            tokens=(8, 7),
+            seconds=(0.5, 0.25),
+            last_reports=(0, 0),
+            **one,
+        ),
+        TasksSucceeded(
+            cursor="1.2",
+            worker="",
+            reused=True,
+            indexes=(0, 1, 2),
+            tokens=(0, 0, 0),
+            seconds=(0, 0, 0),
+            last_reports=(0, 0, 0),
+            **one,
+        ),
+        TasksSucceeded(
+            cursor="1.3",
+            worker="w",
+            reused=False,
+            indexes=(6,),
+            tokens=(9,),
+            seconds=(1.0,),
+            last_reports=(3,),
+            **one,
+        ),
+    ]
+
+
+async def test_who_waits_reads_no_event_but_the_end(fake: FakeFleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "event", None)
+    fake.answer(
+        "WatchJob", [reported("1.0", 1), AWAY], [together(reported("2.0", 2), event("2.1", ended=job("FAILED")))]
+    )
+    async with AsyncClient(fake.address) as client:
+        found = await (await client.job("job-1")).wait()
+    assert found.state is JobState.FAILED
+    assert cursors(fake) == ["", "1.0"]
+
+
+async def test_a_job_is_run_in_one_call(fake: FakeFleet) -> None:
+    ended = event("1.1", ended=job("SUCCEEDED", metrics={"accuracy": 0.9}))
+    fake.answer("RunJob", [ran(reported("1.0", 1), ended)])
+    async with AsyncClient(fake.address) as client:
+        done = await client.run(JobSpec(dataset="iris"))
+    assert (done.id, done.state, done.metrics) == ("job-1", JobState.SUCCEEDED, {"accuracy": 0.9})
+    assert {name for name, requests in fake.requests.items() if requests} == {"RunJob"}
+
+
+async def test_a_run_that_broke_goes_on_with_the_same_job(fake: FakeFleet) -> None:
+    fake.answer("RunJob", [AWAY], [ran(reported("1.0", 1)), AWAY])
+    fake.answer("WatchJob", [AWAY], [event("1.1", ended=job("SUCCEEDED"))])
+    async with AsyncClient(fake.address) as client:
+        assert (await client.run(JobSpec(dataset="iris"))).state is JobState.SUCCEEDED
+    first, again = [request.request_id for request in fake.requests["RunJob"]]
+    assert first == again != ""
+    assert [(request.job_id, request.after) for request in fake.requests["WatchJob"]] == [("job-1", "1.0")] * 2
+
+
+async def test_a_run_is_refused_as_a_submission_is(fake: FakeFleet) -> None:
+    fake.answer("RunJob", [InvalidRequest([FieldViolation("spec.algorithm", "no such one")])])
+    async with AsyncClient(fake.address) as client:
+        with pytest.raises(InvalidRequest):
+            await client.run(JobSpec())
+    assert len(fake.requests["RunJob"]) == 1
+
+
+async def test_many_jobs_are_submitted_in_one_call_and_waited_for(fake: FakeFleet) -> None:
+    fake.answer("SubmitJobs", AWAY, jobs_pb2.SubmitJobsResponse(job_ids=["job-1", "job-2"]))
+    fake.answer("WatchJob", [event("1.0", ended=job("SUCCEEDED"))])
+    specs = [JobSpec(dataset="iris"), JobSpec(dataset="wine")]
+    async with AsyncClient(fake.address) as client:
+        one, two = await client.jobs.submit_many(iter(specs))
+        assert [(each.id, each.state, each.info.spec.dataset) for each in (one, two)] == [
+            ("job-1", JobState.QUEUED, "iris"),
+            ("job-2", JobState.QUEUED, "wine"),
+        ]
+        assert (await one.wait()).state is JobState.SUCCEEDED
+        with pytest.raises(ValueError, match=r"shorter|longer"):
+            await client.jobs.submit_many(specs, request_ids=["only one"])
+    asked, again = [[each.request_id for each in request.requests] for request in fake.requests["SubmitJobs"]]
+    assert asked == again
+    assert len(set(asked)) == 2
 
 
 async def test_a_watch_begins_after_the_cursor_it_is_given(fake: FakeFleet) -> None:

@@ -67,13 +67,14 @@ async def ran(engine: Engine, tasks: int) -> None:
     """Waits until so many tasks are known to have run, and that is durable."""
     ends = 0
     async for happening in engine.watch("j", Cursor()):
-        ends += succeeded(happening)
+        ends += len(succeeded(happening))
         if ends == tasks:
             return
 
 
-def succeeded(happening: Happening) -> bool:
-    return bool(happening.event["type"] == "TaskSucceeded")
+def succeeded(happening: Happening) -> list[int]:
+    """The indexes of the tasks that it tells the results of."""
+    return list(happening.event["indexes"]) if happening.event["type"] == "TasksSucceeded" else []
 
 
 @pytest.fixture
@@ -98,7 +99,7 @@ async def test_a_snapshot_is_taken_while_there_is_work(
     async with running(documents) as engine:
         assert engine.state.jobs["j"].run == TASKS // 2
         Busy(engine, TASKS)
-        ends = [happening.event["index"] async for happening in engine.watch("j", Cursor()) if succeeded(happening)]
+        ends = [index async for happening in engine.watch("j", Cursor()) for index in succeeded(happening)]
         assert sorted(ends) == list(range(TASKS))
     assert (await documents.get("jobs", ["j"]))["j"]["run"] == TASKS
 

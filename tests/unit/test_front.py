@@ -66,7 +66,7 @@ class Jobs(jobs_pb2_grpc.JobServiceServicer):
         try:
             for number in range(1000):
                 self.said = number
-                yield jobs_pb2.WatchJobResponse(event=jobs_pb2.JobEvent(cursor=str(number), job_id=self.filling))
+                yield jobs_pb2.WatchJobResponse(events=[jobs_pb2.JobEvent(cursor=str(number), job_id=self.filling)])
                 await self.go_on.wait()
         finally:
             self.over.set()
@@ -145,7 +145,7 @@ async def test_a_term_is_served_and_its_end_ends_its_streams(house: tuple[House,
     here.open()
     assert await status(channel) == 3
     watching = watch(channel)
-    assert (await watching.read()).event.cursor == "0"
+    assert (await watching.read()).events[0].cursor == "0"
     await here.front.close()
     assert await refused(watching.read()) == "there:1"
     assert here.jobs.over.is_set()
@@ -214,7 +214,7 @@ async def test_what_is_due_while_the_lease_is_over_waits(house: tuple[House, grp
     await refused(status(channel))  # a round trip, in which the message had its chance
     assert not late.done()
     here.leadership.leading.set()
-    assert (await late).event.cursor == "1"
+    assert (await late).events[0].cursor == "1"
 
 
 async def test_what_is_due_after_the_end_is_never_said(house: tuple[House, grpc.aio.Channel]) -> None:

@@ -851,82 +851,98 @@ class StageOpened(_message.Message):
 Global___StageOpened: _TypeAlias = StageOpened  # noqa: Y015
 
 @_typing.final
-class TaskAssigned(_message.Message):
-    """A task was assigned to a worker."""
+class TasksAssigned(_message.Message):
+    """Tasks of one stage were assigned to one worker, in the order that it is to begin them."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     STAGE_FIELD_NUMBER: _builtins.int
-    INDEX_FIELD_NUMBER: _builtins.int
-    TOKEN_FIELD_NUMBER: _builtins.int
     WORKER_ID_FIELD_NUMBER: _builtins.int
+    INDEXES_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
     stage: _builtins.str
-    """Its stage."""
-    index: _builtins.int
-    """Its index in the stage."""
-    token: _builtins.int
-    """The attempt's fencing token."""
+    """Their stage."""
     worker_id: _builtins.str
     """The worker."""
+    @_builtins.property
+    def indexes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The index of each in the stage."""
+
+    @_builtins.property
+    def tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The fencing token of each one's attempt: as many as indexes."""
+
     def __init__(
         self,
         *,
         stage: _builtins.str = ...,
-        index: _builtins.int = ...,
-        token: _builtins.int = ...,
         worker_id: _builtins.str = ...,
+        indexes: _abc.Iterable[_builtins.int] | None = ...,
+        tokens: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "stage", b"stage", "token", b"token", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["indexes", b"indexes", "stage", b"stage", "tokens", b"tokens", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___TaskAssigned: _TypeAlias = TaskAssigned  # noqa: Y015
+Global___TasksAssigned: _TypeAlias = TasksAssigned  # noqa: Y015
 
 @_typing.final
-class TaskSucceeded(_message.Message):
-    """A task's result is durable."""
+class TasksSucceeded(_message.Message):
+    """Results of tasks of one stage are durable: made by one worker, or already known."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     STAGE_FIELD_NUMBER: _builtins.int
-    INDEX_FIELD_NUMBER: _builtins.int
-    TOKEN_FIELD_NUMBER: _builtins.int
+    WORKER_ID_FIELD_NUMBER: _builtins.int
+    INDEXES_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
     REUSED_FIELD_NUMBER: _builtins.int
-    DURATION_FIELD_NUMBER: _builtins.int
-    LAST_REPORT_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    LAST_REPORTS_FIELD_NUMBER: _builtins.int
     stage: _builtins.str
-    """Its stage."""
-    index: _builtins.int
-    """Its index in the stage."""
-    token: _builtins.int
-    """The attempt that made it; 0 where the result was already known."""
+    """Their stage."""
+    worker_id: _builtins.str
+    """The worker that made them; empty where they were already known."""
     reused: _builtins.bool
-    """True where the result was already known."""
-    last_report: _builtins.int
-    """The number of the attempt's last report: a gap before it would be a loss."""
+    """True where the results were already known."""
     @_builtins.property
-    def duration(self) -> _duration_pb2.Duration:
-        """How long it took."""
+    def indexes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The index of each in the stage."""
+
+    @_builtins.property
+    def tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The attempt that made each: as many as indexes; none where they were already known."""
+
+    @_builtins.property
+    def seconds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """How many seconds each took: as many as indexes; none where they were already known."""
+
+    @_builtins.property
+    def last_reports(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The number of each attempt's last report, 0 for one that reported nothing: a gap before it would be a loss. As many
+        as indexes; none where none of them reported.
+        """
 
     def __init__(
         self,
         *,
         stage: _builtins.str = ...,
-        index: _builtins.int = ...,
-        token: _builtins.int = ...,
+        worker_id: _builtins.str = ...,
+        indexes: _abc.Iterable[_builtins.int] | None = ...,
+        tokens: _abc.Iterable[_builtins.int] | None = ...,
         reused: _builtins.bool = ...,
-        duration: _duration_pb2.Duration | None = ...,
-        last_report: _builtins.int = ...,
+        seconds: _abc.Iterable[_builtins.float] | None = ...,
+        last_reports: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "index", b"index", "last_report", b"last_report", "reused", b"reused", "stage", b"stage", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["indexes", b"indexes", "last_reports", b"last_reports", "reused", b"reused", "seconds", b"seconds", "stage", b"stage", "tokens", b"tokens", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___TaskSucceeded: _TypeAlias = TaskSucceeded  # noqa: Y015
+Global___TasksSucceeded: _TypeAlias = TasksSucceeded  # noqa: Y015
 
 @_typing.final
 class AttemptFailed(_message.Message):
@@ -1083,8 +1099,8 @@ class JobEvent(_message.Message):
     TIME_FIELD_NUMBER: _builtins.int
     STATE_CHANGED_FIELD_NUMBER: _builtins.int
     STAGE_OPENED_FIELD_NUMBER: _builtins.int
-    TASK_ASSIGNED_FIELD_NUMBER: _builtins.int
-    TASK_SUCCEEDED_FIELD_NUMBER: _builtins.int
+    TASKS_ASSIGNED_FIELD_NUMBER: _builtins.int
+    TASKS_SUCCEEDED_FIELD_NUMBER: _builtins.int
     ATTEMPT_FAILED_FIELD_NUMBER: _builtins.int
     TASK_REPORTED_FIELD_NUMBER: _builtins.int
     ENDED_FIELD_NUMBER: _builtins.int
@@ -1105,12 +1121,12 @@ class JobEvent(_message.Message):
         """A stage was opened."""
 
     @_builtins.property
-    def task_assigned(self) -> Global___TaskAssigned:
-        """A task was assigned."""
+    def tasks_assigned(self) -> Global___TasksAssigned:
+        """Tasks were assigned."""
 
     @_builtins.property
-    def task_succeeded(self) -> Global___TaskSucceeded:
-        """A task succeeded."""
+    def tasks_succeeded(self) -> Global___TasksSucceeded:
+        """Tasks succeeded."""
 
     @_builtins.property
     def attempt_failed(self) -> Global___AttemptFailed:
@@ -1132,17 +1148,17 @@ class JobEvent(_message.Message):
         time: _timestamp_pb2.Timestamp | None = ...,
         state_changed: Global___JobStateChanged | None = ...,
         stage_opened: Global___StageOpened | None = ...,
-        task_assigned: Global___TaskAssigned | None = ...,
-        task_succeeded: Global___TaskSucceeded | None = ...,
+        tasks_assigned: Global___TasksAssigned | None = ...,
+        tasks_succeeded: Global___TasksSucceeded | None = ...,
         attempt_failed: Global___AttemptFailed | None = ...,
         task_reported: Global___TaskReported | None = ...,
         ended: Global___Job | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_failed", b"attempt_failed", "ended", b"ended", "event", b"event", "stage_opened", b"stage_opened", "state_changed", b"state_changed", "task_assigned", b"task_assigned", "task_reported", b"task_reported", "task_succeeded", b"task_succeeded", "time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_failed", b"attempt_failed", "ended", b"ended", "event", b"event", "stage_opened", b"stage_opened", "state_changed", b"state_changed", "task_reported", b"task_reported", "tasks_assigned", b"tasks_assigned", "tasks_succeeded", b"tasks_succeeded", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_failed", b"attempt_failed", "cursor", b"cursor", "ended", b"ended", "event", b"event", "job_id", b"job_id", "stage_opened", b"stage_opened", "state_changed", b"state_changed", "task_assigned", b"task_assigned", "task_reported", b"task_reported", "task_succeeded", b"task_succeeded", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_failed", b"attempt_failed", "cursor", b"cursor", "ended", b"ended", "event", b"event", "job_id", b"job_id", "stage_opened", b"stage_opened", "state_changed", b"state_changed", "task_reported", b"task_reported", "tasks_assigned", b"tasks_assigned", "tasks_succeeded", b"tasks_succeeded", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["state_changed", "stage_opened", "task_assigned", "task_succeeded", "attempt_failed", "task_reported", "ended"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["state_changed", "stage_opened", "tasks_assigned", "tasks_succeeded", "attempt_failed", "task_reported", "ended"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -1284,23 +1300,23 @@ Global___RunJobRequest: _TypeAlias = RunJobRequest  # noqa: Y015
 
 @_typing.final
 class RunJobResponse(_message.Message):
-    """An event of the job that runs."""
+    """Events of the job that runs: those that have come since the message before."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    EVENT_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def event(self) -> Global___JobEvent:
-        """What happened."""
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___JobEvent]:
+        """What happened, in order."""
 
     def __init__(
         self,
         *,
-        event: Global___JobEvent | None = ...,
+        events: _abc.Iterable[Global___JobEvent] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1686,23 +1702,23 @@ Global___WatchJobRequest: _TypeAlias = WatchJobRequest  # noqa: Y015
 
 @_typing.final
 class WatchJobResponse(_message.Message):
-    """An event of the watched job."""
+    """Events of the watched job: those that have come since the message before."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    EVENT_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def event(self) -> Global___JobEvent:
-        """What happened."""
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___JobEvent]:
+        """What happened, in order."""
 
     def __init__(
         self,
         *,
-        event: Global___JobEvent | None = ...,
+        events: _abc.Iterable[Global___JobEvent] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
