@@ -11,11 +11,11 @@ from multiprocessing import get_context
 from statistics import median
 
 from bench.figures import Spread, finish, show, timed
-from bench.noops import durable_commits, noop, warm_fleet
-from tensorfleet import AsyncClient, wire
-from tensorfleet.api.v1 import jobs_pb2, jobs_pb2_grpc
+from bench.noops import durable_commits, warm_fleet
+from clients.cli import measures
+from clients.cli.measures import calling, noop
+from tensorfleet import AsyncClient
 from tensorfleet.loops import run
-from tensorfleet.rpc.channels import open_channel
 
 POLL = 0.05
 
@@ -41,19 +41,10 @@ async def one_job(client: AsyncClient, tasks: int) -> float:
 
 
 async def many_jobs(address: str, count: int) -> float:
-    """Jobs a second, each of one task, from the one call that submits them to the end of the last."""
-    spec = wire.spec_to_proto(noop(1))
-    async with open_channel(address) as channel:
-        stub = jobs_pb2_grpc.JobServiceStub(channel)
-        newest = jobs_pb2.ListJobsRequest(page_size=1)
-        ended = jobs_pb2.ListJobsRequest(page_size=1, filter="state=succeeded")
-        before = (await stub.ListJobs(newest)).total_size
-        begun = asyncio.get_running_loop().time()
-        await stub.SubmitJobs(jobs_pb2.SubmitJobsRequest(requests=[jobs_pb2.SubmitJobRequest(spec=spec)] * count))
-        while True:
-            if (await stub.ListJobs(ended)).total_size == before + count:
-                return count / (asyncio.get_running_loop().time() - begun)
-            await asyncio.sleep(POLL)
+    """Jobs a second, each of one task, from the first call that submits some to the end of the last."""
+    async with calling(address) as stub:
+        came = await measures.many_jobs(stub, noop(name="many"), count)
+    return came.rate(count)
 
 
 def pool(slots: int, tasks: int) -> float:

@@ -35,12 +35,6 @@ class Spread(Struct, frozen=True):
         return f"{self.min:,.{digits}f}", f"{self.median:,.{digits}f}", f"{self.max:,.{digits}f}"
 
 
-def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that at least this share of the values do not exceed."""
-    listed = sorted(values)
-    return listed[min(len(listed) - 1, max(0, -(-int(share * 1000) * len(listed) // 1000) - 1))]
-
-
 def timed(work: Callable[[], T]) -> tuple[float, T]:
     """Seconds that a call took, and what it gave."""
     begun = perf_counter()

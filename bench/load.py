@@ -20,7 +20,7 @@ from time import perf_counter, process_time
 from typing import Any
 
 from bench.figures import Spread, finish, show
-from bench.noops import noop
+from clients.cli.measures import noop
 from tensorfleet import AsyncClient
 from tensorfleet.local import AsyncLocalFleet
 from tensorfleet.model import JobSpec, Resources

@@ -11,23 +11,16 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from tensorfleet import AsyncClient, wire
-from tensorfleet.api.v1 import jobs_pb2
+from clients.cli import measures
+from clients.cli.measures import noop, request
+from tensorfleet import AsyncClient
 from tensorfleet.local import AsyncLocalFleet
-from tensorfleet.model import JobSpec
-
-
-def noop(tasks: int, rounds: int = 1, seconds: float = 0.0) -> JobSpec:
-    """seconds: of each task."""
-    return JobSpec(algorithm="noop", hyperparameters={"tasks": tasks, "rounds": rounds, "seconds": seconds})
 
 
 async def results(stub: Any, tasks: int) -> None:
     """Runs one job of no-ops in one call, until each task's result has come. stub: that of `JobService`."""
-    done = 0
-    async for response in stub.RunJob(jobs_pb2.RunJobRequest(spec=wire.spec_to_proto(noop(tasks)))):
-        done += sum(len(event.tasks_succeeded.indexes) for event in response.events)
-    assert done == tasks, "each task's result has come"
+    came = await measures.run(stub, request(noop(tasks)))
+    assert came.tasks == tasks, "each task's result has come"
 
 
 @asynccontextmanager

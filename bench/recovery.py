@@ -17,8 +17,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from bench.figures import finish, percentile, show
-from bench.noops import noop
+from bench.figures import finish, show
+from clients.cli.measures import noop, percentile
 from tensorfleet import AsyncClient
 from tensorfleet.client import AsyncJob
 from tensorfleet.errors import TensorFleetError

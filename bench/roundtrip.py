@@ -10,10 +10,10 @@ from time import perf_counter
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from bench.figures import finish, percentile, show
-from bench.noops import durable_commits, noop, warm_fleet
-from tensorfleet import wire
-from tensorfleet.api.v1 import jobs_pb2, jobs_pb2_grpc
+from bench.figures import finish, show
+from bench.noops import durable_commits, warm_fleet
+from clients.cli.measures import noop, percentile, round_trips
+from tensorfleet.api.v1 import jobs_pb2_grpc
 from tensorfleet.loops import run
 from tensorfleet.rpc.channels import open_channel
 
@@ -31,17 +31,11 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
 async def measure(runs: int, slots: int) -> dict[str, list[float]]:
     """Seconds of each job, each bare call and each row of commits, by turns."""
     times: dict[str, list[float]] = {"job": [], "call": [], "commits": []}
-    request = jobs_pb2.RunJobRequest(spec=wire.spec_to_proto(noop(1)))
     async with warm_fleet(slots) as (fleet, _), open_channel(fleet.address) as channel:
         jobs, health = jobs_pb2_grpc.JobServiceStub(channel), health_pb2_grpc.HealthStub(channel)
         for turn in range(TURNS):
             count = runs * (turn + 1) // TURNS - runs * turn // TURNS
-            for _ in range(count):
-                begun = perf_counter()
-                async for response in jobs.RunJob(request):
-                    last = response
-                times["job"].append(perf_counter() - begun)
-                assert last.events[-1].WhichOneof("event") == "ended", "the stream ends with the job"
+            times["job"] += await round_trips(jobs, noop(), count)
             for _ in range(count):
                 begun = perf_counter()
                 await health.Check(health_pb2.HealthCheckRequest())

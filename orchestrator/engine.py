@@ -10,6 +10,8 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import structlog
+
 from orchestrator.core import records as r
 from orchestrator.core.apply import apply
 from orchestrator.core.commands import Inspect, LookUp, ToWorker
@@ -25,10 +27,9 @@ from orchestrator.lookups import Lookups
 from orchestrator.underway import Underway
 from orchestrator.watch import Cursor, EventFeed, Happening
 from tensorfleet.errors import Deposed, ResourceExhausted, TensorFleetError, Unavailable
-from tensorfleet.logs import Logger
 from tensorfleet.stores.contract import DocumentStore, Entry, ObjectStore
 
-log = Logger(__name__)
+log = structlog.get_logger(__name__)
 
 BACKLOG = 40_000
 """Records, commands and replies that wait for a commit, past which callers are told to come back and workers' streams

@@ -9,13 +9,14 @@ import random
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
+import structlog
+
 from tensorfleet.api.v1 import worker_pb2 as pb
 from tensorfleet.errors import BadInput, FailedPrecondition, Unavailable
-from tensorfleet.logs import Logger
 from tensorfleet.model import Ref
 from tensorfleet.stores.contract import ObjectStore
 
-log = Logger(__name__)
+log = structlog.get_logger(__name__)
 
 KEPT_BYTES = 16 * 1024 * 1024
 FIRST_PAUSE, LAST_PAUSE = 0.05, 2.0

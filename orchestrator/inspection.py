@@ -8,12 +8,13 @@ import asyncio
 import time
 from collections.abc import Iterable
 
+import structlog
+
 from tensorfleet.errors import CorruptArtifact, NotFound
-from tensorfleet.logs import Logger
 from tensorfleet.model import Ref
 from tensorfleet.stores.contract import ObjectStore
 
-log = Logger(__name__)
+log = structlog.get_logger(__name__)
 
 
 class Inspection:

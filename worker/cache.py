@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
+import structlog
+
 from tensorfleet.errors import CorruptArtifact, Unavailable
-from tensorfleet.logs import Logger
 from tensorfleet.model import Ref
 from tensorfleet.stores import open_objects
 from tensorfleet.stores.contract import ObjectStore
@@ -25,7 +26,7 @@ from worker import disk
 from worker.messages import Blob, OrderInput
 from worker.transfers import Remote, Transfers
 
-log = Logger(__name__)
+log = structlog.get_logger()
 
 INLINE = 64 * 1024
 """Bytes of an output that still rides along with its attempt's end."""

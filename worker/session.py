@@ -11,11 +11,11 @@ from contextlib import contextmanager, suppress
 from typing import Protocol
 
 import grpc
+import structlog
 
 from tensorfleet import wire
 from tensorfleet.api.v1 import artifacts_pb2, artifacts_pb2_grpc, worker_pb2, worker_pb2_grpc
 from tensorfleet.errors import TensorFleetError, Unavailable
-from tensorfleet.logs import Logger
 from tensorfleet.model import Ref
 from tensorfleet.rpc.addresses import Addresses
 from tensorfleet.rpc.channels import open_channel
@@ -25,7 +25,7 @@ from worker import protocol
 from worker.protocol import Identity, Vitals
 from worker.state import Action, State
 
-log = Logger(__name__)
+log = structlog.get_logger()
 
 FIRST_BACKOFF = 0.05
 LONGEST_BACKOFF = 1.0

@@ -12,9 +12,9 @@ import subprocess
 from collections import deque
 from collections.abc import Callable
 
+import structlog
 from msgspec import Struct
 
-from tensorfleet.logs import Logger
 from tensorfleet.model import Cause
 from worker import sandbox
 from worker.executor import Executor, Heard, Outcome, Running
@@ -35,7 +35,7 @@ from worker.messages import (
     from_zygote,
 )
 
-log = Logger(__name__)
+log = structlog.get_logger()
 
 KILL_GRACE = 1.0
 """Seconds between asking a slot to stop and ending it."""

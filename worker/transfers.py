@@ -14,15 +14,16 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Protocol
 
+import structlog
+
 from tensorfleet.errors import CorruptArtifact, Unavailable
-from tensorfleet.logs import Logger
 from tensorfleet.model import Ref
 from tensorfleet.stores.contract import Grant
 
 if TYPE_CHECKING:
     import urllib3
 
-log = Logger(__name__)
+log = structlog.get_logger()
 
 CHUNK = 1 << 20
 DETOUR_SECONDS = 60.0

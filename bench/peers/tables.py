@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from bench.figures import Spread, percentile, show
+from bench.figures import Spread, show
+from clients.cli.measures import percentile
 
 Rounds = Sequence[Mapping[str, Mapping[str, Sequence[float]]]]
 """Of each round the samples by measure and by who."""

@@ -17,13 +17,12 @@ from typing import Any
 from bench.peers.sampling import Samples, arguments
 from tensorfleet.loops import run
 
-CLIENTS = 8
 POLL = 0.002
 
 
 async def dispatch(samples: Samples, options: Any) -> None:
-    from bench.dispatch import many_jobs
     from bench.noops import results, warm_fleet
+    from clients.cli.measures import CLIENTS, many_jobs, noop, one_by_one
     from tensorfleet.api.v1 import jobs_pb2_grpc
     from tensorfleet.rpc.channels import open_channel
 
@@ -33,24 +32,12 @@ async def dispatch(samples: Samples, options: Any) -> None:
         with samples.counted("tasks", "TensorFleet", options.tasks):
             await results(stub, options.tasks)
         with samples.counted("jobs", "TensorFleet, SubmitJobs", options.jobs):
-            await many_jobs(fleet.address, options.jobs)
+            await many_jobs(stub, noop(name="many"), options.jobs)
         for _ in range(options.runs):
             with samples.timed("round_trip", "TensorFleet"):
                 await results(stub, 1)
         with samples.counted("single_jobs", f"TensorFleet, RunJob from {CLIENTS} clients", options.jobs):
-            await asyncio.gather(*(one_by_one(fleet.address, options.jobs // CLIENTS) for _ in range(CLIENTS)))
-
-
-async def one_by_one(address: str, jobs: int) -> None:
-    """A client with a connection of its own."""
-    from bench.noops import results
-    from tensorfleet.api.v1 import jobs_pb2_grpc
-    from tensorfleet.rpc.channels import open_channel
-
-    async with open_channel(address) as channel:
-        stub = jobs_pb2_grpc.JobServiceStub(channel)
-        for _ in range(jobs):
-            await results(stub, 1)
+            await one_by_one(fleet.address, noop(), options.jobs)
 
 
 def start_standing(samples: Samples, options: Any) -> None:

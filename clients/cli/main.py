@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import tensorfleet
-from clients.cli import fleet, predict, train
+from clients.cli import bench, fleet, predict, train
 from clients.cli.datasets import datasets
 from clients.cli.jobs import jobs
 from clients.cli.models import models
@@ -53,6 +53,7 @@ app.add_typer(models, name="models", rich_help_panel="Look and steer")
 app.add_typer(datasets, name="datasets", rich_help_panel="Look and steer")
 app.add_typer(workers, name="workers", rich_help_panel="Look and steer")
 fleet.add(app)
+bench.add(app)
 app.add_typer(fleet.worker, name="worker", rich_help_panel="Fleets")
 
 

@@ -9,15 +9,15 @@ from contextlib import aclosing, contextmanager
 from typing import Any
 
 import grpc
+import structlog
 from google.protobuf.message import Message
 from grpc_status import rpc_status
 
 from tensorfleet.errors import ResourceExhausted, TensorFleetError
-from tensorfleet.logs import Logger
 from tensorfleet.rpc.channels import OPTIONS, PATIENT
 from tensorfleet.rpc.status import to_status
 
-log = Logger(__name__)
+log = structlog.get_logger(__name__)
 
 UNREAD_SECONDS = 30.0
 """How long a stream's next message may wait for a client that does not read; then the stream is cut off."""

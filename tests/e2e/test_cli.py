@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from tensorfleet.client import AsyncClient, AsyncJob
+from tensorfleet.local import AsyncLocalFleet
+
 LONG = "synthetic:classification?rows=30000&features=30&classes=5&seed=0"
 
 
@@ -119,6 +122,58 @@ async def test_a_broken_file_tells_its_line(tmp_path: Path) -> None:
     got, _, err = await Command(tmp_path, "train", "broken.csv", "--algorithm", "svm").run()
     assert got == 2
     assert "line 3" in err
+
+
+async def test_bench_measures_a_fleet_of_its_own_and_leaves_nothing(tmp_path: Path) -> None:
+    told = await read(tmp_path, "bench", "--tasks", "100", "--workers", "2")
+    assert told["measured"] == {
+        "tasks": 100,
+        "jobs": 10,
+        "single_jobs": 10,
+        "round_trips": 2,
+        "metric_points": 2000,
+        "bytes": 640_000,
+    }
+    assert (told["metric_points_lost"], told["workers"], told["slots"]) == (0, 2, 2)
+    for rate in ("tasks", "jobs", "single_jobs", "metric_points", "bytes"):
+        assert told[f"{rate}_per_second"] > 0
+    assert 0 < told["round_trip_ms"]["p50"] <= told["round_trip_ms"]["p99"]
+    assert set(told["store"]) == {"documents", "objects"}
+    assert programs(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.stores("local")
+async def test_bench_tells_what_came_when_its_time_is_up(
+    tmp_path: Path, fleet: AsyncLocalFleet, client: AsyncClient
+) -> None:
+    told = await read(tmp_path, "bench", "--tasks", "1000000", "--seconds", "0.2", "--server", fleet.address)
+    assert 0 < told["measured"]["tasks"] < 1_000_000
+    assert told["metric_points_lost"] == 0
+    assert await unended(client) == []
+
+
+@pytest.mark.stores("local")
+async def test_a_stopped_bench_leaves_no_job_running(
+    tmp_path: Path, fleet: AsyncLocalFleet, client: AsyncClient
+) -> None:
+    process = await Command(
+        tmp_path, "bench", "--tasks", "1000000", "--seconds", "60", "--server", fleet.address
+    ).start()
+    while not (await client.status()).jobs.get("running") or not await large(client):
+        await asyncio.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    await process.communicate()
+    assert process.returncode == 130
+    assert await unended(client) == []
+
+
+async def large(client: AsyncClient) -> list[AsyncJob]:
+    return [job for job in await client.jobs.list() if job.tasks.total == 1_000_000]
+
+
+async def unended(client: AsyncClient) -> list[AsyncJob]:
+    return [job for state in ("queued", "running") for job in await client.jobs.list(filter=f"state={state}")]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
