@@ -13,6 +13,8 @@ from typing import Any
 SMALL = {
     "startup": ("--repeat", "3"),
     "roundtrip": ("--runs", "300"),
+    "stages": ("--repeat", "2"),
+    "points": ("--points", "100000", "--repeat", "1"),
     "dispatch": ("--tasks", "2000", "--jobs", "200", "--repeat", "2"),
     "recovery": ("--repeat", "2", "--tasks", "2000"),
     "load": ("--tasks", "5000", "--workers", "200", "--beside", "1000", "--seconds", "5", "--repeat", "2"),

@@ -15,7 +15,8 @@ import signal
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 
@@ -74,6 +75,16 @@ def names(processes: Sequence[int]) -> dict[int, str]:
         found[process] = command[command.index("-m") + 1] if "-m" in command else command[0]
     slots = [slot for process in processes if "zygote" in found[process] for slot in descendants(process)]
     return found | dict.fromkeys(slots, "slot") | {os.getpid(): "client"}
+
+
+@contextmanager
+def spent(costs: Counter[str]) -> Iterator[None]:
+    """Adds what this program and all that it started cost meanwhile: seconds of processors, by what each process is."""
+    processes = [os.getpid(), *descendants(os.getpid())]
+    called, before = names(processes), {process: sum(threads(process).values()) for process in processes}
+    yield
+    for process in processes:
+        costs[called[process]] += sum(threads(process).values()) - before[process]  # type: ignore[assignment]
 
 
 def sampled(path: Path) -> dict[int, Counter[str]]:

@@ -4,17 +4,25 @@ The rule: a fleet is measured over a fresh home, once its slots are warm.
 """
 
 import sqlite3
+import subprocess
+import sys
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import grpc
+
+from bench.peers.with_grpc import STREAM, TASK
 from clients.cli import measures
 from clients.cli.measures import noop, request
 from tensorfleet import AsyncClient
 from tensorfleet.local import AsyncLocalFleet
+
+WARM = 50
+"""Messages before those that are measured."""
 
 
 async def results(stub: Any, tasks: int) -> None:
@@ -31,6 +39,42 @@ async def warm_fleet(slots: int) -> AsyncIterator[tuple[AsyncLocalFleet, AsyncCl
             job = await (await client.submit(noop(10 * slots, rounds=3))).wait()
             job.require_success()
             yield fleet, client
+
+
+@contextmanager
+def bare_server() -> Iterator[int]:
+    """The port of a program that sends back by gRPC alone what comes."""
+    command = (sys.executable, "-m", "bench.peers.with_grpc", "serve")
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as server:
+        try:
+            assert server.stdout is not None
+            yield int(server.stdout.readline())
+        finally:
+            server.kill()
+
+
+@asynccontextmanager
+async def bare_channel() -> AsyncIterator[Any]:
+    """A channel to such a program."""
+    with bare_server() as port:
+        connection: Any = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
+        async with connection as channel:
+            yield channel
+
+
+async def bare_trips(count: int) -> list[float]:
+    """Seconds of each of some messages of one task, to another process and back by a stream of gRPC alone: a limit for
+    whatever goes to a worker and back."""
+    times = []
+    async with bare_channel() as channel:
+        stream = channel.stream_stream(STREAM)()
+        for _ in range(WARM + count):
+            begun = perf_counter()
+            await stream.write(TASK)
+            await stream.read()
+            times.append(perf_counter() - begun)
+        await stream.done_writing()
+    return times[WARM:]
 
 
 def durable_commits(count: int) -> list[float]:

@@ -89,7 +89,7 @@ async def run(stub: Any, job: jobs_pb2.RunJobRequest, limit: float | None = None
             async for response in call:
                 for event in response.events:
                     id = event.job_id
-                    _count(came, event)
+                    count(came, event)
     except TimeoutError:
         came.cut = True
         call.cancel()
@@ -99,7 +99,8 @@ async def run(stub: Any, job: jobs_pb2.RunJobRequest, limit: float | None = None
     return came
 
 
-def _count(came: Came, event: jobs_pb2.JobEvent) -> None:
+def count(came: Came, event: jobs_pb2.JobEvent) -> None:
+    """Adds what an event tells. JobFailed where that is the job's failure."""
     match event.WhichOneof("event"):
         case "tasks_succeeded":
             came.tasks += len(event.tasks_succeeded.indexes)
