@@ -9,10 +9,11 @@ slots beside them, by turns with the same job on a fleet without them.
 import argparse
 import asyncio
 import os
+import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -108,21 +109,23 @@ async def many_tasks(count: int) -> dict[str, Any]:
         }
 
 
-@asynccontextmanager
-async def simulated(address: str, workers: int, processes: int) -> AsyncIterator[None]:
-    """So many workers in session, from a few processes."""
-    command = [sys.executable, "-m", "bench.crowd", address, str(workers // processes)]
-    start = asyncio.create_subprocess_exec
-    crowds = [await start(*command, str(number), stdout=asyncio.subprocess.PIPE) for number in range(processes)]
-    try:
-        for crowd in crowds:
-            assert crowd.stdout is not None
-            assert await crowd.stdout.readline(), "all of it are in"
-        yield
-    finally:
-        for crowd in crowds:
-            crowd.kill()
-            await crowd.wait()
+@contextmanager
+def simulated(address: str, workers: int, processes: int, *, work: bool = False) -> Iterator[None]:
+    """So many workers in session, from a few processes. work: they take tasks, which succeed at once."""
+    command, how = [sys.executable, "-m", "bench.crowd", address, str(workers // processes)], ["work"] if work else []
+    with ExitStack() as stack:
+        crowds = [
+            stack.enter_context(subprocess.Popen([*command, str(number), *how], stdout=subprocess.PIPE))
+            for number in range(processes)
+        ]
+        try:
+            for crowd in crowds:
+                assert crowd.stdout is not None
+                assert crowd.stdout.readline(), "all of it are in"
+            yield
+        finally:
+            for crowd in crowds:
+                crowd.kill()
 
 
 async def rate(client: AsyncClient, tasks: int) -> float:
@@ -137,7 +140,7 @@ async def many_workers(options: argparse.Namespace) -> dict[str, Any]:
     """What a crowd costs an idle orchestrator, and rates with it and without, by turns."""
     async with real_fleet() as (alone, _), real_fleet() as (client, pid):
         before = memory(pid)
-        async with simulated(client.address, options.workers, options.processes):
+        with simulated(client.address, options.workers, options.processes):
             joined = len([worker for worker in await client.workers.list() if worker.state == "ready"]) - 1
             begun, used = perf_counter(), processor_seconds(pid)
             await asyncio.sleep(options.seconds)
