@@ -1,6 +1,6 @@
 """`python -m worker`: joins an orchestrator and works for it.
 
-The rule: the zygote is started before anything slow is imported, so that numerics load while the agent gets ready.
+The rule: the zygote is started before anything slow is imported, so that it comes up while the agent gets ready.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from tensorfleet.processes import die_with_parent
-from worker.launch import Zygote, launch_zygote
+from worker.launch import Zygote, launch_zygote, shared_zygote
 
 
 def arguments(given: list[str] | None = None) -> argparse.Namespace:
@@ -24,6 +24,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--home", type=Path, help="where it keeps its cache; default: worker in TENSORFLEET_HOME")
     parser.add_argument("--max-tasks-per-child", type=int, default=0, help="tasks of one slot process; 0: no limit")
     parser.add_argument("--memory-limit", type=int, default=0, metavar="BYTES", help="of one task; 0: no limit")
+    parser.add_argument("--zygote", type=int, metavar="DESCRIPTOR", help="a socket to the process that forks its slots")
     parser.add_argument("--parent-death", action="store_true", help="leave when the process that started it ends")
     return parser.parse_args(given)
 
@@ -32,7 +33,7 @@ def main() -> None:
     options = arguments()
     if options.parent_death:
         die_with_parent(os.getppid(), signal.SIGTERM)
-    zygote = launch_zygote()
+    zygote = launch_zygote() if options.zygote is None else shared_zygote(options.zygote)
     try:
         code = _work(options, zygote)
     finally:

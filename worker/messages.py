@@ -57,12 +57,20 @@ class Ending(Struct, frozen=True, kw_only=True):
 
 
 class Fork(Struct, frozen=True, tag="fork"):
-    """Fork a slot. Its socket, standard output and standard error travel with the message."""
+    """Fork a slot. Its socket, standard output and standard error travel with the message.
+
+    warm: with the numerics, once they are loaded.
+    """
 
     number: int
     gpus: str | None
     memory_limit: int
     max_tasks: int
+    warm: bool = False
+
+
+class Preload(Struct, frozen=True, tag="preload"):
+    """Load the numerics, if nothing else is to be done."""
 
 
 class Signal(Struct, frozen=True, tag="signal"):
@@ -73,7 +81,7 @@ class Signal(Struct, frozen=True, tag="signal"):
 
 
 class Preloaded(Struct, frozen=True, tag="preloaded"):
-    """The numerics are loaded; a slot now takes milliseconds."""
+    """The numerics are loaded: a slot that has them now takes milliseconds."""
 
     seconds: float
 
@@ -92,7 +100,7 @@ class Exited(Struct, frozen=True, tag="exited"):
     status: int
 
 
-ToZygote: TypeAlias = Fork | Signal
+ToZygote: TypeAlias = Fork | Preload | Signal
 FromZygote: TypeAlias = Preloaded | Forked | Exited
 
 # --- agent and slot ---------------------------------------------------------------------------------------------------

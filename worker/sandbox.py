@@ -3,8 +3,8 @@
 The rule: everything here is set before the first task runs, and nothing here imports numerics or grpc.
 """
 
+import os
 import resource
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -53,9 +53,9 @@ def no_core_dump() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
 
 
-def zygote_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment that a zygote, and so every slot, starts with."""
-    return {**environ, **ONE_THREAD, **ARROW}
+def pin_threads() -> None:
+    """Has numerics that this process imports from here on, and whatever it forks, make no threads."""
+    os.environ.update({**ONE_THREAD, **ARROW})
 
 
 def gpus_of_slot(number: int, slots: int, gpus: int) -> str | None:

@@ -8,7 +8,6 @@ import asyncio
 import select
 import signal
 import socket
-import subprocess
 from collections import deque
 from collections.abc import Callable
 
@@ -18,7 +17,7 @@ from msgspec import Struct
 from tensorfleet.model import Cause
 from worker import sandbox
 from worker.executor import Executor, Heard, Outcome, Running
-from worker.launch import Zygote, launch_zygote
+from worker.launch import Zygote, launch_zygote, part
 from worker.messages import (
     MAX_MESSAGE,
     Died,
@@ -110,8 +109,9 @@ class Slots:
             self._running[token].listen()
 
     def pids(self) -> list[int]:
-        """The zygote, then the slots that are there."""
-        return [self._zygote.process.pid, *(slot.pid for slot in self._slots.values() if slot.pid)]
+        """The zygote where it is this worker's own, then the slots that are there."""
+        zygote = [self._zygote.process.pid] if self._zygote.process else []
+        return [*zygote, *(slot.pid for slot in self._slots.values() if slot.pid)]
 
     def idle_pids(self) -> list[int]:
         return [slot.pid for slot in self._idle]
@@ -120,16 +120,11 @@ class Slots:
         """Ends every slot and the zygote, and waits until they are gone."""
         self._closed = True
         self._loop.remove_reader(self._zygote.connection)
-        self._zygote.connection.close()  # the zygote takes it for the agent's end
         for timer in self._kills.values():
             timer.cancel()
         for slot in list(self._slots.values()):
             self._conclude(slot, Died(Cause.LOST_WORKER, "WORKER_LEFT", "the worker left"))
-        try:
-            await asyncio.wait_for(asyncio.to_thread(self._zygote.process.wait, KILL_GRACE * 2), KILL_GRACE * 4)
-        except subprocess.TimeoutExpired:
-            self._zygote.process.kill()  # its slots follow by their death signal
-            self._zygote.process.wait()
+        await asyncio.to_thread(part, self._zygote, KILL_GRACE * 2)
 
     # --- slots
 
@@ -166,7 +161,7 @@ class Slots:
             return
         slot = self._slots[number] = Executor(number, self._disconnected)
         gpus = sandbox.gpus_of_slot(number, self.limits.slots, self.limits.gpus)
-        fork = Fork(number, gpus, self.limits.memory, self.limits.max_tasks)
+        fork = Fork(number, gpus, self.limits.memory, self.limits.max_tasks, warm=True)
         slot.hand_over(lambda descriptors: self._tell(fork, descriptors))
 
     def _disconnected(self, slot: Executor) -> None:
@@ -191,6 +186,8 @@ class Slots:
         self._zygote = zygote
         self._preloaded = False
         self._loop.add_reader(zygote.connection, self._read_zygote)
+        for number in range(self.limits.slots):
+            self._fill(number)
 
     def _read_zygote(self) -> None:
         try:
@@ -209,8 +206,6 @@ class Slots:
             self._preloaded = True
             self._failed_starts = 0
             log.debug("numerics loaded", seconds=round(message.seconds, 3))
-            for number in range(self.limits.slots):
-                self._fill(number)
         elif isinstance(message, Forked):
             slot = self._slots[message.number]
             slot.pid = message.pid
@@ -251,8 +246,7 @@ class Slots:
     def _zygote_gone(self) -> None:
         """Its slots died with it. Another is started, unless none has ever come up."""
         self._loop.remove_reader(self._zygote.connection)
-        self._zygote.connection.close()
-        self._loop.run_in_executor(None, self._zygote.process.wait)
+        self._loop.run_in_executor(None, part, self._zygote, KILL_GRACE)
         died = Died(Cause.SIGNAL, "ZYGOTE_LOST", "the task's process died with the process that it was forked from")
         for slot in list(self._slots.values()):
             self._conclude(slot, died)
@@ -261,7 +255,7 @@ class Slots:
             if not self.broken.done():
                 self.broken.set_result("slots cannot be started: the process that loads the numerics ends at once")
             return
-        log.warning("the zygote ended; starting another", pid=self._zygote.process.pid)
+        log.warning("the zygote ended; starting another")
         self._watch(launch_zygote())
 
     def _tell(self, message: ToZygote, descriptors: list[int] | None = None) -> None:

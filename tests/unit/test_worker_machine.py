@@ -51,10 +51,12 @@ def test_slots_share_out_the_gpus(slots: int, gpus: int, shares: list[str | None
     assert [sandbox.gpus_of_slot(number, slots, gpus) for number in range(slots)] == shares
 
 
-def test_the_zygote_environment_pins_threads_whatever_the_agent_has() -> None:
-    environment = sandbox.zygote_environment({"OMP_NUM_THREADS": "8", "HOME": "/root"})
-    assert environment["HOME"] == "/root"
-    assert {environment[name] for name in sandbox.ONE_THREAD} == {"1"}
+def test_threads_are_pinned_whatever_the_agent_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*sandbox.ONE_THREAD, *sandbox.ARROW):
+        monkeypatch.setenv(name, "8")
+    sandbox.pin_threads()
+    assert {os.environ[name] for name in sandbox.ONE_THREAD} == {"1"}
+    assert {os.environ[name] for name in sandbox.ARROW} == set(sandbox.ARROW.values())
 
 
 def imported_by(program: str, environment: dict[str, str]) -> tuple[set[str], int]:
@@ -66,9 +68,14 @@ def imported_by(program: str, environment: dict[str, str]) -> tuple[set[str], in
 
 
 def test_the_zygote_is_single_threaded_and_without_grpc() -> None:
-    program = "from worker.zygote import PRELOAD, preload\npreload(PRELOAD)"
-    environment = sandbox.zygote_environment({**os.environ, "PYTHONPATH": os.pathsep.join(["", *sys.path])})
+    program = "from worker import numerics, sandbox, zygote\nsandbox.pin_threads()\nnumerics.load(numerics.BARE)\n"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(["", *sys.path])}
     modules, threads = imported_by(program, environment)
+    assert "tensorfleet.execution" in modules
+    assert not modules & {"asyncio", "grpc", "google.protobuf", "numpy", "sklearn"}
+    assert threads == 1
+    whole = "loading = numerics.Loading()\nwhile not loading.done: loading.step()"
+    modules, threads = imported_by(program + whole, environment)
     assert {"sklearn.ensemble", "pandas", "pyarrow", "tensorfleet.execution"} <= modules
     assert not modules & {"grpc", "google.protobuf"}
     assert threads == 1
