@@ -7,7 +7,7 @@ runs; what it decides goes into the next one. One commit is in flight.
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -25,7 +25,7 @@ from orchestrator.documents import Drawing, draw
 from orchestrator.groups import Group, Page
 from orchestrator.lookups import Lookups
 from orchestrator.underway import Underway
-from orchestrator.watch import Cursor, EventFeed, Happening
+from orchestrator.watch import BEGINNING, Cursor, EventFeed, Watch
 from tensorfleet.errors import Deposed, ResourceExhausted, TensorFleetError, Unavailable
 from tensorfleet.stores.contract import DocumentStore, Entry, ObjectStore
 
@@ -132,6 +132,7 @@ class Engine:
         except Deposed:
             return False
         self._number = entry.number
+        self._feed_of_events.spoken = entry.number
         apply(self.state, began, self._clock().mono)
         log.info("term began", term=began.term, entry=self._number, jobs=len(self.state.active))
         return True
@@ -148,9 +149,9 @@ class Engine:
         self._number = entry.number
         self._journaled += ENTRY_BYTES + len(entry.records)
 
-    def watch(self, job: str, after: Cursor) -> AsyncIterator[Happening]:
-        """A job's durable events after a cursor, to its end."""
-        return self._feed_of_events.watch(job, after)
+    def watch(self, job: str, after: Cursor = BEGINNING, *, new: bool = False) -> Watch:
+        """A job's durable events after a cursor, to its end; close it. new: the job has not been fed yet."""
+        return self._feed_of_events.watch(job, after, new=new)
 
     def feed(self, *events: Event) -> None:
         """Takes events in; they are decided together, before the loop's next turn of I/O."""
@@ -250,7 +251,7 @@ class Engine:
                 log.warning("the commit did not go through; trying again", error=error.message, entry=number)
                 await asyncio.sleep(RETRY_COMMIT_SECONDS)
         self._away = False
-        self._number = number
+        self._number = page.number = number
         self._journaled += ENTRY_BYTES + len(records)
 
     def _speak(self, group: Group) -> None:
@@ -270,7 +271,7 @@ class Engine:
             elif isinstance(command, ToWorker):
                 self.to_worker(command)
         for page in group.pages:
-            self._feed_of_events.announce(page.drawing.events)
+            self._feed_of_events.announce(page.number, page.drawing, page.size)
 
     def _keep(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -18,6 +18,7 @@ class Page:
     """What becomes one journal entry."""
 
     def __init__(self) -> None:
+        self.number = 0  # once it is committed
         self.records: list[bytes] = []
         self.size = 0
         self.drawing = Drawing()
@@ -52,4 +53,5 @@ class Group:
     def close(self, state: State) -> list[Page]:
         """The pages to commit, in order; nothing is taken any more."""
         self.pages[-1].drawing.finish(state)
-        return [page for page in self.pages if page.records]
+        self.pages = [page for page in self.pages if page.records]
+        return self.pages

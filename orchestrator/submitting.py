@@ -1,6 +1,7 @@
 """Submitting jobs, for callers and for the services themselves, and waiting for their end."""
 
 from collections.abc import Container, Sequence
+from contextlib import closing
 from typing import Any
 
 import grpc
@@ -10,7 +11,7 @@ from orchestrator.admission import admit
 from orchestrator.core.events import Submission, SubmitJobs
 from orchestrator.documents import JobDocument
 from orchestrator.engine import Engine
-from orchestrator.watch import Cursor
+from orchestrator.watch import Watch
 from tensorfleet import errors
 from tensorfleet.model import Failure, FieldViolation, JobSpec, JobState, Ref
 from tensorfleet.stores.contract import DocumentStore
@@ -49,6 +50,25 @@ class Submitting:
         with self.engine.underway.naming():
             submission = await admit(spec, request_id, self._documents, self.engine.state, upload)
             return (await self._ask((submission,)))[0]
+
+    async def run(self, spec: JobSpec, request_id: str = "") -> Watch:
+        """Submits as `submit` does, and watches the job from its beginning: a new one before anything is told of it, so
+        that nothing need be read. Close it."""
+        known = await self._known([request_id])
+        if known:
+            return self.engine.watch(known[request_id])
+        with self.engine.underway.naming():
+            submission = await admit(spec, request_id, self._documents, self.engine.state)
+            watch = self.engine.watch(submission.job, new=True)
+            try:
+                (made,) = await self._ask((submission,))
+            except BaseException:
+                watch.close()
+                raise
+        if made == submission.job:
+            return watch
+        watch.close()  # the request had made a job that is not durable long
+        return self.engine.watch(made)
 
     async def submit_many(self, specs: Sequence[tuple[str, JobSpec]]) -> list[str]:
         """The ids, in order. All are admitted before any is submitted; a bad field names the request it is in."""
@@ -93,10 +113,10 @@ class Submitting:
 
     async def ended(self, job_id: str) -> JobDocument:
         """Waits for a job. A failed one raises the error that its failure stands for."""
-        async for _ in self.engine.watch(job_id, Cursor()):
-            pass
-        document = (await self._documents.get("jobs", [job_id]))[job_id]
-        job = msgspec.convert(document, JobDocument)
+        with closing(self.engine.watch(job_id)) as watch:
+            async for happenings in watch:
+                last = happenings[-1]
+        job = msgspec.convert(last.ended, JobDocument)
         if job.state != JobState.SUCCEEDED:
             raise _error(job.failure, job.id)
         return job

@@ -86,10 +86,10 @@ def task(document: dict[str, Any]) -> jobs_pb2.Task:
     )
 
 
-def event(job_id: str, happening: Happening, ended: jobs_pb2.Job | None) -> jobs_pb2.JobEvent:
-    """An event as watchers are shown it. ended: the job as it then stood, for its last."""
+def event(job_id: str, happening: Happening) -> jobs_pb2.JobEvent:
+    """An event as watchers are shown it; the last one as the job that ended."""
     plain = happening.event
-    fields = {"ended": ended} if ended is not None else _EVENTS[plain["type"]](plain)
+    fields = {"ended": job(happening.ended)} if happening.ended is not None else _EVENTS[plain["type"]](plain)
     return jobs_pb2.JobEvent(cursor=str(happening.cursor), job_id=job_id, time=timestamp(plain["at"]), **fields)
 
 

@@ -1,21 +1,27 @@
 """What happened to a job, from a cursor on: each event once and in order, to any number of watchers.
 
-The rule: a watcher reads what is durable, at its own pace; it is only told that there is more. So a slow one costs no
-memory, and one that comes back with its cursor misses and repeats nothing.
+The rule: a watcher is shown what is durable, at its own pace. One that keeps up is handed what each commit brought, and
+reads nothing; one that falls behind is handed nothing more, and reads the store from its cursor on until it is up to
+date. So a slow one costs bounded memory, and one that comes back with its cursor misses and repeats nothing.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from orchestrator.documents import Drawing
 from tensorfleet.errors import InvalidRequest
 from tensorfleet.model import FieldViolation
 from tensorfleet.stores.contract import DocumentStore
 
 PAGE = 200
+HELD_BYTES = 1024 * 1024
+"""Of journaled records, whose events are held for a watcher; one entry is held whatever its size."""
+END = "JobEnded"
 
 
 class Cursor(Struct, frozen=True, order=True):
@@ -38,61 +44,158 @@ class Cursor(Struct, frozen=True, order=True):
         return cls(int(entry), int(index))
 
 
+BEGINNING = Cursor()
+
+
 class Happening(Struct, frozen=True):
-    """An event of a job. last: it is the job's end, and nobody put it back in the queue since."""
+    """An event of a job. ended: the job's document, where this is its end and nobody put it back in the queue since."""
 
     cursor: Cursor
     event: dict[str, Any]
-    last: bool = False
+    ended: dict[str, Any] | None = None
+
+
+class Told(Struct, frozen=True):
+    """What a journal entry has of a job. job: its document, where it was handed on and ends with the job's end. size:
+    bytes of the whole entry's records."""
+
+    number: int
+    events: list[dict[str, Any]]
+    job: dict[str, Any] | None = None
+    size: int = 0
 
 
 class EventFeed:
-    """Wakes watchers when their job has new durable events, and reads these to them."""
+    """Hands watchers the durable events of their jobs, and reads those to them that they were not handed.
+
+    spoken: the last entry that was announced. What is newer is handed on when it is, and not read: of that the store
+    may have one document, and another not yet.
+    """
 
     def __init__(self, documents: DocumentStore) -> None:
+        self.spoken = 0
         self._documents = documents
-        self._watchers: dict[str, dict[asyncio.Event, None]] = {}  # woken in the order they came
+        self._watches: dict[str, dict[Watch, None]] = {}  # told in the order they came
 
-    def announce(self, jobs: Iterable[str]) -> None:
-        for job in jobs:
-            for more in self._watchers.get(job, ()):
-                more.set()
+    def announce(self, number: int, drawing: Drawing, size: int) -> None:
+        """An entry is durable: whoever keeps up is handed what it drew. size: of its records, in bytes."""
+        self.spoken = number
+        for job, events in drawing.events.items():
+            if watches := self._watches.get(job):
+                ended = drawing.documents.get(("jobs", job)) if events[-1]["type"] == END else None
+                told = Told(number, events, ended, size)
+                for watch in watches:
+                    watch.hear(told)
 
-    async def watch(self, job: str, after: Cursor) -> AsyncIterator[Happening]:
-        """Events after a cursor; ends after the job's end."""
-        more = asyncio.Event()
-        self._watchers.setdefault(job, {})[more] = None
-        try:
-            while True:
-                more.clear()
-                async for happening in self._read(job, after):
-                    after = happening.cursor
-                    if happening.event["type"] == "JobEnded" and not await self._retried(job, after):
-                        yield replace(happening, last=True)
-                        return
-                    yield happening
-                if not more.is_set():
-                    await more.wait()
-        finally:
-            del self._watchers[job][more]
-            if not self._watchers[job]:
-                del self._watchers[job]
+    def watch(self, job: str, after: Cursor, *, new: bool) -> "Watch":
+        """Begins at once, and goes on until it is closed. new: nothing of the job has been announced yet."""
+        watch = Watch(self, job, after, new=new)
+        self._watches.setdefault(job, {})[watch] = None
+        return watch
 
-    async def _read(self, job: str, after: Cursor) -> AsyncIterator[Happening]:
-        while True:
-            page = await self._documents.find(
-                "events", {"job_id": job}, above=("number", after.entry - 1), order=("number",), limit=PAGE
-            )
-            for document in page:
-                for index, event in enumerate(document["events"]):
-                    cursor = Cursor(document["number"], index)
-                    if cursor > after:
-                        yield Happening(cursor, event)
-            if len(page) < PAGE:
-                return
-            after = max(after, Cursor(page[-1]["number"], len(page[-1]["events"])))
+    def leave(self, watch: "Watch") -> None:
+        watches = self._watches.get(watch.job, {})
+        watches.pop(watch, None)
+        if not watches:
+            self._watches.pop(watch.job, None)
 
-    async def _retried(self, job: str, ended: Cursor) -> bool:
-        """Whether the job was put back in the queue after that end: then its story goes on."""
-        later = await self._documents.find("events", {"job_id": job}, above=("number", ended.entry), limit=1)
-        return bool(later)
+    async def read(self, job: str, after: Cursor) -> list[Told]:
+        """What the store has of a job from a cursor's entry on, of what was announced when this began: a page of it."""
+        spoken = self.spoken
+        found = await self._documents.find(
+            "events", {"job_id": job}, above=("number", after.entry - 1), order=("number",), limit=PAGE
+        )
+        return [Told(document["number"], document["events"]) for document in found if document["number"] <= spoken]
+
+    async def document(self, job: str) -> dict[str, Any]:
+        return (await self._documents.get("jobs", [job]))[job]
+
+
+class Watch:
+    """Goes through the events of one job after a cursor, all that are there at a time; ends with the job.
+
+    It is up to date while all that it has not told yet is among what it was handed, or still to be announced. So it is
+    from before its last look into the store on, until it falls behind: then what it was handed is let go of.
+    """
+
+    def __init__(self, feed: EventFeed, job: str, after: Cursor, *, new: bool) -> None:
+        self.job = job
+        self._feed = feed
+        self._after = after
+        self._up_to_date = new
+        self._handed: deque[Told] = deque()
+        self._held = 0
+        self._more = asyncio.Event()
+        self._over = False
+
+    def close(self) -> None:
+        self._feed.leave(self)
+
+    def hear(self, told: Told) -> None:
+        if not self._up_to_date:
+            return
+        if self._handed and self._held + told.size > HELD_BYTES:
+            self._let_go(up_to_date=False)
+        else:
+            self._handed.append(told)
+            self._held += told.size
+        self._more.set()
+
+    def _let_go(self, *, up_to_date: bool) -> list[Told]:
+        """What it was handed."""
+        handed = list(self._handed)
+        self._handed.clear()
+        self._held, self._up_to_date = 0, up_to_date
+        self._more.clear()
+        return handed
+
+    def __aiter__(self) -> "Watch":
+        return self
+
+    async def __anext__(self) -> list[Happening]:
+        """One or more events, in order."""
+        while not self._over:
+            if self._up_to_date:
+                await self._more.wait()
+            told = self._let_go(up_to_date=True) if self._up_to_date else await self._caught_up()
+            happenings = self._after_cursor(told)
+            if happenings and happenings[-1].event["type"] == END:
+                await self._look_at_end(happenings, told[-1])
+            if happenings:
+                self._after = happenings[-1].cursor
+                return happenings
+        raise StopAsyncIteration
+
+    async def _caught_up(self) -> list[Told]:
+        """A page of the store and, where it is the last, what was handed since it was begun."""
+        self._let_go(up_to_date=True)
+        page = await self._feed.read(self.job, self._after)
+        if len(page) < PAGE and self._up_to_date:
+            return page + self._let_go(up_to_date=True)
+        self._let_go(up_to_date=False)
+        return page
+
+    def _after_cursor(self, told: Iterable[Told]) -> list[Happening]:
+        after, happenings = self._after, []
+        for each in told:
+            if each.number >= after.entry:
+                first = after.index + 1 if each.number == after.entry else 0
+                places = range(first, len(each.events))
+                happenings += [Happening(Cursor(each.number, place), each.events[place]) for place in places]
+        return happenings
+
+    async def _look_at_end(self, happenings: list[Happening], told: Told) -> None:
+        """Gives the last of them, an end, the job as it then stood, unless the job's story went on.
+
+        Where that is not known yet, the end is left out, and read again.
+        """
+        end, job = happenings[-1], told.job
+        if not self._up_to_date:
+            happenings.pop()
+            return
+        if job is None:
+            job = await self._feed.document(self.job)
+            if job["ended_at"] != end.event["at"] or self._handed or not self._up_to_date:
+                return  # put back in the queue
+        happenings[-1] = replace(end, ended=job)
+        self._over = True

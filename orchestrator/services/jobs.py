@@ -1,6 +1,7 @@
 """JobService: submitting, watching, steering jobs."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import closing
 from typing import Any, TypeAlias
 
 import grpc
@@ -16,12 +17,13 @@ from orchestrator.core.state import Job
 from orchestrator.documents import JobDocument
 from orchestrator.services import paging
 from orchestrator.submitting import Submitting, submitter
-from orchestrator.watch import Cursor
+from orchestrator.watch import Cursor, Happening
 from tensorfleet.api.v1 import jobs_pb2 as pb
 from tensorfleet.api.v1 import jobs_pb2_grpc
 from tensorfleet.errors import FailedPrecondition, InvalidRequest, NotFound
 from tensorfleet.kinds import plan_for
 from tensorfleet.model import FieldViolation, JobState, WorkerState
+from tensorfleet.rpc.channels import CHUNK_BYTES
 from tensorfleet.stores.contract import DocumentStore, ObjectStore
 from tensorfleet.stores.presence import present
 from tensorfleet.wire import spec_from_proto
@@ -39,7 +41,8 @@ class Jobs(jobs_pb2_grpc.JobServiceServicer):
         self._objects = objects
 
     async def SubmitJob(self, request: pb.SubmitJobRequest, context: Context) -> pb.SubmitJobResponse:
-        job_id = await self._submit(request.request_id, request.spec, context)
+        spec = replace(spec_from_proto(request.spec), submitter=submitter(context))
+        job_id = await self._submitting.submit(spec, request.request_id)
         return pb.SubmitJobResponse(job_id=job_id, job=await self._job(job_id))
 
     async def SubmitJobs(self, request: pb.SubmitJobsRequest, context: Context) -> pb.SubmitJobsResponse:
@@ -53,12 +56,11 @@ class Jobs(jobs_pb2_grpc.JobServiceServicer):
         return pb.SubmitJobsResponse(job_ids=await self._submitting.submit_many(specs))
 
     async def RunJob(self, request: pb.RunJobRequest, context: Context) -> AsyncIterator[pb.RunJobResponse]:
-        job_id = await self._submit(request.request_id, request.spec, context)
-        async for event in self._watch(job_id, Cursor()):
-            yield pb.RunJobResponse(events=[event])
-
-    async def _submit(self, request_id: str, spec: pb.JobSpec, context: Context) -> str:
-        return await self._submitting.submit(replace(spec_from_proto(spec), submitter=submitter(context)), request_id)
+        spec = replace(spec_from_proto(request.spec), submitter=submitter(context))
+        with closing(await self._submitting.run(spec, request.request_id)) as watch:
+            async for happenings in watch:
+                for events in _messages(watch.job, happenings):
+                    yield pb.RunJobResponse(events=events)
 
     async def GetJob(self, request: pb.GetJobRequest, context: Context) -> pb.GetJobResponse:
         return pb.GetJobResponse(job=await self._job(request.job_id))
@@ -122,14 +124,27 @@ class Jobs(jobs_pb2_grpc.JobServiceServicer):
 
     async def WatchJob(self, request: pb.WatchJobRequest, context: Context) -> AsyncIterator[pb.WatchJobResponse]:
         after = Cursor.parse(request.after)
-        await self._document(request.job_id)
-        async for event in self._watch(request.job_id, after):
-            yield pb.WatchJobResponse(events=[event])
+        if request.job_id not in self._engine.state.jobs:
+            await self._document(request.job_id)
+        with closing(self._engine.watch(request.job_id, after)) as watch:
+            async for happenings in watch:
+                for events in _messages(watch.job, happenings):
+                    yield pb.WatchJobResponse(events=events)
 
-    async def _watch(self, job_id: str, after: Cursor) -> AsyncIterator[pb.JobEvent]:
-        async for happening in self._engine.watch(job_id, after):
-            ended = await self._job(job_id) if happening.last else None
-            yield views.event(job_id, happening, ended)
+
+def _messages(job_id: str, happenings: Iterable[Happening]) -> Iterator[list[pb.JobEvent]]:
+    """What happened, as the events of one message or, where they are many or large, of several."""
+    events: list[pb.JobEvent] = []
+    size = 0
+    for happening in happenings:
+        event = views.event(job_id, happening)
+        events.append(event)
+        size += event.ByteSize()
+        if size >= CHUNK_BYTES:
+            yield events
+            events, size = [], 0
+    if events:
+        yield events
 
 
 def _ending(known: JobDocument) -> str:

@@ -12,7 +12,7 @@ from orchestrator.core import commands as c
 from orchestrator.core import events as e
 from orchestrator.core.state import Settings
 from orchestrator.engine import Engine
-from orchestrator.watch import Cursor, Happening
+from orchestrator.watch import Happening
 from tensorfleet.model import JobSpec, Resolved, TaskResult
 from tensorfleet.stores.sqlite import SqliteDocuments
 from tests.simulation.fleet import info
@@ -66,15 +66,16 @@ async def submit(engine: Engine, tasks: int) -> None:
 async def ran(engine: Engine, tasks: int) -> None:
     """Waits until so many tasks are known to have run, and that is durable."""
     ends = 0
-    async for happening in engine.watch("j", Cursor()):
-        ends += len(succeeded(happening))
+    async for happenings in engine.watch("j"):
+        ends += len(succeeded(happenings))
         if ends == tasks:
             return
 
 
-def succeeded(happening: Happening) -> list[int]:
-    """The indexes of the tasks that it tells the results of."""
-    return list(happening.event["indexes"]) if happening.event["type"] == "TasksSucceeded" else []
+def succeeded(happenings: list[Happening]) -> list[int]:
+    """The indexes of the tasks that they tell the results of."""
+    runs = [happening.event for happening in happenings if happening.event["type"] == "TasksSucceeded"]
+    return [index for run in runs for index in run["indexes"]]
 
 
 @pytest.fixture
@@ -99,7 +100,7 @@ async def test_a_snapshot_is_taken_while_there_is_work(
     async with running(documents) as engine:
         assert engine.state.jobs["j"].run == TASKS // 2
         Busy(engine, TASKS)
-        ends = [index async for happening in engine.watch("j", Cursor()) for index in succeeded(happening)]
+        ends = [index async for happenings in engine.watch("j") for index in succeeded(happenings)]
         assert sorted(ends) == list(range(TASKS))
     assert (await documents.get("jobs", ["j"]))["j"]["run"] == TASKS
 
