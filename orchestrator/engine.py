@@ -153,6 +153,11 @@ class Engine:
         """A job's durable events after a cursor, to its end; close it. new: the job has not been fed yet."""
         return self._feed_of_events.watch(job, after, new=new)
 
+    @property
+    def watched(self) -> set[str]:
+        """The jobs that somebody watches."""
+        return self._feed_of_events.watched
+
     def feed(self, *events: Event) -> None:
         """Takes events in; they are decided together, before the loop's next turn of I/O."""
         if not events:

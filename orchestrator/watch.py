@@ -93,6 +93,11 @@ class EventFeed:
         self._watches.setdefault(job, {})[watch] = None
         return watch
 
+    @property
+    def watched(self) -> set[str]:
+        """The jobs that somebody watches."""
+        return set(self._watches)
+
     def leave(self, watch: "Watch") -> None:
         watches = self._watches.get(watch.job, {})
         watches.pop(watch, None)
@@ -115,7 +120,8 @@ class Watch:
     """Goes through the events of one job after a cursor, all that are there at a time; ends with the job.
 
     It is up to date while all that it has not told yet is among what it was handed, or still to be announced. So it is
-    from before its last look into the store on, until it falls behind: then what it was handed is let go of.
+    from before its last look into the store on, until it falls behind: then what it was handed is let go of. held: the
+    bytes of that.
     """
 
     def __init__(self, feed: EventFeed, job: str, after: Cursor, *, new: bool) -> None:
@@ -124,7 +130,7 @@ class Watch:
         self._after = after
         self._up_to_date = new
         self._handed: deque[Told] = deque()
-        self._held = 0
+        self.held = 0
         self._more = asyncio.Event()
         self._over = False
 
@@ -134,18 +140,18 @@ class Watch:
     def hear(self, told: Told) -> None:
         if not self._up_to_date:
             return
-        if self._handed and self._held + told.size > HELD_BYTES:
+        if self._handed and self.held + told.size > HELD_BYTES:
             self._let_go(up_to_date=False)
         else:
             self._handed.append(told)
-            self._held += told.size
+            self.held += told.size
         self._more.set()
 
     def _let_go(self, *, up_to_date: bool) -> list[Told]:
         """What it was handed."""
         handed = list(self._handed)
         self._handed.clear()
-        self._held, self._up_to_date = 0, up_to_date
+        self.held, self._up_to_date = 0, up_to_date
         self._more.clear()
         return handed
 

@@ -15,6 +15,8 @@ from tensorfleet.rpc.status import to_error
 from tensorfleet.sdk.calls import Calls
 
 EVENTS, SIZE = 200, 100_000
+TOGETHER = 3
+"""Events in a message."""
 
 
 class Jobs(jobs_pb2_grpc.JobServiceServicer):
@@ -26,12 +28,12 @@ class Jobs(jobs_pb2_grpc.JobServiceServicer):
 
     async def WatchJob(self, request: jobs_pb2.WatchJobRequest, context: Any) -> AsyncIterator[Any]:
         try:
-            for number in range(int(request.after or 0) + 1, EVENTS + 1):
-                self.ahead = number
-                line = jobs_pb2.LogLine(text="x" * SIZE)
-                told = jobs_pb2.TaskReported(lines=[line])
-                event = jobs_pb2.JobEvent(cursor=str(number), job_id="j", task_reported=told)
-                yield jobs_pb2.WatchJobResponse(events=[event])
+            for first in range(int(request.after or 0) + 1, EVENTS + 1, TOGETHER):
+                numbers = range(first, min(first + TOGETHER, EVENTS + 1))
+                self.ahead = numbers[-1]
+                told = jobs_pb2.TaskReported(lines=[jobs_pb2.LogLine(text="x" * SIZE)])
+                events = [jobs_pb2.JobEvent(cursor=str(each), job_id="j", task_reported=told) for each in numbers]
+                yield jobs_pb2.WatchJobResponse(events=events)
         finally:
             self.closed.release()
 
@@ -65,6 +67,7 @@ async def test_a_watcher_that_never_reads_is_cut_off_with_a_cursor(served: tuple
         assert isinstance(error, ResourceExhausted)
         assert error.retry_after
         assert 0 < int(error.cursor) <= jobs.ahead
+        assert int(error.cursor) % TOGETHER == 0, "that of a message's last event"
         assert read == [str(number) for number in range(1, len(read) + 1)]
 
 
@@ -77,8 +80,8 @@ async def test_the_client_comes_back_by_itself_where_it_was(served: tuple[Jobs, 
         return aiter(calls.jobs.WatchJob(jobs_pb2.WatchJobRequest(job_id="j", after=cursor)))
 
     async for message in calls.stream(open_from, lambda message: message.events[-1].cursor, ""):
-        seen.append(int(message.events[-1].cursor))
-        if seen[-1] == 3:
+        seen += [int(event.cursor) for event in message.events]
+        if seen[-1] == TOGETHER:
             await jobs.closed.acquire()  # slow enough to be cut off
         if seen[-1] == EVENTS:
             break
