@@ -19,14 +19,15 @@ ENDLESS = {"raise": Cause.EXCEPTION, "bad": Cause.BAD_INPUT}
 class Errand(Struct, frozen=True, kw_only=True):
     """A job that somebody brings, and what they do about it. Times are seconds; None is never.
 
-    twice: it is submitted again under its request id. watchers: how many follow it to its end. retry: it is put back
-    in the queue where it failed or was cancelled.
+    runs: it is also run, in a call that submits and watches, under its request id. twice: it is submitted again under
+    it. watchers: how many follow it to its end. retry: it is put back in the queue where it failed or was cancelled.
     """
 
     at: float
     spec: JobSpec
     request_id: str
     cancel_after: float | None
+    runs: bool
     twice: bool
     watchers: int
     retry: bool
@@ -102,6 +103,7 @@ def _errand(chance: Random, number: int) -> Errand:
         spec=_spec(chance, number),
         request_id=f"request-{number}",
         cancel_after=chance.uniform(0.1, 3.0) if chance.random() < 0.15 else None,
+        runs=number % 2 == 1,
         twice=chance.random() < 0.3,
         watchers=chance.choice([1, 1, 2]),
         retry=chance.random() < 0.5,

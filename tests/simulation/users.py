@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct, field
 
+from tensorfleet import wire
+from tensorfleet.api.v1 import jobs_pb2
 from tensorfleet.client import AsyncClient
 from tensorfleet.errors import FailedPrecondition, ResourceExhausted, Unavailable
 from tensorfleet.model import JobState
+from tensorfleet.sdk import reading, watching
 from tensorfleet.sdk.events import Ended, Event
 from tensorfleet.sdk.jobs import AsyncJob
 from tests.simulation.scenario import Errand
@@ -67,6 +70,8 @@ class User:
         errand, account = self.account.errand, self.account
         await asyncio.sleep(errand.at)
         client = self._client()
+        ran = Seen("")
+        running = asyncio.create_task(self._run_job(ran)) if errand.runs else None
         job = await self._persist(lambda: client.submit(errand.spec, request_id=errand.request_id))
         account.job = job.id
         if errand.twice:
@@ -74,10 +79,13 @@ class User:
             if again.id != job.id:
                 self._world.fail(f"{errand.request_id} made two jobs: {job.id} and {again.id}")
         account.seen = [Seen(job.id) for _ in range(errand.watchers)]
-        watching = asyncio.gather(*(self._watch(seen) for seen in account.seen))
+        looking = asyncio.gather(*(self._watch(seen) for seen in account.seen))
         if errand.cancel_after is not None:
             await self._cancel(job, errand.cancel_after)
-        await watching
+        await looking
+        if running is not None:
+            await running
+            account.seen.append(ran)
         if errand.retry and (await self._persist(job.refresh)).state in (JobState.FAILED, JobState.CANCELLED):
             await self._retry(job)
             await asyncio.gather(*(self._watch(seen) for seen in account.seen))
@@ -106,6 +114,24 @@ class User:
             await self._persist(job.retry)
         except FailedPrecondition:
             self._world.tell(f"{job.id} was retried by an earlier try")
+
+    async def _run_job(self, seen: Seen) -> None:
+        """Submits the job and watches it in one call; goes on by watching where that ends before the job."""
+        client = self._client()
+        name, spec = self.account.errand.request_id, wire.spec_to_proto(self.account.errand.spec)
+        while not seen.events:
+            try:
+                async for message in watching.run(client._calls, jobs_pb2.RunJobRequest(request_id=name, spec=spec)):
+                    seen.events += reading.known_events(message.events)
+                    if isinstance(seen.events[-1], Ended):
+                        break
+            except (Unavailable, ResourceExhausted) as error:
+                self._world.tell(f"{self._name} runs again after {error!r}")
+                await asyncio.sleep(0.2)
+        await client.close()
+        seen.job = seen.events[0].job_id
+        if not isinstance(seen.events[-1], Ended):
+            await self._watch(seen)
 
     async def _watch(self, seen: Seen) -> None:
         """Watches to the end, now and then over another connection."""
