@@ -22,6 +22,7 @@ from tensorfleet.errors import NOT_STARTED, TensorFleetError, Unavailable
 from tensorfleet.sdk.bridge import Bridge, blocking
 from tensorfleet.sdk.processes import Child, ended, is_alive
 from tensorfleet.sdk.seat import Seat, reachable, read_seat, reserved, serves
+from tensorfleet.sdk.zygote import SharedZygote
 
 POLL, LOOK = 0.005, 1.0
 GRACE, HASTE = 5.0, 1.0
@@ -70,6 +71,7 @@ class AsyncLocalFleet:
         self._crew = Crew(workers=workers, slots=slots, labels=labels or {}, options=worker_options)
         self._listen, self._insecure, self._tell = listen, insecure, tell
         self._orchestrator: Child | None = None
+        self._zygote: SharedZygote | None = None
         self._workers: dict[str, Child] = {}
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self._serving = asyncio.Event()
@@ -117,6 +119,8 @@ class AsyncLocalFleet:
         await asyncio.gather(*keepers, return_exceptions=True)
         try:
             await asyncio.gather(*(child.stop(grace) for child in self._workers.values()))
+            if self._zygote is not None:
+                await self._zygote.stop(grace)
             if self._orchestrator is not None:
                 await self._orchestrator.stop(GRACE)
         finally:
@@ -124,8 +128,9 @@ class AsyncLocalFleet:
 
     def kill(self) -> None:
         """Ends what this fleet started, at once and by force."""
-        for child in (*self._workers.values(), *filter(None, [self._orchestrator])):
-            child.kill()
+        for child in (*self._workers.values(), self._zygote, self._orchestrator):
+            if child is not None:
+                child.kill()
 
     async def workers_ready(self, count: int = 1) -> None:
         """Waits until so many workers are in session."""
@@ -275,6 +280,7 @@ class AsyncLocalFleet:
         if self._hired:
             return
         self._hired = True
+        self._zygote = self._zygote or SharedZygote(self.home / "logs")
         for number in range(1, self._crew.workers + 1):
             name = f"worker-{number}{suffix}"
             self._begin(name, self._keep_worker(name))
@@ -285,12 +291,15 @@ class AsyncLocalFleet:
         for name in list(self._workers):
             self._keepers.pop(name).cancel()
             await self._workers.pop(name).stop(HASTE)
+        if self._zygote is not None:
+            await self._zygote.stop(HASTE)
+            self._zygote = None
 
     async def _keep_worker(self, name: str) -> None:
         deaths = 0
         while deaths < LIVES:
             began, address = asyncio.get_running_loop().time(), self.address
-            child = self._workers[name] = Child(name, "worker", self._worker_flags(name), self.home / "logs")
+            child = self._workers[name] = self._worker(name)
             code = await child.ended()
             if code == 0 and address == self.address:
                 return  # it was drained
@@ -299,6 +308,15 @@ class AsyncLocalFleet:
             deaths = deaths + 1 if asyncio.get_running_loop().time() - began < OLD else 0
             await asyncio.sleep(0.1 * deaths)
         raise Unavailable(f"{name} does not stay alive; see {child.log}, which ends with: {child.last_words(3)}")
+
+    def _worker(self, name: str) -> Child:
+        zygote = self._zygote.way_in() if self._zygote else None
+        flags, logs = self._worker_flags(name), self.home / "logs"
+        if zygote is None:
+            return Child(name, "worker", flags, logs)
+        with zygote:
+            place = zygote.fileno()
+            return Child(name, "worker", [*flags, "--zygote", str(place)], logs, descriptors=[place])
 
     def _worker_flags(self, name: str) -> list[str]:
         labels = [f"--label={label}={value}" for label, value in self._crew.labels.items()]

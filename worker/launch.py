@@ -4,7 +4,6 @@ The rule: this imports almost nothing, because it is the first thing that a work
 agent is still importing grpc.
 """
 
-import os
 import socket
 import subprocess
 import sys
@@ -25,7 +24,7 @@ def launch_zygote() -> Zygote:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         process = subprocess.Popen(
-            [sys.executable, "-m", "worker.zygote", "--agent", str(theirs.fileno()), "--parent", str(os.getpid())],
+            [sys.executable, "-m", "worker.zygote", "--agent", str(theirs.fileno()), "--parent-death"],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # a terminal's Ctrl-C is for the agent to act on

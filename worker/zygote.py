@@ -233,9 +233,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="worker.zygote")
     parser.add_argument("--agent", type=int, metavar="DESCRIPTOR", help="the only agent's socket")
     parser.add_argument("--fleet", type=int, metavar="DESCRIPTOR", help="the socket over which agents come")
-    parser.add_argument("--parent", type=int, required=True, help="the process id of whoever starts it")
+    parser.add_argument("--parent-death", action="store_true", help="end when the process that started it ends")
     options = parser.parse_args(arguments)
-    die_with_parent(options.parent, signal.SIGTERM)
+    if options.parent_death:
+        die_with_parent(os.getppid(), signal.SIGTERM)
     sandbox.adopt_orphans()
     sandbox.pin_threads()
     signal.signal(signal.SIGINT, signal.SIG_IGN)

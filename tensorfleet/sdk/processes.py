@@ -19,10 +19,18 @@ LARGEST_LOG = 16 * 1024 * 1024
 
 
 class Child:
-    """A running program. `name` is also its log's. within: a command that runs another one, itself no longer there."""
+    """A running program. `name` is also its log's. within: a command that runs another one, itself no longer there.
+    descriptors: open files that it has as well, under the same numbers."""
 
     def __init__(
-        self, name: str, program: str, arguments: Sequence[str], logs: Path, *, within: Sequence[str] = ()
+        self,
+        name: str,
+        program: str,
+        arguments: Sequence[str],
+        logs: Path,
+        *,
+        within: Sequence[str] = (),
+        descriptors: Sequence[int] = (),
     ) -> None:
         self.name = name
         self.log = logs / f"{name}.log"
@@ -37,6 +45,7 @@ class Child:
                 stdout=log,
                 stderr=log,
                 env=environment(program),
+                pass_fds=descriptors,
                 process_group=0,
             )
 
@@ -87,11 +96,11 @@ def command(program: str) -> list[str]:
 def environment(program: str) -> dict[str, str]:
     """The environment in which a program of ours finds the very package that is running here.
 
-    A worker's has nothing of where the orchestrator keeps things: it runs what users submit.
+    A worker's has nothing of where the orchestrator keeps things: what users submit runs there.
     """
     root = str(Path(tensorfleet.__file__).parent.parent)
     paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path != root]
-    hidden = STORE_VARIABLES if program == "worker" else ()
+    hidden = STORE_VARIABLES if program.partition(".")[0] == "worker" else ()
     shown = {name: value for name, value in os.environ.items() if name not in hidden}
     return {**shown, "PYTHONPATH": os.pathsep.join([root, *paths])}
 

@@ -11,7 +11,7 @@ from tensorfleet.errors import Unavailable
 from tensorfleet.local import AsyncLocalFleet, LocalFleet
 from tensorfleet.sdk.processes import is_alive
 from tensorfleet.sdk.seat import read_seat
-from tests.integration.processes import gone
+from tests.integration.processes import children, gone
 from tests.servers.programs import free_port
 
 
@@ -42,6 +42,28 @@ async def test_a_worker_that_dies_is_started_again(tmp_path: Path) -> None:
         model = await (await client.train("iris", hyperparameters={"n_estimators": 5})).result()
         assert len(model.sha256) == 64
         assert killed not in fleet.worker_pids.values()
+
+
+async def test_workers_share_what_loads_the_numerics_and_go_on_where_it_dies(tmp_path: Path) -> None:
+    async with AsyncLocalFleet(tmp_path, workers=2) as fleet, AsyncClient(fleet.address) as client:
+        await fleet.workers_ready(2)
+        (shared,) = zygotes(os.getpid())
+        assert not any(zygotes(pid) for pid in fleet.worker_pids.values())
+        first = await (await client.train("iris", hyperparameters={"n_estimators": 5})).result()
+        workers = fleet.worker_pids
+        os.kill(shared, signal.SIGKILL)
+        await gone(shared)
+        second = await (await client.train("iris", hyperparameters={"n_estimators": 20})).result()
+        assert (len(first.sha256), len(second.sha256)) == (64, 64)
+        assert fleet.worker_pids == workers
+        left = [pid for worker in workers.values() for pid in zygotes(worker)]
+        assert left
+    for pid in left:
+        await gone(pid)
+
+
+def zygotes(parent: int) -> list[int]:
+    return [pid for pid in children(parent) if b"worker.zygote" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 async def test_an_orchestrator_that_dies_is_started_again_at_its_address(tmp_path: Path) -> None:
