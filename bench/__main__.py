@@ -19,6 +19,7 @@ SMALL = {
     "recovery": ("--repeat", "2", "--tasks", "2000"),
     "flat": ("--sizes", "1000", "50000", "--crowds", "2", "200", "--tasks", "20000", "--repeat", "2"),
     "load": ("--tasks", "5000", "--workers", "200", "--beside", "1000", "--seconds", "5", "--repeat", "2"),
+    "bytes": ("--mib", "128", "--repeat", "2"),
     "forest": ("--rows", "20000", "--trees", "40", "--repeat", "2"),
 }
 

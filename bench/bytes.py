@@ -34,7 +34,7 @@ from tensorfleet.stores.contract import Grant, ObjectStore
 from tests.servers import builds, programs
 from worker.cache import Cache
 from worker.messages import OrderInput
-from worker.session import RemoteArtifacts
+from worker.remote import RemoteArtifacts
 
 MIB = 1 << 20
 BUCKET = "bytes"
@@ -63,9 +63,9 @@ class Counted(RemoteArtifacts):
         """How often it was asked for a blob's bytes, or for leave to read them."""
         self._far = far
 
-    def get(self, digest: str) -> AsyncIterator[bytes]:
+    def get(self, digest: str, check: bool) -> AsyncIterator[bytes]:
         self.asked += self._far
-        return super().get(digest)
+        return super().get(digest, check)
 
     async def grant_get(self, digest: str) -> Grant | None:
         if self._far:
@@ -95,8 +95,7 @@ class Worker:
     async def _job(self, cache: Cache, place: Path) -> float:
         place.mkdir()
         begun = time.perf_counter()
-        for number, ref in enumerate(self._blocks):
-            await cache.fetch(OrderInput(ref), place / f"input-{number}")
+        await cache.fetch_all([OrderInput(ref) for ref in self._blocks], place)
         return time.perf_counter() - begun
 
 
@@ -122,22 +121,28 @@ def with_grpc(chunks: int) -> Turn:
     """gRPC alone, as it comes: chunks from another process, written to a file."""
 
     async def turn(folder: Path) -> float:
-        command = [sys.executable, "-m", "bench.bytes", "--serve"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as server:
-            try:
-                assert server.stdout is not None
-                channel: Any = grpc.aio.insecure_channel(f"127.0.0.1:{int(server.stdout.readline())}")
-                async with channel:
-                    await channel.channel_ready()
-                    begun = time.perf_counter()
-                    with (folder / "stream").open("wb") as file:
-                        async for chunk in channel.unary_stream(STREAM)(str(chunks).encode()):
-                            file.write(chunk)
-                    return time.perf_counter() - begun
-            finally:
-                server.kill()
+        with other_end() as address:
+            channel: Any = grpc.aio.insecure_channel(address)
+            async with channel:
+                await channel.channel_ready()
+                begun = time.perf_counter()
+                with (folder / "stream").open("wb") as file:
+                    async for chunk in channel.unary_stream(STREAM)(str(chunks).encode()):
+                        file.write(chunk)
+                return time.perf_counter() - begun
 
     return turn
+
+
+@contextmanager
+def other_end() -> Iterator[str]:
+    """A process that runs `serve`: its address."""
+    with subprocess.Popen([sys.executable, "-m", "bench.bytes", "--serve"], stdout=subprocess.PIPE) as server:
+        try:
+            assert server.stdout is not None
+            yield f"127.0.0.1:{int(server.stdout.readline())}"
+        finally:
+            server.kill()
 
 
 async def serve() -> None:

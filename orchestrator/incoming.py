@@ -5,7 +5,6 @@ store is away they wait here, and the session's other words, its heartbeats abov
 """
 
 import asyncio
-import random
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
@@ -14,12 +13,13 @@ import structlog
 from tensorfleet.api.v1 import worker_pb2 as pb
 from tensorfleet.errors import BadInput, FailedPrecondition, Unavailable
 from tensorfleet.model import Ref
+from tensorfleet.rpc.pauses import pauses
 from tensorfleet.stores.contract import ObjectStore
 
 log = structlog.get_logger(__name__)
 
 KEPT_BYTES = 16 * 1024 * 1024
-FIRST_PAUSE, LAST_PAUSE = 0.05, 2.0
+LONGEST_PAUSE = 2.0
 
 
 class Kept:
@@ -86,11 +86,10 @@ class Incoming:
 
     async def _stored(self, blobs: Sequence[bytes]) -> Sequence[Ref]:
         """Puts blobs, and waits for a store that is away, or that takes nothing until somebody sees to it."""
-        pause = FIRST_PAUSE
+        pause = pauses(LONGEST_PAUSE)
         while True:
             try:
                 return await self._objects.put_many([[blob] for blob in blobs])
             except (Unavailable, FailedPrecondition) as error:
                 log.warning("outputs could not be kept yet", blobs=len(blobs), error=error.message)
-            await asyncio.sleep(random.uniform(pause / 2, pause))
-            pause = min(2 * pause, LAST_PAUSE)
+            await asyncio.sleep(next(pause))

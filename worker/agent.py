@@ -24,7 +24,8 @@ from worker.cache import Cache, sweep
 from worker.executor import Outcome
 from worker.messages import Ending, Failed, Order, OrderInput, Run, Succeeded
 from worker.protocol import Identity, Vitals
-from worker.session import Refused, RemoteArtifacts, Sessions
+from worker.remote import RemoteArtifacts
+from worker.session import Refused, Sessions
 from worker.slots import Slots
 from worker.state import Action, Begin, Kill, Leave, Pause, Prefetch, Resume, State
 
@@ -147,8 +148,7 @@ class Agent:
 
     async def _fetch_ahead(self, inputs: Sequence[OrderInput]) -> None:
         try:
-            for wanted in inputs:
-                await self._cache.prefetch(wanted)
+            await asyncio.gather(*map(self._cache.prefetch, inputs))
         except (TensorFleetError, OSError) as error:
             log.debug("could not fetch ahead", error=str(error))  # the attempt will say so
 
@@ -186,9 +186,7 @@ class Agent:
         if order.inputs:
             place.mkdir()
         try:
-            paths = [
-                await self._cache.fetch(wanted, place / f"input-{number}") for number, wanted in enumerate(order.inputs)
-            ]
+            paths = await self._cache.fetch_all(order.inputs, place)
         except (NotFound, CorruptArtifact) as error:
             return Failed(Cause.LOST_INPUT, error.reason, error.message)
         run = Run(order.operator, order.params, tuple(map(str, paths)), order.threads, str(place))

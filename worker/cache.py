@@ -9,8 +9,8 @@ import hashlib
 import itertools
 import json
 import os
-import random
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +20,7 @@ import structlog
 
 from tensorfleet.errors import CorruptArtifact, Unavailable
 from tensorfleet.model import Ref
+from tensorfleet.rpc.pauses import pauses
 from tensorfleet.stores import open_objects
 from tensorfleet.stores.contract import ObjectStore
 from worker import disk
@@ -31,8 +32,12 @@ log = structlog.get_logger()
 INLINE = 64 * 1024
 """Bytes of an output that still rides along with its attempt's end."""
 CAPACITY = 10 * (1 << 30)
+AT_ONCE = 4
+"""Blobs that are fetched at once: while one is checked and written, others come."""
 TRIES = 3
 """Fetches of a blob whose bytes come wrong."""
+LONGEST_PAUSE = 2.0
+"""Seconds between two tries of what is away, at most."""
 REMEMBERED = 100_000
 """Files that are known to be whole, at most: one that is not remembered is read once more."""
 WORTH_TELLING = 1 << 20
@@ -50,6 +55,9 @@ class Cache:
         self._store_url, self._term = "", 0
         self._connected = asyncio.Event()
         self._fetching: dict[str, asyncio.Task[Path]] = {}
+        self._lanes = asyncio.Semaphore(AT_ONCE)
+        self._coming = 0
+        """Bytes of the blobs that are fetched now."""
         self._verified: dict[Path, _Looks] = {}
         self._drafts = itertools.count()
         self._sizes: dict[str, int] = {}  # least recently used first
@@ -97,6 +105,18 @@ class Cache:
                 return cached
             return place
 
+    async def fetch_all(self, wanted: Sequence[OrderInput], place: Path) -> list[Path]:
+        """An attempt's inputs, fetched side by side; they stay in its folder `place`. Errors as `fetch` has them."""
+        places = [place / f"input-{number}" for number in range(len(wanted))]
+        if len(wanted) == 1:
+            return [await self.fetch(wanted[0], places[0])]
+        fetches = [asyncio.ensure_future(self.fetch(*each)) for each in zip(wanted, places, strict=True)]
+        try:
+            return await asyncio.gather(*fetches)
+        finally:
+            for fetch in fetches:  # where one has failed
+                fetch.cancel()
+
     async def prefetch(self, wanted: OrderInput) -> None:
         """Fetches an input for later."""
         if not wanted.inline and wanted.ref.size and await self._in_store(wanted.ref) is None:
@@ -106,7 +126,7 @@ class Cache:
         """An output, put where it belongs, or taken along where it is small."""
         if ref.size <= INLINE:
             return Blob(ref, path.read_bytes())
-        delay = 0.05
+        pause = pauses(LONGEST_PAUSE)
         while True:
             await self._connected.wait()
             assert self._transfers is not None
@@ -118,8 +138,7 @@ class Cache:
                 break
             except Unavailable as error:
                 log.warning("an output could not be stored yet", digest=ref.digest, error=str(error))
-                await asyncio.sleep(random.uniform(delay / 2, delay))
-                delay = min(delay * 2, 2.0)
+                await asyncio.sleep(next(pause))
         if self._store is None:
             self._keep(path, ref)
         return Blob(ref)
@@ -166,26 +185,30 @@ class Cache:
         return True
 
     async def _download(self, ref: Ref) -> Path:
-        delay, wrong = 0.05, 0
+        pause, wrong = pauses(LONGEST_PAUSE), 0
         while True:
             await self._connected.wait()
             try:
-                return await self._download_once(ref)
+                async with self._lanes:
+                    return await self._download_once(ref, doubted=wrong > 0)
             except Unavailable as error:
                 log.warning("an input could not be fetched yet", digest=ref.digest, error=str(error))
             except CorruptArtifact:
                 wrong += 1
                 if wrong >= TRIES:
                     raise
-            await asyncio.sleep(random.uniform(delay / 2, delay))
-            delay = min(delay * 2, 2.0)
+            await asyncio.sleep(next(pause))
 
-    async def _download_once(self, ref: Ref) -> Path:
+    async def _download_once(self, ref: Ref, doubted: bool) -> Path:
         assert self._transfers is not None
-        self.make_room(ref.size)
         draft = self._directory / f"draft-{os.getpid()}-{next(self._drafts)}-{ref.digest}"
         try:
-            await self._transfers.download(ref, draft)
+            self._coming += ref.size
+            try:
+                self.make_room(self._coming)
+                await self._transfers.download(ref, draft, doubted)
+            finally:
+                self._coming -= ref.size
             return self._settle(draft, ref)
         finally:
             draft.unlink(missing_ok=True)

@@ -3,7 +3,6 @@
 The rule: bytes are streamed, hashed as they come, and never all in memory; what a grant's URL says is told to nobody.
 """
 
-import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from urllib3.exceptions import (
 from tensorfleet.errors import CorruptArtifact, NotFound, Unavailable
 from tensorfleet.model import Ref
 from tensorfleet.stores.contract import Grant
+from worker.draft import Draft
 
 CHUNK = 1 << 20
 CONNECT_SECONDS, READ_SECONDS = 3.0, 30.0
@@ -64,21 +64,15 @@ def carry(pool: urllib3.PoolManager, grant: Grant, ref: Ref, path: Path, stop: E
 
 
 def _download(pool: urllib3.PoolManager, grant: Grant, ref: Ref, path: Path, stop: Event) -> None:
-    seen, size = hashlib.sha256(), 0
     try:
-        with _answer(pool, grant, None) as answer, path.open("wb") as file:
-            for chunk in answer.stream(CHUNK, decode_content=False):
+        with _answer(pool, grant, None) as answer, Draft(path, ref) as draft:
+            while chunk := answer.read1(CHUNK, decode_content=False):  # what is there, without a buffer between
                 _check(stop)
-                seen.update(chunk)
-                size += len(chunk)
-                if size > ref.size:
-                    raise _damaged(ref)
-                file.write(chunk)
+                draft.write(chunk)
+            draft.check()
     except Stopped:
         path.unlink(missing_ok=True)  # whoever wanted it does not wait for this
         raise
-    if size != ref.size or seen.hexdigest() != ref.digest:
-        raise _damaged(ref)
 
 
 def _upload(pool: urllib3.PoolManager, grant: Grant, ref: Ref, path: Path, stop: Event) -> None:
@@ -123,10 +117,6 @@ def _answer(
         raise NoWay(_kind(error)) from None
     except HTTPError as error:
         raise Unavailable(f"the object store broke off: {_kind(error)}") from None
-
-
-def _damaged(ref: Ref) -> CorruptArtifact:
-    return CorruptArtifact(f"the bytes that came from the object store as {ref.digest} are not its own")
 
 
 def _failure(status: int, told: bytes) -> Exception:

@@ -6,23 +6,22 @@ it hears. It keeps nothing of its own: whatever a broken stream lost, the state 
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Protocol
 
 import grpc
 import structlog
 
 from tensorfleet import wire
-from tensorfleet.api.v1 import artifacts_pb2, artifacts_pb2_grpc, worker_pb2, worker_pb2_grpc
+from tensorfleet.api.v1 import worker_pb2, worker_pb2_grpc
 from tensorfleet.errors import TensorFleetError, Unavailable
-from tensorfleet.model import Ref
 from tensorfleet.rpc.addresses import Addresses
 from tensorfleet.rpc.channels import open_channel
-from tensorfleet.rpc.status import ended, to_error
-from tensorfleet.stores.contract import Grant
+from tensorfleet.rpc.status import ended
 from worker import protocol
 from worker.protocol import Identity, Vitals
+from worker.remote import RemoteArtifacts
 from worker.state import Action, State
 
 log = structlog.get_logger()
@@ -36,7 +35,6 @@ LULL = 0.01
 FAREWELL = 1.0
 """Seconds the orchestrator has to take the last words of a worker that leaves, and a broken stream to tell why."""
 
-_Granting = artifacts_pb2.GrantGetResponse | artifacts_pb2.GrantPutResponse
 Call = grpc.aio.StreamStreamCall[worker_pb2.WorkerMessage, worker_pb2.OrchestratorMessage]
 
 
@@ -59,7 +57,7 @@ class Host(Protocol):
 
     def act(self, actions: Sequence[Action]) -> None: ...
 
-    async def welcomed(self, welcome: worker_pb2.Welcome, remote: "RemoteArtifacts") -> None: ...
+    async def welcomed(self, welcome: worker_pb2.Welcome, remote: RemoteArtifacts) -> None: ...
 
     def disconnected(self) -> None: ...
 
@@ -226,59 +224,3 @@ async def _end(call: Call) -> Lost:
 
 def _parting(goodbye: worker_pb2.Goodbye) -> Exception:
     return Lost(Unavailable(goodbye.reason)) if goodbye.reconnect else Refused(goodbye.reason)
-
-
-class RemoteArtifacts:
-    """The orchestrator's ArtifactService."""
-
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        self._stub = artifacts_pb2_grpc.ArtifactServiceStub(channel)
-
-    async def get(self, digest: str) -> AsyncIterator[bytes]:
-        with _errors():
-            async for answer in self._stub.GetArtifact(artifacts_pb2.GetArtifactRequest(digest=digest)):
-                yield answer.chunk
-
-    async def put(self, chunks: AsyncIterator[bytes], digest: str) -> Ref:
-        async def requests() -> AsyncIterator[artifacts_pb2.PutArtifactRequest]:
-            first = digest
-            async for chunk in chunks:
-                yield artifacts_pb2.PutArtifactRequest(chunk=chunk, digest=first)
-                first = ""
-
-        with _errors():
-            answer = await self._stub.PutArtifact(requests())
-        return wire.ref_from_proto(answer.ref)
-
-    async def grant_get(self, digest: str) -> Grant | None:
-        return await self._granted(self._stub.GrantGet(artifacts_pb2.GrantGetRequest(digest=digest)))
-
-    async def grant_put(self, ref: Ref) -> Grant | None:
-        return await self._granted(self._stub.GrantPut(artifacts_pb2.GrantPutRequest(ref=wire.ref_to_proto(ref))))
-
-    async def _granted(self, asked: Awaitable[_Granting]) -> Grant | None:
-        try:
-            with _errors():
-                answer = await asked
-        except TensorFleetError as error:
-            if error.reason != grpc.StatusCode.UNIMPLEMENTED.name:
-                raise
-            return None
-        if not answer.HasField("grant"):
-            return None
-        given = answer.grant
-        return Grant(given.method, given.url, dict(given.headers), wire.duration_seconds(given.lifetime))
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    """The catalogue's errors. A call that ended with its channel, and not with its caller, is worth another try."""
-    try:
-        yield
-    except grpc.aio.AioRpcError as error:
-        raise to_error(error) from error
-    except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise
-        raise Unavailable("the session ended meanwhile") from None

@@ -5,7 +5,6 @@ the store gives none, or this machine has no way to the store, the orchestrator 
 """
 
 import asyncio
-import hashlib
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,16 +15,18 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from tensorfleet.errors import CorruptArtifact, Unavailable
+from tensorfleet.errors import Unavailable
 from tensorfleet.model import Ref
+from tensorfleet.stores.blobs import pieces
 from tensorfleet.stores.contract import Grant
+from tensorfleet.stores.threads import behind
+from worker.draft import Draft
 
 if TYPE_CHECKING:
     import urllib3
 
 log = structlog.get_logger()
 
-CHUNK = 1 << 20
 DETOUR_SECONDS = 60.0
 """How long blobs go through the orchestrator before the straight way is tried again."""
 BREAKS = 3
@@ -35,7 +36,9 @@ BREAKS = 3
 class Remote(Protocol):
     """What the orchestrator does for a worker's blobs. All of it raises the catalogue's errors."""
 
-    def get(self, digest: str) -> AsyncIterator[bytes]: ...
+    def get(self, digest: str, check: bool) -> AsyncIterator[bytes]:
+        """A blob's bytes. check: the orchestrator is to check them as well, and to see to a blob that is damaged."""
+        ...
 
     async def put(self, chunks: AsyncIterator[bytes], digest: str) -> Ref: ...
 
@@ -54,22 +57,18 @@ class Transfers:
         self._straight_from = -math.inf
         self._broken = 0
 
-    async def download(self, ref: Ref, path: Path) -> None:
-        """Writes a blob to a file, verified. NotFound, CorruptArtifact, Unavailable."""
+    async def download(self, ref: Ref, path: Path, doubted: bool = False) -> None:
+        """Writes a blob to a file, verified. NotFound, CorruptArtifact, Unavailable. doubted: its bytes came wrong."""
         if await self._straight(partial(self._remote.grant_get, ref.digest), ref, path):
             return
-        seen = hashlib.sha256()
-        with path.open("wb") as file:
-            async for chunk in self._remote.get(ref.digest):
-                seen.update(chunk)
-                file.write(chunk)
-        if seen.hexdigest() != ref.digest:
-            raise CorruptArtifact(f"the bytes that came as {ref.digest} have the digest {seen.hexdigest()}")
+        with Draft(path, ref) as draft:
+            await behind(self._remote.get(ref.digest, doubted), draft.write)
+            draft.check()
 
     async def upload(self, path: Path, ref: Ref) -> None:
         """Stores a file, whose digest is checked where it arrives. CorruptArtifact, Unavailable."""
         if not await self._straight(partial(self._remote.grant_put, ref), ref, path):
-            await self._remote.put(_chunks(path), ref.digest)
+            await self._remote.put(pieces(path), ref.digest)
 
     async def _straight(self, ask: Callable[[], Awaitable[Grant | None]], ref: Ref, path: Path) -> bool:
         """Carries a blob by a grant; False where it has to go through the orchestrator."""
@@ -113,9 +112,3 @@ async def _in_thread(carry: Callable[[Event], None]) -> None:
         await asyncio.to_thread(carry, stop)
     finally:
         stop.set()
-
-
-async def _chunks(path: Path) -> AsyncIterator[bytes]:
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            yield chunk

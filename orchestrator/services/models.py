@@ -19,6 +19,7 @@ from tensorfleet.api.v1 import models_pb2_grpc
 from tensorfleet.errors import InvalidRequest
 from tensorfleet.model import FieldViolation, JobKind, JobSpec
 from tensorfleet.models.naming import SAFE
+from tensorfleet.rpc.chunks import chunk_message
 from tensorfleet.stores.contract import DocumentStore, ObjectStore
 from tensorfleet.wire import list_from_proto, list_to_proto, value_to_proto
 
@@ -59,7 +60,7 @@ class Models(models_pb2_grpc.ModelServiceServicer):
         job = await self._submitting.ended(await self._submitting.submit(spec))
         assert job.result is not None
         async for chunk in self._objects.get(job.result.outputs[0].digest):
-            yield pb.DownloadModelResponse(chunk=chunk)
+            yield chunk_message(pb.DownloadModelResponse, chunk)
 
     async def SetAlias(self, request: pb.SetAliasRequest, context: Context) -> pb.SetAliasResponse:
         if not SAFE.fullmatch(request.alias):

@@ -15,6 +15,7 @@ from grpc_status import rpc_status
 
 from tensorfleet.errors import ResourceExhausted, TensorFleetError
 from tensorfleet.rpc.channels import OPTIONS, PATIENT
+from tensorfleet.rpc.chunks import written_or
 from tensorfleet.rpc.status import to_status
 
 log = structlog.get_logger(__name__)
@@ -90,7 +91,10 @@ class Translate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
 
 def rebuilt(handler: Any, wrap: Callable[[Any, bool], Any]) -> Any:
-    """A method's handler around another behaviour: `wrap(behaviour, whether it yields its answers)`."""
+    """A method's handler around another behaviour: `wrap(behaviour, whether it yields its answers)`.
+
+    An answer may be its message's bytes.
+    """
     make = {
         (False, False): grpc.unary_unary_rpc_method_handler,
         (False, True): grpc.unary_stream_rpc_method_handler,
@@ -100,7 +104,7 @@ def rebuilt(handler: Any, wrap: Callable[[Any, bool], Any]) -> Any:
     inner = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
     # gRPC's own streaming services write by themselves, and are awaited like single calls.
     wrapped = wrap(inner, inspect.isasyncgenfunction(inner))
-    return make(wrapped, handler.request_deserializer, handler.response_serializer)
+    return make(wrapped, handler.request_deserializer, written_or(handler.response_serializer))
 
 
 def _streaming(inner: Any, method: str) -> Any:

@@ -5,7 +5,7 @@ there or where the leader is now; every other error is raised at once as the cat
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -14,6 +14,7 @@ import grpc
 from tensorfleet import errors
 from tensorfleet.rpc.addresses import Addresses, split
 from tensorfleet.rpc.channels import LeaderChannel
+from tensorfleet.rpc.pauses import pauses
 from tensorfleet.rpc.status import to_error
 
 if TYPE_CHECKING:
@@ -27,18 +28,10 @@ Request = TypeVar("Request")
 Response = TypeVar("Response")
 
 PAGE = 1000
-FIRST_PAUSE, LAST_PAUSE = 0.05, 1.0
+LONGEST_PAUSE = 1.0
 DEFAULT_TIMEOUT = 30.0
 _FINAL = ("DEADLINE_EXCEEDED", errors.SOURCE_AWAY)
 """Why something is unavailable that another try, here or elsewhere, would find so too."""
-
-
-def pauses() -> Iterator[float]:
-    """How long to wait before each next try, in seconds: doubled each time, up to a limit."""
-    pause = FIRST_PAUSE
-    while True:
-        yield pause
-        pause = min(2 * pause, LAST_PAUSE)
 
 
 class Calls:
@@ -186,7 +179,7 @@ class Patience:
     def renew(self) -> None:
         """The server is there: begin to count anew."""
         self._deadline = self.now() + self._timeout
-        self._pauses = pauses()
+        self._pauses = pauses(LONGEST_PAUSE)
 
     def left(self) -> float:
         return max(0.001, self._deadline - self.now())

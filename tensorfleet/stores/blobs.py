@@ -3,13 +3,15 @@
 The rule: what one backend refuses, every backend refuses, in the same words.
 """
 
-from collections.abc import AsyncIterator
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 
 from tensorfleet.errors import CorruptArtifact, InvalidRequest, NotFound
 from tensorfleet.model import FieldViolation, Ref
 from tensorfleet.stores.names import is_digest
-from tensorfleet.stores.threads import in_thread
+from tensorfleet.stores.threads import ahead
 
 CHUNK = 1024 * 1024
 """Bytes that are handled at once, at most."""
@@ -40,9 +42,41 @@ def check_offset(offset: int) -> None:
 
 async def pieces(path: Path) -> AsyncIterator[bytes]:
     """A file's bytes, chunk by chunk."""
-    with path.open("rb") as file:
-        while piece := await in_thread(file.read, CHUNK):
+    with path.open("rb", buffering=0) as file:
+        async for piece in ahead(partial(file.read, CHUNK)):
             yield piece
+
+
+def checked(
+    read: Callable[[], bytes],
+    left: int,
+    digest: str | None,
+    damaged: Callable[[], Exception],
+    broken: Callable[[], Exception],
+) -> Callable[[], bytes]:
+    """Reads as `read` does until all is read. The last chunk is held back until the digest is known to be right.
+
+    left: bytes that there are to read. digest: of all of them; None where only a part is read, which cannot be checked.
+    damaged, broken: make the errors where they are not those of the digest, and where they end too soon.
+    """
+    seen, over = hashlib.sha256(), False
+
+    def step() -> bytes:
+        nonlocal left, over
+        if over:
+            return b""
+        chunk = read()
+        left -= len(chunk)
+        over = left <= 0
+        if not chunk and not over:
+            raise broken()
+        if digest is not None:
+            seen.update(chunk)
+            if over and seen.hexdigest() != digest:
+                raise damaged()
+        return chunk
+
+    return step
 
 
 async def exactly(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -50,6 +84,9 @@ async def exactly(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     held: list[bytes] = []
     size = 0
     async for chunk in chunks:
+        if not size and len(chunk) == CHUNK:
+            yield chunk
+            continue
         view = memoryview(chunk)
         while size + len(view) >= CHUNK:
             held.append(bytes(view[: CHUNK - size]))

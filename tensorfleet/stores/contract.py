@@ -175,8 +175,11 @@ class ObjectStore(Protocol):
         """Stores small blobs, each given as its buffers, in one go."""
         ...
 
-    def get(self, digest: str, offset: int = 0) -> AsyncIterator[bytes]:
-        """A blob's bytes, in chunks of at most 1 MiB. NotFound; CorruptArtifact where the bytes are not its own."""
+    def get(self, digest: str, offset: int = 0, *, check: bool = True) -> AsyncIterator[bytes]:
+        """A blob's bytes, in chunks of at most 1 MiB. NotFound; CorruptArtifact where the bytes are not its own.
+
+        From an offset on they cannot be checked, and without `check` they need not be: whoever reads them does.
+        """
         ...
 
     async def size(self, digest: str) -> int | None:

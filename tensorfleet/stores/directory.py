@@ -14,7 +14,8 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, aclosing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import BinaryIO, TypeVar
@@ -27,13 +28,14 @@ from tensorfleet.stores.blobs import (
     check_digest,
     check_file,
     check_offset,
+    checked,
     exactly,
     no_blob,
     pieces,
 )
 from tensorfleet.stores.contract import Grant, Leftovers
 from tensorfleet.stores.names import is_digest, name_parts
-from tensorfleet.stores.threads import in_thread
+from tensorfleet.stores.threads import ahead, behind, in_thread
 
 OPEN_AT_ONCE = 128
 """Files that one `put_many` holds open, at most."""
@@ -77,8 +79,7 @@ class DirectoryObjects:
     async def put(self, chunks: AsyncIterator[bytes], digest: str | None = None) -> Ref:
         incoming = await in_thread(_Incoming, self._unfinished)
         try:
-            async for piece in exactly(chunks):
-                await in_thread(incoming.write, piece)
+            await behind(exactly(chunks), incoming.write)
             return await in_thread(self._finish, incoming, digest)
         finally:
             await in_thread(incoming.discard)
@@ -98,26 +99,19 @@ class DirectoryObjects:
             refs += await in_thread(self._put_many, blobs[start : start + OPEN_AT_ONCE])
         return refs
 
-    async def get(self, digest: str, offset: int = 0) -> AsyncIterator[bytes]:
-        """As the contract says. Bytes are checked where all of them are read; from an offset on they cannot be.
-
-        The last chunk is held back until the digest is known to be right.
-        """
+    async def get(self, digest: str, offset: int = 0, *, check: bool = True) -> AsyncIterator[bytes]:
+        """As the contract says. The last chunk is held back until the digest is known to be right."""
         check_offset(offset)
         file, left = await in_thread(self._open_blob, digest, offset)
-        seen = hashlib.sha256() if offset == 0 else None
-        try:
-            while True:
-                chunk = await in_thread(_read, file, seen)
-                left -= len(chunk)
-                if seen is not None and (left <= 0 or not chunk) and seen.hexdigest() != digest:
-                    raise CorruptArtifact(f"The blob in {file.name} is damaged: its bytes have another digest.")
-                if chunk:
+
+        def damaged() -> CorruptArtifact:
+            return CorruptArtifact(f"The blob in {file.name} is damaged: its bytes have another digest.")
+
+        with file:
+            read = checked(partial(_read, file), left, digest if check and not offset else None, damaged, damaged)
+            async with aclosing(ahead(read)) as chunks:
+                async for chunk in chunks:
                     yield chunk
-                if left <= 0 or not chunk:
-                    return
-        finally:
-            file.close()
 
     async def size(self, digest: str) -> int | None:
         return await in_thread(self._size, digest)
@@ -417,12 +411,9 @@ def _age(since: float, now: float) -> float:
     return max(now - since - TICK_SECONDS, 0.0)
 
 
-def _read(file: BinaryIO, seen: "hashlib._Hash | None") -> bytes:
+def _read(file: BinaryIO) -> bytes:
     with _disk(Path(file.name)):
-        chunk = file.read(CHUNK)
-    if seen is not None:
-        seen.update(chunk)
-    return chunk
+        return file.read(CHUNK)
 
 
 def _listed(directory: Path) -> list[tuple[Ref, float]]:

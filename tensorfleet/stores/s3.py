@@ -11,9 +11,10 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import aclosing, closing, contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import IO, TYPE_CHECKING, Any, TypeVar
@@ -23,17 +24,17 @@ from msgspec import Struct
 
 from tensorfleet.errors import AlreadyExists, CorruptArtifact, FailedPrecondition, NotFound, Unavailable
 from tensorfleet.model import Ref
-from tensorfleet.stores.blobs import CHUNK, check_digest, check_file, check_offset, exactly, no_blob
+from tensorfleet.stores.blobs import CHUNK, check_digest, check_file, check_offset, checked, exactly, no_blob
 from tensorfleet.stores.contract import Grant, Leftovers
 from tensorfleet.stores.names import is_digest, name_parts
 from tensorfleet.stores.s3_client import connect, is_missing, told
 from tensorfleet.stores.s3_url import Place
-from tensorfleet.stores.threads import in_thread
+from tensorfleet.stores.threads import ahead, behind, in_thread
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-IN_MEMORY = 4 * CHUNK
+IN_MEMORY = 2 * CHUNK
 """Bytes of a stream that wait in memory for their digest; more of them wait on disk."""
 AT_ONCE = 16
 GRANT_SECONDS = 900.0
@@ -78,10 +79,13 @@ class S3Objects:
     async def put(self, chunks: AsyncIterator[bytes], digest: str | None = None) -> Ref:
         with tempfile.SpooledTemporaryFile(IN_MEMORY) as held:
             seen, size = hashlib.sha256(), 0
-            async for chunk in exactly(chunks):
+
+            def write(chunk: bytes) -> None:
+                nonlocal size
                 seen.update(chunk)
-                size += len(chunk)
-                await in_thread(held.write, chunk)
+                size += held.write(chunk)
+
+            await behind(exactly(chunks), write)
             ref = Ref(seen.hexdigest(), size)
             check_digest(ref, digest)
             held.seek(0)
@@ -100,31 +104,24 @@ class S3Objects:
         await self._at_once(self._send, different.items())
         return refs
 
-    async def get(self, digest: str, offset: int = 0) -> AsyncIterator[bytes]:
-        """As the contract says. Bytes are checked where all of them are read; from an offset on they cannot be.
-
-        The last chunk is held back until the digest is known to be right.
-        """
+    async def get(self, digest: str, offset: int = 0, *, check: bool = True) -> AsyncIterator[bytes]:
+        """As the contract says. The last chunk is held back until the digest is known to be right."""
         check_offset(offset)
         body, left = await in_thread(self._open_blob, digest, offset)
-        seen = hashlib.sha256() if offset == 0 else None
-        try:
-            while body is not None:
-                chunk = await in_thread(self._read, body)
-                left -= len(chunk)
-                if seen is not None:
-                    seen.update(chunk)
-                    if (left <= 0 or not chunk) and seen.hexdigest() != digest:
-                        raise CorruptArtifact(f"The blob {digest} in {self._place} is damaged: its bytes have another.")
-                if not chunk and left > 0:
-                    raise Unavailable(f"{self._place} broke off in the middle of the blob {digest}.")
-                if chunk:
+        if body is None:
+            return
+
+        def damaged() -> CorruptArtifact:
+            return CorruptArtifact(f"The blob {digest} in {self._place} is damaged: its bytes have another.")
+
+        def broken() -> Unavailable:
+            return Unavailable(f"{self._place} broke off in the middle of the blob {digest}.")
+
+        with closing(body):
+            read = checked(partial(self._read, body), left, digest if check and not offset else None, damaged, broken)
+            async with aclosing(ahead(read)) as chunks:
+                async for chunk in chunks:
                     yield chunk
-                if left <= 0:
-                    return
-        finally:
-            if body is not None:
-                body.close()
 
     async def size(self, digest: str) -> int | None:
         found = await in_thread(self._head, self._key(digest)) if is_digest(digest) else None

@@ -229,6 +229,12 @@ async def test_damage_is_noticed_before_the_last_chunk(objects: ObjectStore, ove
         assert len(b"".join(received)) < max(len(damaged), 1)
 
 
+async def test_whoever_checks_by_itself_reads_the_same(objects: ObjectStore) -> None:
+    data = bytes(range(256)) * 10_000
+    digest = await put(objects, data)
+    assert b"".join([chunk async for chunk in objects.get(digest, check=False)]) == data
+
+
 @pytest.mark.parametrize("damaged", [b"who", b"whale"], ids=["cut short", "other bytes"])
 @pytest.mark.parametrize("how", ["put", "put_many", "put_file"])
 async def test_a_damaged_blob_is_mended_by_a_put(

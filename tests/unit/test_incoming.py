@@ -57,7 +57,7 @@ class Setting:
 
 @pytest.fixture
 async def setting(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Setting]:
-    monkeypatch.setattr("orchestrator.incoming.FIRST_PAUSE", 0.0)
+    monkeypatch.setattr("tensorfleet.rpc.pauses.random.uniform", lambda _low, _high: 0.0)
     made = Setting()
     yield made
     made.running.cancel()

@@ -27,7 +27,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from tensorfleet.api.v1 import values_pb2 as tensorfleet_dot_api_dot_v1_dot_values__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"tensorfleet/api/v1/artifacts.proto\x12\x12tensorfleet.api.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1ftensorfleet/api/v1/values.proto\"3\n\x12PutArtifactRequest\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\"C\n\x13PutArtifactResponse\x12,\n\x03ref\x18\x01 \x01(\x0b\x32\x1f.tensorfleet.api.v1.ArtifactRef\"4\n\x12GetArtifactRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\"$\n\x13GetArtifactResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"\xba\x01\n\x05Grant\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12\x37\n\x07headers\x18\x03 \x03(\x0b\x32&.tensorfleet.api.v1.Grant.HeadersEntry\x12+\n\x08lifetime\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"!\n\x0fGrantGetRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"<\n\x10GrantGetResponse\x12(\n\x05grant\x18\x01 \x01(\x0b\x32\x19.tensorfleet.api.v1.Grant\"?\n\x0fGrantPutRequest\x12,\n\x03ref\x18\x01 \x01(\x0b\x32\x1f.tensorfleet.api.v1.ArtifactRef\"<\n\x10GrantPutResponse\x12(\n\x05grant\x18\x01 \x01(\x0b\x32\x19.tensorfleet.api.v1.Grant2\xdf\x03\n\x0f\x41rtifactService\x12`\n\x0bPutArtifact\x12&.tensorfleet.api.v1.PutArtifactRequest\x1a\'.tensorfleet.api.v1.PutArtifactResponse(\x01\x12`\n\x0bGetArtifact\x12&.tensorfleet.api.v1.GetArtifactRequest\x1a\'.tensorfleet.api.v1.GetArtifactResponse0\x01\x12\x7f\n\x08GrantGet\x12#.tensorfleet.api.v1.GrantGetRequest\x1a$.tensorfleet.api.v1.GrantGetResponse\"(\x82\xd3\xe4\x93\x02\"\x12 /api/v1/artifacts/{digest}/grant\x12\x86\x01\n\x08GrantPut\x12#.tensorfleet.api.v1.GrantPutRequest\x1a$.tensorfleet.api.v1.GrantPutResponse\"/\x82\xd3\xe4\x93\x02)\"$/api/v1/artifacts/{ref.digest}/grant:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"tensorfleet/api/v1/artifacts.proto\x12\x12tensorfleet.api.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1ftensorfleet/api/v1/values.proto\"3\n\x12PutArtifactRequest\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\"C\n\x13PutArtifactResponse\x12,\n\x03ref\x18\x01 \x01(\x0b\x32\x1f.tensorfleet.api.v1.ArtifactRef\"G\n\x12GetArtifactRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x11\n\tunchecked\x18\x03 \x01(\x08\"$\n\x13GetArtifactResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"\xba\x01\n\x05Grant\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12\x37\n\x07headers\x18\x03 \x03(\x0b\x32&.tensorfleet.api.v1.Grant.HeadersEntry\x12+\n\x08lifetime\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"!\n\x0fGrantGetRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"<\n\x10GrantGetResponse\x12(\n\x05grant\x18\x01 \x01(\x0b\x32\x19.tensorfleet.api.v1.Grant\"?\n\x0fGrantPutRequest\x12,\n\x03ref\x18\x01 \x01(\x0b\x32\x1f.tensorfleet.api.v1.ArtifactRef\"<\n\x10GrantPutResponse\x12(\n\x05grant\x18\x01 \x01(\x0b\x32\x19.tensorfleet.api.v1.Grant2\xdf\x03\n\x0f\x41rtifactService\x12`\n\x0bPutArtifact\x12&.tensorfleet.api.v1.PutArtifactRequest\x1a\'.tensorfleet.api.v1.PutArtifactResponse(\x01\x12`\n\x0bGetArtifact\x12&.tensorfleet.api.v1.GetArtifactRequest\x1a\'.tensorfleet.api.v1.GetArtifactResponse0\x01\x12\x7f\n\x08GrantGet\x12#.tensorfleet.api.v1.GrantGetRequest\x1a$.tensorfleet.api.v1.GrantGetResponse\"(\x82\xd3\xe4\x93\x02\"\x12 /api/v1/artifacts/{digest}/grant\x12\x86\x01\n\x08GrantPut\x12#.tensorfleet.api.v1.GrantPutRequest\x1a$.tensorfleet.api.v1.GrantPutResponse\"/\x82\xd3\xe4\x93\x02)\"$/api/v1/artifacts/{ref.digest}/grant:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,21 +45,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PUTARTIFACTRESPONSE']._serialized_start=206
   _globals['_PUTARTIFACTRESPONSE']._serialized_end=273
   _globals['_GETARTIFACTREQUEST']._serialized_start=275
-  _globals['_GETARTIFACTREQUEST']._serialized_end=327
-  _globals['_GETARTIFACTRESPONSE']._serialized_start=329
-  _globals['_GETARTIFACTRESPONSE']._serialized_end=365
-  _globals['_GRANT']._serialized_start=368
-  _globals['_GRANT']._serialized_end=554
-  _globals['_GRANT_HEADERSENTRY']._serialized_start=508
-  _globals['_GRANT_HEADERSENTRY']._serialized_end=554
-  _globals['_GRANTGETREQUEST']._serialized_start=556
-  _globals['_GRANTGETREQUEST']._serialized_end=589
-  _globals['_GRANTGETRESPONSE']._serialized_start=591
-  _globals['_GRANTGETRESPONSE']._serialized_end=651
-  _globals['_GRANTPUTREQUEST']._serialized_start=653
-  _globals['_GRANTPUTREQUEST']._serialized_end=716
-  _globals['_GRANTPUTRESPONSE']._serialized_start=718
-  _globals['_GRANTPUTRESPONSE']._serialized_end=778
-  _globals['_ARTIFACTSERVICE']._serialized_start=781
-  _globals['_ARTIFACTSERVICE']._serialized_end=1260
+  _globals['_GETARTIFACTREQUEST']._serialized_end=346
+  _globals['_GETARTIFACTRESPONSE']._serialized_start=348
+  _globals['_GETARTIFACTRESPONSE']._serialized_end=384
+  _globals['_GRANT']._serialized_start=387
+  _globals['_GRANT']._serialized_end=573
+  _globals['_GRANT_HEADERSENTRY']._serialized_start=527
+  _globals['_GRANT_HEADERSENTRY']._serialized_end=573
+  _globals['_GRANTGETREQUEST']._serialized_start=575
+  _globals['_GRANTGETREQUEST']._serialized_end=608
+  _globals['_GRANTGETRESPONSE']._serialized_start=610
+  _globals['_GRANTGETRESPONSE']._serialized_end=670
+  _globals['_GRANTPUTREQUEST']._serialized_start=672
+  _globals['_GRANTPUTREQUEST']._serialized_end=735
+  _globals['_GRANTPUTRESPONSE']._serialized_start=737
+  _globals['_GRANTPUTRESPONSE']._serialized_end=797
+  _globals['_ARTIFACTSERVICE']._serialized_start=800
+  _globals['_ARTIFACTSERVICE']._serialized_end=1279
 # @@protoc_insertion_point(module_scope)

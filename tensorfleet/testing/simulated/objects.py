@@ -74,12 +74,12 @@ class MemoryObjects:
         await self._hop()
         return refs
 
-    async def get(self, digest: str, offset: int = 0) -> AsyncIterator[bytes]:
+    async def get(self, digest: str, offset: int = 0, *, check: bool = True) -> AsyncIterator[bytes]:
         await self._hop()
         data = self._bucket.blobs.get(digest)
         if data is None:
             raise NotFound(f"there is no blob {digest}")
-        if offset == 0 and hashlib.sha256(data).hexdigest() != digest:
+        if check and offset == 0 and hashlib.sha256(data).hexdigest() != digest:
             raise CorruptArtifact(f"the blob {digest} is damaged")
         for start in range(offset, len(data), CHUNK):
             yield data[start : start + CHUNK]
