@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import IO
 
 import grpc
-import structlog
 from grpc_channelz.v1 import channelz_pb2_grpc
 from grpc_channelz.v1._async import ChannelzServicer
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -33,11 +32,12 @@ from orchestrator.watchdog import watched
 from tensorfleet.api.v1 import artifacts_pb2, datasets_pb2, fleet_pb2, jobs_pb2, models_pb2, worker_pb2
 from tensorfleet.config import address_problem
 from tensorfleet.errors import Deposed, FailedPrecondition, Unavailable
+from tensorfleet.logs import Logger
 from tensorfleet.rpc.servers import IN_FLIGHT_BYTES, make_server
 from tensorfleet.stores import open_documents, open_objects
 from tensorfleet.stores.contract import DocumentStore
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 STOP_SECONDS = 1.0
 PAUSE_SECONDS = 0.2

@@ -10,8 +10,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import structlog
-
 from orchestrator.core import records as r
 from orchestrator.core.apply import apply
 from orchestrator.core.commands import Inspect, LookUp, ToWorker
@@ -27,9 +25,10 @@ from orchestrator.lookups import Lookups
 from orchestrator.underway import Underway
 from orchestrator.watch import BEGINNING, Cursor, EventFeed, Watch
 from tensorfleet.errors import Deposed, ResourceExhausted, TensorFleetError, Unavailable
+from tensorfleet.logs import Logger
 from tensorfleet.stores.contract import DocumentStore, Entry, ObjectStore
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 BACKLOG = 40_000
 """Records, commands and replies that wait for a commit, past which callers are told to come back and workers' streams

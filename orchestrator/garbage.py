@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, TypeVar
 
 import msgspec
-import structlog
 from msgspec import Struct
 
 from orchestrator.core.events import ForgetResults
@@ -18,10 +17,11 @@ from orchestrator.core.state import Now
 from orchestrator.documents import DatasetDocument, JobDocument, ModelDocument, ResultDocument
 from orchestrator.engine import Engine, now
 from tensorfleet.errors import TensorFleetError
+from tensorfleet.logs import Logger
 from tensorfleet.model import Amount, Garbage, KeptFor, Ref
 from tensorfleet.stores.contract import DocumentStore, ObjectStore
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 Document = TypeVar("Document", bound=Struct)
 
 HOUR, DAY, GIB = 3600.0, 86_400.0, 1 << 30

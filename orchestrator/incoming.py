@@ -8,15 +8,14 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
-import structlog
-
 from tensorfleet.api.v1 import worker_pb2 as pb
 from tensorfleet.errors import BadInput, FailedPrecondition, Unavailable
+from tensorfleet.logs import Logger
 from tensorfleet.model import Ref
 from tensorfleet.rpc.pauses import pauses
 from tensorfleet.stores.contract import ObjectStore
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 KEPT_BYTES = 16 * 1024 * 1024
 LONGEST_PAUSE = 2.0

@@ -8,13 +8,12 @@ import asyncio
 import time
 from collections.abc import Iterable
 
-import structlog
-
 from tensorfleet.errors import CorruptArtifact, NotFound
+from tensorfleet.logs import Logger
 from tensorfleet.model import Ref
 from tensorfleet.stores.contract import ObjectStore
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 
 class Inspection:

@@ -10,14 +10,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
-import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
 from tensorfleet.errors import Deposed, FailedPrecondition, NotLeader, Unavailable
+from tensorfleet.logs import Logger
 from tensorfleet.stores.contract import DocumentStore, Lease
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 BELIEVED = 0.9
 """The part of a lease that its holder believes in: clocks differ, and a word takes time to leave a machine."""

@@ -6,18 +6,18 @@ The rule: a result is known only while its blobs are there.
 from collections.abc import Callable
 
 import msgspec
-import structlog
 
 from orchestrator.core.commands import Inspect, LookUp
 from orchestrator.core.events import Event, Inspected, KnownResults
 from orchestrator.inspection import Inspection
 from orchestrator.underway import Underway
 from tensorfleet.errors import FailedPrecondition, Unavailable
+from tensorfleet.logs import Logger
 from tensorfleet.model import TaskResult
 from tensorfleet.stores.contract import DocumentStore, ObjectStore
 from tensorfleet.stores.presence import present
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 
 class Lookups:

@@ -12,7 +12,6 @@ from typing import Any
 
 import grpc
 import msgspec
-import structlog
 
 from orchestrator.core import commands as c
 from orchestrator.core import events as e
@@ -22,6 +21,7 @@ from orchestrator.incoming import Incoming, Kept
 from tensorfleet.api.v1 import worker_pb2 as pb
 from tensorfleet.api.v1 import worker_pb2_grpc
 from tensorfleet.errors import BadInput, InvalidRequest
+from tensorfleet.logs import Logger
 from tensorfleet.model import FieldViolation, Ref, Resources, Task, TaskResult, Value
 from tensorfleet.stores.contract import ObjectStore
 from tensorfleet.wire import (
@@ -36,7 +36,7 @@ from tensorfleet.wire import (
     values_to_proto,
 )
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 OUTBOX = 50_000
 """Commands that a session may leave unread."""

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import structlog
 from msgspec import Struct
 
 from tensorfleet.api.v1 import worker_pb2
 from tensorfleet.errors import BadInput, CorruptArtifact, NotFound, TensorFleetError
+from tensorfleet.logs import Logger
 from tensorfleet.model import Cause, LogLine, Point
 from worker import disk, resources
 from worker.cache import Cache, sweep
@@ -29,7 +29,7 @@ from worker.session import Refused, Sessions
 from worker.slots import Slots
 from worker.state import Action, Begin, Kill, Leave, Pause, Prefetch, Resume, State
 
-log = structlog.get_logger()
+log = Logger(__name__)
 
 LEAVE_WITHIN = 3.0
 """Seconds from a signal to the exit, at most."""

@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-import structlog
-
 from tensorfleet.errors import CorruptArtifact, Unavailable
+from tensorfleet.logs import Logger
 from tensorfleet.model import Ref
 from tensorfleet.rpc.pauses import pauses
 from tensorfleet.stores import open_objects
@@ -27,7 +26,7 @@ from worker import disk
 from worker.messages import Blob, OrderInput
 from worker.transfers import Remote, Transfers
 
-log = structlog.get_logger()
+log = Logger(__name__)
 
 INLINE = 64 * 1024
 """Bytes of an output that still rides along with its attempt's end."""

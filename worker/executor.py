@@ -13,12 +13,12 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import msgspec
-import structlog
 
+from tensorfleet.logs import Logger
 from tensorfleet.model import LogLine, Point
 from worker.messages import Died, Failed, Framer, LineCutter, Lines, Points, Succeeded, from_slot
 
-log = structlog.get_logger()
+log = Logger(__name__)
 
 READ = 1 << 16
 MOST_READS = 64

@@ -11,11 +11,11 @@ from contextlib import suppress
 from typing import Protocol
 
 import grpc
-import structlog
 
 from tensorfleet import wire
 from tensorfleet.api.v1 import worker_pb2, worker_pb2_grpc
 from tensorfleet.errors import TensorFleetError, Unavailable
+from tensorfleet.logs import Logger
 from tensorfleet.rpc.addresses import Addresses
 from tensorfleet.rpc.channels import open_channel
 from tensorfleet.rpc.status import ended
@@ -24,7 +24,7 @@ from worker.protocol import Identity, Vitals
 from worker.remote import RemoteArtifacts
 from worker.state import Action, State
 
-log = structlog.get_logger()
+log = Logger(__name__)
 
 FIRST_BACKOFF = 0.05
 LONGEST_BACKOFF = 1.0

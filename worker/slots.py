@@ -11,9 +11,9 @@ import socket
 from collections import deque
 from collections.abc import Callable
 
-import structlog
 from msgspec import Struct
 
+from tensorfleet.logs import Logger
 from tensorfleet.model import Cause
 from worker import sandbox
 from worker.executor import Executor, Heard, Outcome, Running
@@ -34,7 +34,7 @@ from worker.messages import (
     from_zygote,
 )
 
-log = structlog.get_logger()
+log = Logger(__name__)
 
 KILL_GRACE = 1.0
 """Seconds between asking a slot to stop and ending it."""

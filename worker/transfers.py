@@ -13,9 +13,8 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Protocol
 
-import structlog
-
 from tensorfleet.errors import Unavailable
+from tensorfleet.logs import Logger
 from tensorfleet.model import Ref
 from tensorfleet.stores.blobs import pieces
 from tensorfleet.stores.contract import Grant
@@ -25,7 +24,7 @@ from worker.draft import Draft
 if TYPE_CHECKING:
     import urllib3
 
-log = structlog.get_logger()
+log = Logger(__name__)
 
 DETOUR_SECONDS = 60.0
 """How long blobs go through the orchestrator before the straight way is tried again."""

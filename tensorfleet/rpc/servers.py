@@ -9,16 +9,16 @@ from contextlib import aclosing, contextmanager
 from typing import Any
 
 import grpc
-import structlog
 from google.protobuf.message import Message
 from grpc_status import rpc_status
 
 from tensorfleet.errors import ResourceExhausted, TensorFleetError
+from tensorfleet.logs import Logger
 from tensorfleet.rpc.channels import OPTIONS, PATIENT
 from tensorfleet.rpc.chunks import written_or
 from tensorfleet.rpc.status import to_status
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 UNREAD_SECONDS = 30.0
 """How long a stream's next message may wait for a client that does not read; then the stream is cut off."""

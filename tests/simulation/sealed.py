@@ -4,6 +4,7 @@ The rule: code that runs in a simulated process gets that process's clocks, chan
 real ones. What is replaced is listed here and nowhere else.
 """
 
+import logging
 import os
 import random
 import secrets
@@ -13,8 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
-
-import structlog
 
 import orchestrator.admission
 import orchestrator.engine
@@ -26,6 +25,7 @@ import worker.cache
 import worker.session
 from orchestrator.core.decide import step
 from tensorfleet import catalog
+from tensorfleet.logs import fields_of
 from tensorfleet.testing.simulated.processes import Process
 from tests.simulation import drills
 from worker import resources
@@ -119,32 +119,25 @@ def _forget_catalog() -> None:
         cached.cache_clear()
 
 
-class _Told:
-    """structlog's last word: a line of the simulation's story, if anyone wants it."""
+class _Told(logging.Handler):
+    """Makes a line of the simulation's story of each log line, if anyone wants it."""
 
-    def __init__(self, *args: Any) -> None: ...
-
-    def msg(self, event: str) -> None:
+    def emit(self, record: logging.LogRecord) -> None:
         process = here()
-        if process is not None:
-            process.belongings["world"].tell(f"{process.name} logs: {event}")
-
-    log = debug = info = warning = error = critical = exception = msg
+        if process is not None and process.belongings["world"].telling:
+            fields = " ".join(f"{name}={value}" for name, value in fields_of(record).items())
+            line = f"[{record.levelname.lower()}] {record.getMessage()} {fields}"
+            process.belongings["world"].tell(f"{process.name} logs: {line}")
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    before = structlog.get_config()
-    structlog.configure(processors=[_as_line], logger_factory=_Told, wrapper_class=structlog.BoundLogger)
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    root.handlers = [_Told()]
+    root.setLevel(logging.DEBUG)
     try:
         yield
     finally:
-        structlog.configure(**before)
-
-
-def _as_line(logger: Any, name: str, event: Any) -> str:
-    process = here()
-    if process is None or not process.belongings["world"].telling:
-        raise structlog.DropEvent
-    rest = " ".join(f"{key}={value}" for key, value in event.items() if key not in ("event", "exc_info"))
-    return f"[{name}] {event['event']} {rest}"
+        root.handlers = handlers
+        root.setLevel(level)

@@ -10,9 +10,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PROGRAMS = ("orchestrator", "worker", "clients")
 
-IMPURE = {"asyncio", "concurrent", "logging", "multiprocessing", "os", "random", "secrets", "socket", "structlog"}
+IMPURE = {"asyncio", "concurrent", "logging", "multiprocessing", "os", "random", "secrets", "socket"}
 IMPURE |= {"subprocess", "threading", "time", "uuid", "grpc", "google", "numpy", "pandas", "sklearn", "pyarrow"}
 IMPURE |= {"tensorfleet.api", "tensorfleet.wire", "tensorfleet.rpc", "tensorfleet.stores", "tensorfleet.client"}
+IMPURE |= {"tensorfleet.logs"}
 """What the deciding core may not touch: time, chance, threads, sockets, stubs, stores, numerics."""
 
 

@@ -86,7 +86,7 @@ def test_the_state_and_the_start_import_no_more_than_they_need() -> None:
     modules, _ = imported_by("import worker.state", environment)
     assert not modules & {"asyncio", "grpc", "numpy", "worker.slots"}
     modules, _ = imported_by("import worker.__main__", environment)
-    assert not modules & {"asyncio", "grpc", "numpy", "msgspec", "structlog"}
+    assert not modules & {"asyncio", "grpc", "numpy", "msgspec", "logging"}
     modules, _ = imported_by("import worker.agent", environment)
     assert not modules & {"numpy", "pandas", "sklearn"}
 

@@ -1,15 +1,16 @@
 """Blobs travel straight where grants allow it, and through the orchestrator where there is no way."""
 
 import hashlib
+import logging
 import threading
 from collections.abc import AsyncIterator, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-import structlog
 
 from tensorfleet.errors import CorruptArtifact, NotFound, Unavailable
+from tensorfleet.logs import fields_of
 from tensorfleet.model import Ref
 from tensorfleet.stores.contract import Grant
 from worker.transfers import BREAKS, DETOUR_SECONDS, Transfers
@@ -232,10 +233,12 @@ async def test_an_answer_that_is_none_of_s3_is_no_way(store: Store, remote: Remo
     assert remote.blobs[ref.digest] == DATA
 
 
-async def test_what_a_grant_says_is_in_no_log_and_no_error(store: Store, remote: Remote, tmp_path: Path) -> None:
+async def test_what_a_grant_says_is_in_no_log_and_no_error(
+    store: Store, remote: Remote, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     failures = [(403, b""), (403, b""), (500, b""), (0, b""), (404, b""), (301, b""), (400, b"<Code>BadDigest</Code>")]
     told = []
-    with structlog.testing.capture_logs() as logs:
+    with caplog.at_level(logging.DEBUG):
         for failure in failures:
             store.answers = [failure] * 2
             try:
@@ -248,4 +251,6 @@ async def test_what_a_grant_says_is_in_no_log_and_no_error(store: Store, remote:
         with pytest.raises(KeyError):
             await Transfers(remote).download(ref_of(DATA), tmp_path / "input")
     assert len(told) == len(failures)
+    logs = [(record.getMessage(), fields_of(record)) for record in caplog.records if "fields" in vars(record)]
+    assert logs
     assert "127.0.0.1" not in f"{told} {logs}"
