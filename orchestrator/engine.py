@@ -19,7 +19,7 @@ from orchestrator.core.events import Advance, Event, Tick
 from orchestrator.core.snapshot import capture, restore
 from orchestrator.core.state import Now, Settings, State
 from orchestrator.core.timers import next_tick
-from orchestrator.documents import Drawing, draw
+from orchestrator.drawing import Drawing, draw
 from orchestrator.groups import Group, Page
 from orchestrator.lookups import Lookups
 from orchestrator.underway import Underway

@@ -7,7 +7,7 @@ own last record. So it does not matter how many entries a group takes, or betwee
 from orchestrator.core import records as r
 from orchestrator.core.commands import Command, Reply
 from orchestrator.core.state import State
-from orchestrator.documents import Drawing, draw
+from orchestrator.drawing import Drawing, draw
 from tensorfleet.stores.contract import MAX_RECORDS
 
 FULL = MAX_RECORDS // 2

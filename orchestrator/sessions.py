@@ -126,13 +126,20 @@ class WorkerSessions(worker_pb2_grpc.WorkerServiceServicer):
                 continue
             kind = message.WhichOneof("message")
             if kind == "finished":
-                incoming.take([*message.finished.results, *_bare(message.finished)])
+                self._hear_ends(hello.worker_id, session.number, message.finished, incoming)
                 continue
             if kind == "leaving":  # its last results come before it is gone
                 await incoming.through()
             events = self._events(hello.worker_id, session.number, message)
             (self._keep_beat if kind == "heartbeat" else self._feed)(*events)
         await incoming.through()
+
+    def _hear_ends(self, worker: str, session: int, finished: pb.Finished, incoming: Incoming) -> None:
+        incoming.take(finished.results)
+        if len(finished.seconds) != len(finished.succeeded):
+            raise InvalidRequest([FieldViolation("finished.seconds", "expected one for each of succeeded")])
+        if finished.succeeded:
+            self._feed(e.Succeeded(worker, session, tuple(finished.succeeded), tuple(finished.seconds)))
 
     def _feed(self, *events: e.Event) -> None:
         """Heartbeats that are kept go first, so that no worker's words change their order."""
@@ -183,9 +190,7 @@ class WorkerSessions(worker_pb2_grpc.WorkerServiceServicer):
 
     async def _message(self, kind: type[c.ToWorker], run: list[Any]) -> pb.OrchestratorMessage:
         if kind is c.Assign:
-            alike = itertools.groupby(run, lambda command: (command.job, command.stage, command.task.operator))
-            assignments = [self._assignment(list(group)) for _, group in alike]
-            return pb.OrchestratorMessage(assign=pb.Assign(assignments=assignments))
+            return pb.OrchestratorMessage(assign=pb.Assign(assignments=[self._assignment(command) for command in run]))
         if kind is c.Welcome:
             return self._welcome(run[0])
         return _MESSAGES[kind](run)
@@ -205,26 +210,29 @@ class WorkerSessions(worker_pb2_grpc.WorkerServiceServicer):
             )
         )
 
-    def _assignment(self, commands: Sequence[c.Assign]) -> pb.Assignment:
-        """Attempts at tasks of one stage; parameters in which they differ from the first's are told apart."""
-        first = commands[0]
-        shared = {
-            name: value
-            for name, value in first.task.params.items()
-            if all(name in command.task.params and _same(command.task.params[name], value) for command in commands)
-        }
-        own = [self._own(command.task, shared) for command in commands]
+    def _assignment(self, command: c.Assign) -> pb.Assignment:
+        """What all of its tasks have is told once."""
+        tasks, first = command.tasks, command.tasks[0]
+        if all(task is first or _encode(task) == _encode(first) for task in tasks) and not first.inputs:
+            shared, own = first.params, []
+        else:
+            shared = {
+                name: value
+                for name, value in first.params.items()
+                if all(name in task.params and _same(task.params[name], value) for task in tasks)
+            }
+            own = [self._own(task, shared) for task in tasks]
         return pb.Assignment(
-            job_id=first.job,
-            stage=first.stage,
-            operator=first.task.operator,
+            job_id=command.job,
+            stage=command.stage,
+            operator=first.operator,
             params=values_to_proto(shared),
-            threads=first.task.threads,
-            timeout=duration(first.timeout),
-            gpus=first.gpus,
-            tokens=[command.token for command in commands],
-            indexes=[command.index for command in commands],
-            own=own if any(each.params or each.inputs for each in own) else (),
+            threads=first.threads,
+            timeout=duration(command.timeout),
+            gpus=command.gpus,
+            tokens=range(command.token, command.token + len(tasks)),
+            indexes=command.indexes,
+            own=own,
         )
 
     def _own(self, task: Task, shared: Mapping[str, Value]) -> pb.Own:
@@ -290,14 +298,6 @@ def _same(left: Value, right: Value) -> bool:
     return left is right or _encode(left) == _encode(right)
 
 
-def _bare(finished: pb.Finished) -> list[pb.AttemptResult]:
-    """Results that are told as columns."""
-    return [
-        pb.AttemptResult(token=token, duration=duration(seconds), started=True)
-        for token, seconds in zip(finished.succeeded, finished.seconds, strict=True)
-    ]
-
-
 def _finished(worker: str, session: int, result: pb.AttemptResult) -> e.Finished:
     outputs = tuple(ref_from_proto(output.ref) for output in result.outputs)
     return e.Finished(
@@ -324,7 +324,7 @@ def _ack_reports(run: list[c.AckReport]) -> pb.OrchestratorMessage:
 
 
 def _tokens(run: list[Any]) -> list[int]:
-    return [command.token for command in run]
+    return [token for command in run for token in command.tokens]
 
 
 _MESSAGES: dict[type[c.ToWorker], Callable[[list[Any]], pb.OrchestratorMessage]] = {

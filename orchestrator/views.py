@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from orchestrator.core.state import State, Worker
-from orchestrator.documents import DatasetDocument, JobDocument, ModelDocument, ModelSummary, TaskDocument
+from orchestrator.documents import DatasetDocument, JobDocument, ModelDocument, ModelSummary
+from orchestrator.tasks import Listed, attempts_of
 from orchestrator.watch import Happening
 from tensorfleet.api.v1 import datasets_pb2, fleet_pb2, jobs_pb2, models_pb2, worker_pb2
 from tensorfleet.model import AttemptRecord, Cause, JobState, LogLine
@@ -71,18 +72,18 @@ def _summary(summary: ModelSummary | None) -> jobs_pb2.ModelSummary | None:
     )
 
 
-def task(document: dict[str, Any]) -> jobs_pb2.Task:
-    known = msgspec.convert(document, TaskDocument)
+def task(listed: Listed) -> jobs_pb2.Task:
+    run, known = listed
     return jobs_pb2.Task(
-        stage=known.stage,
+        stage=run.stage,
         index=known.index,
-        operator=known.operator,
+        operator=run.operator,
         key=known.key,
-        state=task_state_to_proto(known.state),
-        reused=known.reused,
+        state=task_state_to_proto(run.state),
+        reused=run.reused,
         outputs=[ref_to_proto(ref) for ref in known.outputs],
-        attempts=[attempt_to_proto(attempt) for attempt in known.attempts],
-        duration=duration(known.duration),
+        attempts=[attempt_to_proto(attempt) for attempt in attempts_of(listed)],
+        duration=duration(known.seconds),
     )
 
 

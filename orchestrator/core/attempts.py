@@ -5,13 +5,14 @@ worker forgets it, and dropped.
 """
 
 from orchestrator.core import records as r
-from orchestrator.core.apply import DEATHS, MISHAPS
+from orchestrator.core.apply_tasks import DEATHS, MISHAPS
 from orchestrator.core.commands import AckFinished, AckReport, Cancel
 from orchestrator.core.damage import inspect
 from orchestrator.core.decision import NOTHING, Decision, join, nothing
-from orchestrator.core.events import Advance, Began, FailJob, Finished, Released, Report, SessionEvent
+from orchestrator.core.events import Advance, Began, FailJob, Finished, Released, Report, SessionEvent, Succeeded
 from orchestrator.core.failures import UNKNOWN
 from orchestrator.core.jobs import end
+from orchestrator.core.results import EMPTY
 from orchestrator.core.state import Attempt, Job, Now, OpenStage, State, Worker
 from tensorfleet.keys import task_key
 from tensorfleet.model import Cause, Failure, JobState, RetryPolicy, TaskResult
@@ -80,19 +81,75 @@ def reported(state: State, event: Report, now: Now) -> Decision:
     return Decision((record,), (ack,))
 
 
+MOST = 1024
+"""Tasks in one record, at most."""
+
+
+def succeeded(state: State, event: Succeeded, now: Now) -> Decision:
+    """Attempts that made nothing that is to be told, in runs of one stage; those that need more thought, one by one."""
+    if speaker(state, event) is None:
+        return nothing("a superseded session")
+    parts = [Decision(commands=(AckFinished(event.worker, event.session, tuple(event.tokens)),))]
+    run: list[tuple[Attempt, float]] = []
+    for token, seconds in dict(zip(event.tokens, event.seconds, strict=True)).items():
+        attempt = held(state, event, token)
+        if attempt is None or attempt.last_report or _has_twin(state, attempt):
+            parts.append(_ended(state, _bare(event, token, seconds), now))
+            continue
+        if run and (run[0][0].job != attempt.job or len(run) == MOST):
+            parts.append(_succeeded_alike(state, run, now))
+            run = []
+        run.append((attempt, seconds))
+    if run:
+        parts.append(_succeeded_alike(state, run, now))
+    return join(parts)
+
+
+def _bare(event: Succeeded, token: int, seconds: float) -> Finished:
+    return Finished(event.worker, event.session, token, TaskResult(), None, "", "", (), seconds, 0, started=True)
+
+
+def _has_twin(state: State, attempt: Attempt) -> bool:
+    return len(place_of(state, attempt)[1].live[attempt.index]) > 1
+
+
+def _succeeded_alike(state: State, run: list[tuple[Attempt, float]], now: Now) -> Decision:
+    """Attempts of one stage, which has none but its own, each the only one at its task."""
+    first = run[0][0]
+    job, stage = place_of(state, first)
+    fingerprint = job.fingerprint or ""
+    made = [stage.stage.task(attempt.index) for attempt, _ in run]
+    keys = tuple(task_key(task, fingerprint) if task.pure else "" for task in made)
+    record = r.TasksSucceeded(
+        first.job,
+        first.stage,
+        first.worker,
+        tuple([attempt.token for attempt, _ in run]),
+        tuple([attempt.index for attempt, _ in run]),
+        tuple([seconds for _, seconds in run]),
+        now.wall,
+        keys if any(keys) else (),
+    )
+    return Decision((record,), then=(Advance(job.id),))
+
+
 def finished(state: State, event: Finished, now: Now) -> Decision:
     if speaker(state, event) is None:
         return nothing("a superseded session")
-    ack = Decision(commands=(AckFinished(event.worker, event.session, event.token),))
+    ack = Decision(commands=(AckFinished(event.worker, event.session, (event.token,)),))
+    return join([ack, _ended(state, event, now)])
+
+
+def _ended(state: State, event: Finished, now: Now) -> Decision:
     attempt = held(state, event, event.token)
     if attempt is None:
-        return join([ack, _refused(state, event)])
+        return _refused(state, event)
     if event.cause is None and event.last_report == attempt.last_report:
-        return join([ack, _succeeded(state, attempt, event, now)])
+        return _succeeded(state, attempt, event, now)
     if event.cause is None:
         message = f"its last report is {event.last_report}, yet the last that came is {attempt.last_report}"
-        return join([ack, failed(state, attempt, Cause.EXCEPTION, "REPORTS_LOST", message, now, event=event)])
-    return join([ack, failed(state, attempt, event.cause, event.reason, event.message, now, event=event)])
+        return failed(state, attempt, Cause.EXCEPTION, "REPORTS_LOST", message, now, event=event)
+    return failed(state, attempt, event.cause, event.reason, event.message, now, event=event)
 
 
 def _refused(state: State, event: Finished) -> Decision:
@@ -126,17 +183,18 @@ def _digests(result: TaskResult | None) -> str:
 def _succeeded(state: State, attempt: Attempt, event: Finished, now: Now) -> Decision:
     job, stage = place_of(state, attempt)
     task = stage.stage.task(attempt.index)
-    record = r.TaskSucceeded(
+    key = task_key(task, job.fingerprint or "") if task.pure else ""
+    record = r.TasksSucceeded(
         attempt.job,
         attempt.stage,
-        attempt.index,
-        attempt.token,
         attempt.worker,
-        task_key(task, job.fingerprint or "") if task.pure else "",
-        event.result,
-        event.duration,
-        event.last_report,
+        (attempt.token,),
+        (attempt.index,),
+        (event.duration,),
         now.wall,
+        (key,) if key else (),
+        () if event.result == EMPTY else (event.result,),
+        (event.last_report,) if event.last_report else (),
     )
     twins = [state.attempts[token] for token in stage.live[attempt.index] if token != attempt.token]
     then = (Advance(job.id),) if stage.done + 1 == stage.stage.count else ()
@@ -147,7 +205,7 @@ def stop(state: State, attempt: Attempt, reason: str, now: Now) -> Decision:
     """Takes an attempt from its worker."""
     worker = state.workers.get(attempt.worker)
     told = worker is not None and worker.reachable
-    commands = (Cancel(attempt.worker, worker.session, attempt.token, reason),) if worker and told else ()
+    commands = (Cancel(attempt.worker, worker.session, (attempt.token,), reason),) if worker and told else ()
     return join([Decision(commands=commands), release(attempt, now)])
 
 

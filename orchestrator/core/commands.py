@@ -31,22 +31,24 @@ class Goodbye(ToWorker, frozen=True):
 
 
 class Assign(ToWorker, frozen=True):
+    """Attempts at tasks of one stage. token: of the first; each next one has the next."""
+
     token: int
     job: str
     stage: str
-    index: int
-    task: Task
+    indexes: tuple[int, ...]
+    tasks: tuple[Task, ...]
     timeout: float
     gpus: int
 
 
 class Cancel(ToWorker, frozen=True):
-    token: int
+    tokens: tuple[int, ...]
     reason: str
 
 
 class Recall(ToWorker, frozen=True):
-    token: int
+    tokens: tuple[int, ...]
 
 
 class Drain(ToWorker, frozen=True):
@@ -54,7 +56,7 @@ class Drain(ToWorker, frozen=True):
 
 
 class AckFinished(ToWorker, frozen=True):
-    token: int
+    tokens: tuple[int, ...]
 
 
 class AckReport(ToWorker, frozen=True):

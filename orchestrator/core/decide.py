@@ -33,6 +33,7 @@ _DECIDE: dict[type[events.Event], Callable[[State, Any, Now], Decision]] = {
     events.Released: attempts.released,
     events.Report: attempts.reported,
     events.Finished: attempts.finished,
+    events.Succeeded: attempts.succeeded,
     events.SetAlias: registry.set_alias,
     events.DeleteModel: registry.delete_model,
     events.DeleteDataset: registry.delete_dataset,

@@ -4,7 +4,7 @@
 superseded session change nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
@@ -127,6 +127,13 @@ class Finished(SessionEvent, frozen=True):
     duration: float
     last_report: int
     started: bool
+
+
+class Succeeded(SessionEvent, frozen=True):
+    """Attempts succeeded, and made nothing that is to be told. seconds: how long each ran."""
+
+    tokens: Sequence[int]
+    seconds: Sequence[float]
 
 
 class DrainWorker(Event, frozen=True):

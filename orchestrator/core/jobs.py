@@ -2,7 +2,7 @@
 
 from orchestrator.core import records as r
 from orchestrator.core.apply import reusable
-from orchestrator.core.commands import Cancel, LookUp, Reply, ToWorker
+from orchestrator.core.commands import Cancel, LookUp, Reply
 from orchestrator.core.decision import NOTHING, Decision, join, nothing, refuse, reply
 from orchestrator.core.events import Advance, CancelJob, KnownResults, PastDeadline, RetryJob, Submission, SubmitJobs
 from orchestrator.core.failures import failed_task, name_taken, plan_failed
@@ -156,13 +156,14 @@ def end(
 
 def stop_attempts(state: State, job: Job, reason: str) -> Decision:
     """Tells the workers that have something of a job."""
-    stop: list[ToWorker] = []
+    stop: dict[str, list[int]] = {}
     for tokens in job.open.live.values() if job.open else ():
         for token in tokens:
-            worker = state.workers.get(state.attempts[token].worker)
-            if worker is not None and worker.reachable:
-                stop.append(Cancel(worker.info.id, worker.session, token, reason))
-    return Decision(commands=tuple(stop))
+            stop.setdefault(state.attempts[token].worker, []).append(token)
+    workers = [(worker, stop[name]) for name in stop if (worker := state.workers.get(name)) and worker.reachable]
+    return Decision(
+        commands=tuple(Cancel(worker.info.id, worker.session, tuple(tokens), reason) for worker, tokens in workers)
+    )
 
 
 def past_deadline(state: State, event: PastDeadline, now: Now) -> Decision:

@@ -15,7 +15,7 @@ from orchestrator.core.decision import Decision
 from orchestrator.core.events import Advance, FailJob, Place
 from orchestrator.core.failures import plan_failed
 from orchestrator.core.pools import able
-from orchestrator.core.state import Attempt, Job, LineKey, Now, OpenStage, Pool, PoolKey, State, Worker
+from orchestrator.core.state import Job, LineKey, Now, OpenStage, Pool, PoolKey, State, Worker
 from tensorfleet.model import JobState, Ref, Task
 
 LONG = 60.0
@@ -60,17 +60,33 @@ class Round:
                     break
         return chosen
 
-    def give(self, job: Job, worker: Worker) -> None:
-        """Counts a task of the job as the worker's."""
+    def room(self, job: Job, worker: Worker, pending: int, ahead: int) -> int:
+        """How many of so many tasks without inputs the worker takes at once: its part where others can take them too.
+
+        First as many as it has slots; once all have work, what the slots may have waiting.
+        """
+        needs, held = job.spec.resources, self._held(worker)
+        if needs.memory or needs.gpus or job.spec.workers or worker.place is None:
+            return 1
+        most = worker.info.slots if held < worker.info.slots else _most(worker, ahead)
+        places = self._places.get(worker.pool, self._state.pools[worker.pool].places)
+        others = bisect_left(places, (most,))
+        return max(1, min(most - held, -(-pending // others)))
+
+    def give(self, job: Job, worker: Worker, count: int = 1) -> None:
+        """Counts tasks of the job as the worker's."""
         name, given = worker.info.id, self._given.setdefault(worker.info.id, [])
         places = self._places.setdefault(worker.pool, list(self._state.pools[worker.pool].places))
-        held = len(worker.held) + len(given)
+        held = self._held(worker)
         del places[bisect_left(places, (held, worker.order, name))]
-        insort(places, (held + 1, worker.order, name))
-        given.append(job)
-        self._shares[job.spec.submitter] = self._shares.get(job.spec.submitter, 0) + 1
+        insort(places, (held + count, worker.order, name))
+        given += [job] * count
+        self._shares[job.spec.submitter] = self._shares.get(job.spec.submitter, 0) + count
         if name not in job.by_worker:
             self._new.setdefault(job.id, {})[name] = None
+
+    def _held(self, worker: Worker) -> int:
+        return len(worker.held) + len(self._given.get(worker.info.id, ()))
 
     def _has(self, worker: Worker, memory: int, gpus: int) -> bool:
         if not (memory or gpus):
@@ -94,7 +110,12 @@ class Round:
     def _place(self, name: str, among: Collection[PoolKey]) -> Iterator[Placed]:
         worker = self._state.workers.get(name)
         if worker is not None and worker.place is not None and worker.pool in among:
-            yield len(worker.held) + len(self._given.get(name, ())), worker.order, name
+            yield self._held(worker), worker.order, name
+
+
+def _most(worker: Worker, ahead: int) -> int:
+    """How many tasks a worker may hold, of which each slot may have so many waiting."""
+    return min((1 + ahead) * worker.info.slots, worker.info.credit)
 
 
 def _cached(worker: Worker, inputs: tuple[Ref, ...]) -> int:
@@ -143,6 +164,7 @@ class _Handing:
         self.records: list[r.Record] = []
         self._state, self._now = state, now
         self._round = Round(state)
+        self._given = 0  # tasks
         self._commands: list[Command] = []
         self._touched: dict[str, None] = {}
         self._broken: list[FailJob] = []
@@ -162,7 +184,7 @@ class _Handing:
             line = lines[key]
             assert line.job is not None
             if share == self._round.share(line.submitter):  # else it has changed since: the line takes its turn anew
-                fits = self._next(line, line.job)
+                fits = self._next(line, line.job, alone=not queue)
                 starved = starved or not fits
                 if not fits and not line.job.spec.workers:
                     continue  # nor would the others of this line
@@ -176,31 +198,44 @@ class _Handing:
         """Whose turn is next: the least of these."""
         return key[0], self._round.share(key[1]), job.order
 
-    def _next(self, line: _Line, job: Job) -> bool:
-        """Assigns the line's next task, and goes on to the one after it; False where nobody can take it."""
-        assert job.open is not None
+    def _next(self, line: _Line, job: Job, *, alone: bool) -> bool:
+        """Assigns the line's next task, and where it is alone those after it that can go along; goes on to what comes
+        then. False where nobody can take it."""
+        stage = job.open
+        assert stage is not None
+        ahead = _ahead_of(self._state, stage)
         try:
-            task = job.open.stage.task(line.index)
+            task = stage.stage.task(line.index)
+            worker = self._round.choose(job, task.inputs, ahead=ahead)
+            if worker is None:
+                return False
+            room = self._round.room(job, worker, stage.left, ahead) if alone and not task.inputs else 1
+            indexes, tasks = [line.index], [task]
+            line.next_task()
+            while len(tasks) < room and line.job is job:
+                task = stage.stage.task(line.index)
+                if task.inputs or task.operator != tasks[0].operator:
+                    break
+                indexes.append(line.index)
+                tasks.append(task)
+                line.next_task()
         except Exception as error:  # of the plan, which makes the tasks
             self._broken.append(FailJob(job.id, plan_failed(error)))
             line.next_job()
             return True
-        worker = self._round.choose(job, task.inputs, ahead=_ahead_of(self._state, job.open))
-        if worker is None:
-            return False
-        self._assign(job, job.open, line.index, task, worker)
-        line.next_task()
+        self._assign(job, stage, indexes, tasks, worker)
         return True
 
-    def _assign(self, job: Job, stage: OpenStage, index: int, task: Task, worker: Worker) -> None:
-        token = self._state.token(len(self._commands))
-        record, command = assignment(token, worker, job, stage, index, task, self._now)
+    def _assign(self, job: Job, stage: OpenStage, indexes: list[int], tasks: list[Task], worker: Worker) -> None:
+        token = self._state.token(self._given)
+        record, command = assignment(token, worker, job, stage, tuple(indexes), tuple(tasks), self._now)
         if job.state == JobState.QUEUED and job.id not in self._touched:
             self.records.append(r.JobStarted(job.id, self._now.wall))
         self.records.append(record)
         self._commands.append(command)
         self._touched[job.id] = None
-        self._round.give(job, worker)
+        self._given += len(tasks)
+        self._round.give(job, worker, len(tasks))
 
 
 def _ahead_of(state: State, stage: OpenStage) -> int:
@@ -216,14 +251,19 @@ def _ahead_of(state: State, stage: OpenStage) -> int:
 
 
 def assignment(
-    token: int, worker: Worker, job: Job, stage: OpenStage, index: int, task: Task, now: Now
-) -> tuple[r.AttemptAssigned, Assign]:
+    token: int,
+    worker: Worker,
+    job: Job,
+    stage: OpenStage,
+    indexes: tuple[int, ...],
+    tasks: tuple[Task, ...],
+    now: Now,
+) -> tuple[r.TasksAssigned, Assign]:
     """The record of an assignment, and what the worker is told."""
-    name = stage.stage.name
-    record = r.AttemptAssigned(job.id, name, index, token, worker.info.id, now.wall)
+    name, info = stage.stage.name, worker.info
+    record = r.TasksAssigned(job.id, name, info.id, token, indexes, now.wall)
     gpus = job.spec.resources.gpus
-    command = Assign(worker.info.id, worker.session, token, job.id, name, index, task, job.spec.task_timeout, gpus)
-    return record, command
+    return record, Assign(info.id, worker.session, token, job.id, name, indexes, tasks, job.spec.task_timeout, gpus)
 
 
 def _recall_for_idle(state: State) -> Decision | None:
@@ -233,17 +273,31 @@ def _recall_for_idle(state: State) -> Decision | None:
     turn = Round(state)
     for name in state.ahead:
         worker = state.workers[name]
-        attempt = _ahead(state, worker)
-        if attempt is not None and turn.choose(state.jobs[attempt.job], (), apart=name) is not None:
-            recall = Recall(name, worker.session, attempt.token)
-            return Decision((r.AttemptRecalled(attempt.token),), (recall,))
+        ahead = _ahead(state, worker)
+        if not ahead:
+            continue
+        job = state.jobs[state.attempts[ahead[0]].job]
+        idle = turn.choose(job, (), apart=name)
+        if idle is not None and job.open is not None:
+            room = _most(idle, _ahead_of(state, job.open)) - len(idle.held)
+            back = tuple(ahead[: min((len(ahead) + 1) // 2, room)])  # so that both have as much to do
+            return Decision((r.AttemptsRecalled(back),), (Recall(name, worker.session, back),))
     return None
 
 
-def _ahead(state: State, worker: Worker) -> Attempt | None:
-    """The last attempt that a worker holds, has not begun and was not asked back."""
+def _ahead(state: State, worker: Worker) -> list[int]:
+    """What a worker holds and has not begun, the last first, as far as it is of one job; none while some of it is
+    asked back."""
+    found: list[int] = []
+    job = ""
     for token in reversed(worker.held):
         attempt = state.attempts[token]
-        if not attempt.started:
-            return None if attempt.recalled else attempt
-    return None
+        if attempt.started:
+            continue
+        if attempt.recalled:
+            return []
+        if job and attempt.job != job:
+            break
+        job = attempt.job
+        found.append(token)
+    return found

@@ -100,28 +100,34 @@ class StageChecked(Record, frozen=True, tag=True, array_like=True):
     at: float
 
 
-class AttemptAssigned(Record, frozen=True, tag=True, array_like=True):
-    job: str
-    stage: str
-    index: int
-    token: int
-    worker: str
-    at: float
-
-
-class TaskSucceeded(Record, frozen=True, tag=True, array_like=True):
-    """A task has its result. key: under which it can be had again; empty for a task that is impure."""
+class TasksAssigned(Record, frozen=True, tag=True, array_like=True):
+    """A worker has attempts at these tasks of a stage, in this order. token: of the first; each next has the next."""
 
     job: str
     stage: str
-    index: int
-    token: int
     worker: str
-    key: str
-    result: TaskResult
-    duration: float
-    last_report: int
+    token: int
+    indexes: tuple[int, ...]
     at: float
+
+
+class TasksSucceeded(Record, frozen=True, tag=True, array_like=True):
+    """Tasks of a stage have their results, which attempts of one worker made.
+
+    seconds: how long each attempt ran. keys: under which each result can be had again, empty for a task that is
+    impure. Of keys, results and last_reports there are as many as tokens, or none where nothing is in any of them.
+    """
+
+    job: str
+    stage: str
+    worker: str
+    tokens: tuple[int, ...]
+    indexes: tuple[int, ...]
+    seconds: tuple[float, ...]
+    at: float
+    keys: tuple[str, ...] = ()
+    results: tuple[TaskResult, ...] = ()
+    last_reports: tuple[int, ...] = ()
 
 
 class AttemptFailed(Record, frozen=True, tag=True, array_like=True):
@@ -293,9 +299,9 @@ class AttemptBegan(Record, frozen=True, tag=True, array_like=True):
     pid: int
 
 
-class AttemptRecalled(Record, frozen=True, tag=True, array_like=True):
+class AttemptsRecalled(Record, frozen=True, tag=True, array_like=True):
     durable = False
-    token: int
+    tokens: tuple[int, ...]
 
 
 class KnownResultsAsked(Record, frozen=True, tag=True, array_like=True):
@@ -332,8 +338,8 @@ DURABLE = (
     | JobStarted
     | StageOpened
     | StageChecked
-    | AttemptAssigned
-    | TaskSucceeded
+    | TasksAssigned
+    | TasksSucceeded
     | AttemptFailed
     | AttemptReleased
     | Reported

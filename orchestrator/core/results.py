@@ -61,7 +61,7 @@ class Results(Sequence[TaskResult]):
         return self._at(self._places[index])
 
     def __setitem__(self, index: int, result: TaskResult) -> None:
-        if result == EMPTY:
+        if result is EMPTY or result == EMPTY:
             self._places[index] = 0
             return
         self._places[index] = len(self._content)

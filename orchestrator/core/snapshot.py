@@ -10,7 +10,8 @@ import msgspec
 from msgspec import Struct
 
 from orchestrator.core import records as r
-from orchestrator.core.apply import apply, wait
+from orchestrator.core.apply import apply
+from orchestrator.core.apply_tasks import wait
 from orchestrator.core.attempts import backoff
 from orchestrator.core.lines import line_up
 from orchestrator.core.results import Results, ResultsImage
@@ -18,7 +19,7 @@ from orchestrator.core.state import GONE, Job, OpenStage, Settings, State, Statu
 from tensorfleet.model import AttemptRecord, JobSpec, JobState, Resolved, WorkerState
 from tensorfleet.plan import StageResults
 
-VERSION = 2
+VERSION = 3
 
 
 class DoneImage(Struct, frozen=True, array_like=True):
@@ -188,7 +189,7 @@ def _stage_image(job: Job) -> StageImage | None:
         results=stage.results.image(),
         seconds=stage.seconds,
         timed=stage.timed,
-        history={index: history for index, history in stage.history.items() if index != stage.settled},
+        history={index: history for index, history in stage.history.items() if index not in stage.settled},
         charged=stage.charged,
         deaths=stage.deaths,
         reported=stage.reported,
@@ -222,8 +223,8 @@ def _restore_stage(state: State, job: Job, image: JobImage, opened: StageImage, 
     stage.history, stage.charged, stage.deaths = opened.history, opened.charged, opened.deaths
     stage.reported, stage.frontier = opened.reported, opened.frontier
     for attempt in image.attempts:  # its task is running already, and takes it as it takes a twin
-        assigned = r.AttemptAssigned(
-            job.id, opened.name, attempt.index, attempt.token, attempt.worker, attempt.assigned_at
+        assigned = r.TasksAssigned(
+            job.id, opened.name, attempt.worker, attempt.token, (attempt.index,), attempt.assigned_at
         )
         apply(state, assigned, mono)
         state.attempts[attempt.token].last_report = attempt.last_report

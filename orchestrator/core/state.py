@@ -66,7 +66,7 @@ class OpenStage:
     status: a byte a task. checked: known results were looked up below this index; asked: are being. frontier: from here
     on nothing was ever assigned. returned: lower indexes that are pending again, in order. waiting: index -> the
     monotonic time at which its backoff ends. live: index -> tokens of its attempts, first to last. history: failed
-    attempts of tasks that have not succeeded, and of the last that has, `settled`.
+    attempts of tasks that have not succeeded, and of those that have just done so, `settled`.
     """
 
     stage: Stage
@@ -83,7 +83,7 @@ class OpenStage:
     waiting: dict[int, float] = field(default_factory=dict)
     live: dict[int, list[int]] = field(default_factory=dict)
     history: dict[int, list[AttemptRecord]] = field(default_factory=dict)
-    settled: int = -1
+    settled: list[int] = field(default_factory=list)
     charged: dict[int, int] = field(default_factory=dict)
     deaths: dict[int, int] = field(default_factory=dict)
     reported: dict[int, dict[str, int]] = field(default_factory=dict)
@@ -104,6 +104,11 @@ class OpenStage:
         for index in range(self.frontier, self.checked):
             if self.status[index] == Status.PENDING:
                 yield index
+
+    @property
+    def left(self) -> int:
+        """How many tasks can be assigned now, at most: some that were never assigned may be known."""
+        return len(self.returned) + self.checked - self.frontier
 
     def has_pending(self) -> bool:
         return bool(self.returned) or self.frontier < self.checked  # the first of these is always pending

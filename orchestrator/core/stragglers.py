@@ -53,6 +53,8 @@ def help_out(state: State, event: HelpStragglers, now: Now) -> Decision:
                 continue
             turn.give(job, helper)
             task = stage.stage.task(attempt.index)
-            record, command = assignment(state.token(len(decisions)), helper, job, stage, attempt.index, task, now)
+            record, command = assignment(
+                state.token(len(decisions)), helper, job, stage, (attempt.index,), (task,), now
+            )
             decisions.append(Decision((record,), (command,)))
     return join([*decisions, Decision((r.Looked(max(until, now.mono + APART)),))])

@@ -17,6 +17,7 @@ from orchestrator.core.state import Job
 from orchestrator.documents import JobDocument
 from orchestrator.services import paging
 from orchestrator.submitting import Submitting, submitter
+from orchestrator.tasks import Place, TaskPages
 from orchestrator.watch import Cursor, Happening
 from tensorfleet.api.v1 import jobs_pb2 as pb
 from tensorfleet.api.v1 import jobs_pb2_grpc
@@ -113,14 +114,13 @@ class Jobs(jobs_pb2_grpc.JobServiceServicer):
         return pb.ExplainJobResponse(summary=summary, reasons=_reasons(live), workers=lacking, plan=plan)
 
     async def ListTasks(self, request: pb.ListTasksRequest, context: Context) -> pb.ListTasksResponse:
-        await self._document(request.job_id)
-        skip, size = paging.page(request.page_size, request.page_token, default=100)
-        where = {"job_id": request.job_id}
-        found = await self._documents.find("tasks", where, order=("stage", "index"), skip=skip, limit=size)
-        total = await self._documents.count("tasks", where)
-        tasks = [views.task(document) for document in found]
-        token = paging.next_token(skip, len(tasks), total)
-        return pb.ListTasksResponse(tasks=tasks, next_page_token=token, total_size=total)
+        known = msgspec.convert(await self._document(request.job_id), JobDocument)
+        _, size = paging.page(request.page_size, "", default=100)
+        pages = TaskPages(self._documents, self._engine.state, known.id)
+        found, last = await pages.page(Place.parse(request.page_token), size)
+        tasks = [views.task(listed) for listed in found]
+        token = str(last) if last is not None else ""
+        return pb.ListTasksResponse(tasks=tasks, next_page_token=token, total_size=_tasks_of(known))
 
     async def WatchJob(self, request: pb.WatchJobRequest, context: Context) -> AsyncIterator[pb.WatchJobResponse]:
         after = Cursor.parse(request.after)
@@ -145,6 +145,14 @@ def _messages(job_id: str, happenings: Iterable[Happening]) -> Iterator[list[pb.
             events, size = [], 0
     if events:
         yield events
+
+
+def _tasks_of(known: JobDocument) -> int:
+    """Tasks that are listed in all: where the job has ended, those that did."""
+    if not known.state.ended:
+        return known.total
+    failed = known.failure is not None and bool(known.failure.stage)
+    return known.run + known.reused + failed
 
 
 def _ending(known: JobDocument) -> str:

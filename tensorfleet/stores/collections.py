@@ -38,7 +38,7 @@ _ALL = (
             *_each("state", "kind", "algorithm", "dataset", "submitter", "model_name", then="created_at"),
         ),
     ),
-    Collection("tasks", (("job_id", "stage", "index"),)),
+    Collection("tasks", (("job_id", "stage", "first"),)),
     Collection("events", (("job_id", "number"),)),
     Collection("metrics", (("job_id",),)),
     Collection(

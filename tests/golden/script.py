@@ -126,7 +126,7 @@ class Script:
 
     def _tell(self, event: e.Event, decision: Decision) -> None:
         for record in decision.records:
-            if isinstance(record, r.AttemptAssigned):
+            if isinstance(record, r.TasksAssigned):
                 self._note(record)
             say = _RECORDS.get(type(record))
             self.lines.extend(line for line in (say(self, record) if say else ()) if line)
@@ -139,10 +139,10 @@ class Script:
         if decision.reason and not quiet:
             self.lines.append(f"nothing: {decision.reason}")
 
-    def _note(self, record: r.AttemptAssigned) -> None:
-        place = f"{record.job}/{record.stage}[{record.index}]"
-        self.places[record.token] = f"{record.worker} {place}"
-        self.made[record.token] = result_of(self.fleet.stage(record.job).stage.task(record.index))
+    def _note(self, record: r.TasksAssigned) -> None:
+        for token, index in enumerate(record.indexes, record.token):
+            self.places[token] = f"{record.worker} {record.job}/{record.stage}[{index}]"
+            self.made[token] = result_of(self.fleet.stage(record.job).stage.task(index))
 
     def _place(self, token: int) -> str:
         return self.places.get(token, f"attempt {token}").partition(" ")[2]
@@ -152,17 +152,17 @@ class Script:
             case c.Welcome(worker=worker, keep=keep, stop=stop):
                 yield from (f"{worker}: keep {self._place(token)}" for token in keep)
                 yield from (f"{worker}: stop {self._place(token)}" for token in stop)
-            case c.Cancel(worker=worker, token=token, reason=reason):
-                yield f"{worker}: cancel {self._place(token)}, {reason}"
-            case c.Recall(worker=worker, token=token):
-                yield f"{worker}: give {self._place(token)} back"
+            case c.Cancel(worker=worker, tokens=tokens, reason=reason):
+                yield from (f"{worker}: cancel {self._place(token)}, {reason}" for token in tokens)
+            case c.Recall(worker=worker, tokens=tokens):
+                yield from (f"{worker}: give {self._place(token)} back" for token in tokens)
             case c.Drain(worker=worker):
                 yield f"{worker}: drain"
             case c.Goodbye(worker=worker, reason=reason, reconnect=reconnect):
                 yield f"{worker}: goodbye, {reason}" + ("; come back" if reconnect else "")
 
-    def twin(self, record: r.AttemptAssigned) -> str:
-        live = self.fleet.stage(record.job).live.get(record.index, [])
+    def twin(self, record: r.TasksAssigned) -> str:
+        live = self.fleet.stage(record.job).live.get(record.indexes[0], [])
         return ", as a twin" if len(live) > 1 else ""
 
 
@@ -186,8 +186,8 @@ _RECORDS: dict[type[r.Record], Callable[[Script, Any], Iterator[str]]] = {
     r.NumericsChosen: lambda s, a: iter([f"{a.job} keeps to the numerics {a.fingerprint!r}"]),
     r.StageOpened: lambda s, a: iter([f"{a.job} opens {a.stage}, {a.tasks} tasks"]),
     r.StageChecked: _checked,
-    r.AttemptAssigned: lambda s, a: iter([f"{a.worker} gets {a.job}/{a.stage}[{a.index}]{s.twin(a)}"]),
-    r.TaskSucceeded: lambda s, a: iter([f"{a.job}/{a.stage}[{a.index}] succeeded on {a.worker}"]),
+    r.TasksAssigned: lambda s, a: (f"{a.worker} gets {a.job}/{a.stage}[{i}]{s.twin(a)}" for i in a.indexes),
+    r.TasksSucceeded: lambda s, a: (f"{a.job}/{a.stage}[{i}] succeeded on {a.worker}" for i in a.indexes),
     r.AttemptFailed: _failed,
     r.AttemptReleased: lambda s, a: iter([f"{a.worker} has {a.job}/{a.stage}[{a.index}] no more"]),
     r.JobEnded: lambda s, a: iter([f"{a.job} {a.state}: {a.reason}"]),

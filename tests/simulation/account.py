@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from orchestrator.documents import Drawing, JobDocument
+from orchestrator.documents import JobDocument
+from orchestrator.drawing import Drawing
 from tensorfleet.model import JobState
 from tensorfleet.sdk.events import Ended
 from tests.simulation import drills

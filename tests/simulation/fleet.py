@@ -285,7 +285,7 @@ def said(done: Step, kind: type[C]) -> list[C]:
 
 def assigned(done: Step) -> list[tuple[str, str, int]]:
     """(worker, job, index) of each assignment."""
-    return [(command.worker, command.job, command.index) for command in said(done, Assign)]
+    return [(command.worker, command.job, index) for command in said(done, Assign) for index in command.indexes]
 
 
 def refused(answer: Any) -> TensorFleetError:

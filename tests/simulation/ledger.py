@@ -34,21 +34,21 @@ class Ledger:
             case r.JobRestarted():
                 assert record.job in self.live, f"{record.job} is over, and began again"
                 self._begin(record.job)
-            case r.AttemptAssigned():
-                assert record.token not in self.tokens, f"token {record.token} was used twice"
-                assert record.job in self.live, f"{record.job} is over, and {record.index} was assigned"
-                self.tokens.add(record.token)
-                self.open[record.token] = (record.job, record.stage, record.index)
-                self.holders[record.token] = record.worker
-                self._unknown(record.job, record.stage, record.index)
+            case r.TasksAssigned():
+                assert record.job in self.live, f"{record.job} is over, and {record.indexes} were assigned"
+                assert record.indexes, "nothing was assigned"
+                for token, index in enumerate(record.indexes, record.token):
+                    assert token not in self.tokens, f"token {token} was used twice"
+                    self.tokens.add(token)
+                    self.open[token] = (record.job, record.stage, index)
+                    self.holders[token] = record.worker
+                    self._unknown(record.job, record.stage, index)
             case r.Reported():
                 last = self.reports.get(record.token, 0)
                 assert record.number == last + 1, f"report {record.number} of {record.token} came after {last}"
                 self.reports[record.token] = record.number
-            case r.TaskSucceeded():
-                assert record.last_report == self.reports.get(record.token, 0), f"reports of {record.token} are missing"
-                assert self.open.pop(record.token) == (record.job, record.stage, record.index)
-                self._count(record.job, record.stage, record.index, f"token {record.token}")
+            case r.TasksSucceeded():
+                self._succeeded(record)
             case r.StageChecked():
                 for known in record.known:
                     self._count(record.job, record.stage, known.index, "known")
@@ -58,6 +58,17 @@ class Ledger:
                 assert self.open.pop(record.token) == (record.job, record.stage, record.index)
             case r.JobEnded():
                 self._ended(record)
+
+    def _succeeded(self, record: r.TasksSucceeded) -> None:
+        assert len(record.tokens) == len(record.indexes) == len(record.seconds)
+        for column in (record.keys, record.results, record.last_reports):
+            assert len(column) in (0, len(record.tokens))
+        for place, (token, index) in enumerate(zip(record.tokens, record.indexes, strict=True)):
+            last = record.last_reports[place] if record.last_reports else 0
+            assert last == self.reports.get(token, 0), f"reports of {token} are missing"
+            assert self.open.pop(token) == (record.job, record.stage, index)
+            assert self.holders[token] == record.worker
+            self._count(record.job, record.stage, index, f"token {token}")
 
     def _begin(self, job: str) -> None:
         self.lives[job] = self.lives.get(job, 0) + 1

@@ -112,8 +112,9 @@ class Scheduler(RuleBasedStateMachine):
         self.late.extend(event for event in events if isinstance(event, e.SessionEvent | e.KnownResults))
 
     def _remember(self, record: r.Record) -> None:
-        if isinstance(record, r.TaskSucceeded):
-            self.known[record.key] = record.result
+        if isinstance(record, r.TasksSucceeded):
+            results = record.results or [TaskResult()] * len(record.tokens)
+            self.known.update(zip(record.keys, results, strict=False))
 
     def _dispatch(self, commands: Iterable[Command | Reply]) -> None:
         for command in commands:

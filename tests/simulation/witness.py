@@ -12,7 +12,7 @@ from orchestrator.core.apply import apply
 from orchestrator.core.invariants import check
 from orchestrator.core.snapshot import Image, capture
 from orchestrator.core.state import State
-from orchestrator.documents import Drawing, draw
+from orchestrator.drawing import Drawing, draw
 from tensorfleet.model import JobSpec
 from tensorfleet.stores.contract import Entry
 from tensorfleet.testing.simulated.calls import Call

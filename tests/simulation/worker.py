@@ -83,19 +83,22 @@ class Worker:
                     self._welcome(command)
                 case c.Assign():
                     self._assign(command)
-                case c.Cancel(token=token):
-                    self.end(token, Cause.CANCELLED)
-                case c.Recall(token=token):
-                    self._recall(token)
+                case c.Cancel(tokens=tokens):
+                    for token in tokens:
+                        self.end(token, Cause.CANCELLED)
+                case c.Recall(tokens=tokens):
+                    for token in tokens:
+                        self._recall(token)
                 case c.Drain() if not self.draining:
                     self.draining = True
                     self._leave()
                 case c.AckReport(token=token, number=number) if token in self.held:
                     unacked = self.held[token].unacked
                     self.held[token].unacked = [later for later in unacked if later > number]
-                case c.AckFinished(token=token):
-                    if token in self.held and self.held[token].over:
-                        del self.held[token]
+                case c.AckFinished(tokens=tokens):
+                    for token in tokens:
+                        if token in self.held and self.held[token].over:
+                            del self.held[token]
                 case c.Goodbye():
                     self.cut()
         self._begin()
@@ -117,12 +120,13 @@ class Worker:
         self.outbox.append(e.Leaving(self.name, self.session, "drained"))
 
     def _assign(self, command: c.Assign) -> None:
-        assert command.token not in self.seen, f"{self.name} was given {command.token} twice"
-        self.seen.add(command.token)
-        if self.draining:
-            self.outbox.append(e.Released(self.name, self.session, command.token))
-            return
-        self.held[command.token] = Held(command.task)
+        for token, task in enumerate(command.tasks, command.token):
+            assert token not in self.seen, f"{self.name} was given {token} twice"
+            self.seen.add(token)
+            if self.draining:
+                self.outbox.append(e.Released(self.name, self.session, token))
+            else:
+                self.held[token] = Held(task)
         mine = sum(not held.over for held in self.held.values())
         assert mine <= self.info.credit, f"{self.name} was given {mine} attempts, and has room for {self.info.credit}"
 

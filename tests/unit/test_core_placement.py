@@ -154,15 +154,48 @@ class TestAhead:
         core.finish(core.tokens()[0], duration=seconds)
         assert len(core.tokens(worker="w1")) == held
 
+    def test_several_go_along_in_one_assignment(self, core: Fleet) -> None:
+        core.join(info("w1", slots=2, credit=40))
+        core.submit("j", spec(("fit", 100)))
+        done = core.finish(core.tokens()[0], duration=0.01)
+        _, run = said(done, Assign)  # its free slots come first, then what waits
+        assert list(run.indexes) == list(range(3, 41))
+        assert [task.params["index"] for task in run.tasks] == list(run.indexes)
+        assert core.tokens()[1:] == list(range(run.token, run.token + len(run.indexes)))
+
+    def test_each_worker_has_its_part_of_what_goes_ahead(self, core: Fleet) -> None:
+        for name in ("w1", "w2"):
+            core.join(info(name, slots=1, credit=40))
+        core.submit("j", spec(("fit", 23)))
+        core.finish(core.tokens()[0], duration=0.01)
+        assert abs(len(core.tokens(worker="w1")) - len(core.tokens(worker="w2"))) <= 2
+
+    def test_submitters_still_take_turns(self, core: Fleet) -> None:
+        core.join(info("w1", slots=1, credit=9))
+        for name in ("a", "b"):
+            core.submit(name, spec(("fit", 20), submitter=name))
+        core.finish(core.tokens()[0], duration=0.01)
+        core.finish(core.tokens()[0], duration=0.01)
+        assert len(core.tokens("a")) - len(core.tokens("b")) in (-1, 0, 1)
+
     def test_what_was_sent_ahead_is_asked_back_for_an_idle_worker(self, core: Fleet) -> None:
         self.short_tasks(core, 5)
         tokens = core.tokens(worker="w1")
         core.begin(tokens[0])
         done = core.join(info("w2"))
-        assert [command.token for command in said(done, Recall)] == [tokens[-1]]
+        assert [token for command in said(done, Recall) for token in command.tokens] == [tokens[-1]]
         assert core.tokens(worker="w2") == []  # only when it is given back may another have it
         done = core.tell(e.Released("w1", core.session("w1"), tokens[-1]))
         assert assigned(done) == [("w2", "j", 4)]
+
+    def test_as_much_is_asked_back_as_evens_both_out(self, core: Fleet) -> None:
+        core.join(info("w1", slots=1, credit=9))
+        core.submit("j", spec(("fit", 10)))
+        core.finish(core.tokens()[0], duration=0.01)
+        tokens = core.tokens(worker="w1")
+        core.begin(tokens[0])
+        done = core.join(info("w2", slots=1, credit=9))
+        assert [token for command in said(done, Recall) for token in command.tokens] == tokens[:4:-1]
 
     def test_it_is_asked_back_once(self, core: Fleet) -> None:
         self.short_tasks(core, 3)
@@ -225,6 +258,6 @@ class TestWhy:
 def test_an_assignment_says_all_that_the_worker_needs(core: Fleet) -> None:
     core.submit("j", spec(dataset="d", task_timeout=12.0, resources=Resources(gpus=1)))
     (order,) = said(core.join(info("w", gpus=1)), Assign)
-    assert (order.job, order.stage, order.index, order.timeout, order.gpus) == ("j", "fit", 0, 12.0, 1)
-    assert order.task.inputs == resolved_inputs(spec(dataset="d"))
+    assert (order.job, order.stage, order.indexes, order.timeout, order.gpus) == ("j", "fit", (0,), 12.0, 1)
+    assert order.tasks[0].inputs == resolved_inputs(spec(dataset="d"))
     assert order.session == core.session("w")
