@@ -1,13 +1,19 @@
 """Attempts in the core: failing, trying again, quarantine, reports, and tokens that are refused."""
 
+from collections.abc import Sequence
+
 import pytest
 
+from orchestrator.core import attempts
 from orchestrator.core import events as e
 from orchestrator.core import records as r
+from orchestrator.core.apply import apply
 from orchestrator.core.commands import AckFinished, AckReport
 from orchestrator.core.decide import Step
 from orchestrator.core.snapshot import capture
+from orchestrator.core.state import State
 from orchestrator.core.timers import next_tick
+from orchestrator.drawing import Drawing, draw
 from tensorfleet.model import Cause, JobState, Point, RetryPolicy, TaskResult
 from tests.simulation.fleet import Fleet, info, said, spec
 
@@ -255,3 +261,84 @@ class TestReports:
         report(fleet, only(fleet), 1)
         fleet.finish(only(fleet), last_report=1)
         assert fleet.job("j").state == JobState.SUCCEEDED
+
+
+class TestRuns:
+    """Ends that tell nothing but that they are, many at once."""
+
+    @pytest.fixture
+    def fleet(self, core: Fleet) -> Fleet:
+        core.join(info("w", slots=8, credit=8))
+        return core
+
+    def end(self, core: Fleet, tokens: Sequence[int], worker: str = "w") -> Step:
+        seconds = [0.5] * len(tokens)
+        return core.tell(e.Succeeded(worker, core.session(worker), tuple(tokens), tuple(seconds)))
+
+    def runs(self, done: Step) -> list[r.TasksSucceeded]:
+        return [record for record in done.records if isinstance(record, r.TasksSucceeded)]
+
+    @pytest.mark.parametrize("impure", [True, False])
+    def test_one_record_tells_of_all(self, fleet: Fleet, impure: bool) -> None:
+        fleet.submit("j", spec(("fit", 8), impure=impure))
+        tokens = fleet.tokens()
+        done = self.end(fleet, tokens)
+        (run,) = self.runs(done)
+        assert run.tokens == tuple(tokens)
+        assert run.indexes == tuple(range(8))
+        assert len(set(run.keys)) == (0 if impure else 8)
+        assert [ack.tokens for ack in said(done, AckFinished)] == [tuple(tokens)]
+        assert fleet.job("j").state == JobState.SUCCEEDED
+        assert fleet.job("j").run == 8
+
+    def test_runs_of_several_jobs_are_kept_apart(self, fleet: Fleet) -> None:
+        for job in ("a", "b"):
+            fleet.submit(job, spec(("fit", 4)))
+        done = self.end(fleet, fleet.tokens())
+        assert [run.job for run in self.runs(done)] == ["a", "b"]
+        assert {fleet.job(job).state for job in ("a", "b")} == {JobState.SUCCEEDED}
+
+    def test_what_is_over_or_anothers_is_left_out(self, fleet: Fleet) -> None:
+        fleet.submit("j", spec(("fit", 8)))
+        tokens = fleet.tokens()
+        fleet.finish(tokens[1])
+        done = self.end(fleet, [tokens[0], tokens[1], tokens[0], 99, tokens[2]])
+        assert [run.tokens for run in self.runs(done)] == [(tokens[0], tokens[2])]
+        assert set(said(done, AckFinished)[0].tokens) == {*tokens[:3], 99}
+        assert fleet.job("j").run == 3
+
+    def test_one_whose_reports_are_missing_fails(self, fleet: Fleet) -> None:
+        fleet.submit("j", spec(("fit", 3)))
+        tokens = fleet.tokens()
+        report(fleet, tokens[1], 1, ("loss", 0, 1.0))
+        done = self.end(fleet, tokens)
+        assert [run.tokens for run in self.runs(done)] == [(tokens[0], tokens[2])]
+        assert [record.reason for record in done.records if isinstance(record, r.AttemptFailed)] == ["REPORTS_LOST"]
+
+    def test_a_record_has_a_bounded_size(self, fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(attempts, "MOST", 3)
+        fleet.submit("j", spec(("fit", 8)))
+        done = self.end(fleet, fleet.tokens())
+        assert [len(run.tokens) for run in self.runs(done)] == [3, 3, 2]
+        assert fleet.job("j").state == JobState.SUCCEEDED
+
+    def test_a_superseded_session_says_nothing(self, fleet: Fleet) -> None:
+        fleet.submit("j", spec(("fit", 2)))
+        tokens, old = fleet.tokens(), fleet.session("w")
+        fleet.join(info("w", slots=8, credit=8), held=dict.fromkeys(tokens, True))
+        done = fleet.tell(e.Succeeded("w", old, tuple(tokens), (1.0, 1.0)))
+        assert not done.records
+        assert not done.commands
+
+    def test_what_failed_before_is_told_with_the_task(self, fleet: Fleet) -> None:
+        fleet.submit("j", spec(("fit", 2), retry=RetryPolicy(backoff=0.0)))
+        fleet.fail(fleet.tokens()[0])
+        fleet.sleep(1.0, beating=("w",))
+        self.end(fleet, fleet.tokens())
+        drawing, state = Drawing(), State(settings=fleet.settings)
+        for record in (record for entry in fleet.journal for record in r.decode(entry)):
+            apply(state, record, 0.0)
+            draw(drawing, state, [record])
+        (tasks,) = [document for (kind, _), document in drawing.documents.items() if kind == "tasks"]
+        assert tasks is not None
+        assert {task["index"]: len(task.get("attempts", ())) for task in tasks["tasks"]} == {0: 1, 1: 0}
