@@ -29,23 +29,25 @@ class Busy:
         engine.feed(e.OpenSession(1, info("w", slots=8, credit=8), 1, 1, {}, (), ()))
 
     def hear(self, command: c.ToWorker) -> None:
-        if isinstance(command, c.Assign) and self.ends:
-            self.ends -= 1
-            self.engine.feed(
-                e.Finished(
-                    worker="w",
-                    session=1,
-                    token=command.token,
-                    result=TaskResult(),
-                    cause=None,
-                    reason="",
-                    message="",
-                    log_tail=(),
-                    duration=0.001,
-                    last_report=0,
-                    started=True,
-                )
-            )
+        if isinstance(command, c.Assign):
+            tokens = range(command.token, command.token + min(len(command.tasks), self.ends))
+            self.ends -= len(tokens)
+            self.engine.feed(*(self._ended(token) for token in tokens))
+
+    def _ended(self, token: int) -> e.Finished:
+        return e.Finished(
+            worker="w",
+            session=1,
+            token=token,
+            result=TaskResult(),
+            cause=None,
+            reason="",
+            message="",
+            log_tail=(),
+            duration=0.001,
+            last_report=0,
+            started=True,
+        )
 
 
 @asynccontextmanager
