@@ -13,7 +13,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from orchestrator.documents import Drawing
+from orchestrator.drawing import Drawing
 from tensorfleet.errors import InvalidRequest
 from tensorfleet.model import FieldViolation
 from tensorfleet.stores.contract import DocumentStore

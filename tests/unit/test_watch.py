@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from orchestrator import watch as module
-from orchestrator.documents import Drawing
+from orchestrator.drawing import Drawing
 from orchestrator.watch import BEGINNING, END, Cursor, EventFeed, Happening, Watch
 from tensorfleet.stores.contract import Entry
 from tensorfleet.testing.simulated.documents import Database, MemoryDocuments
