@@ -4,7 +4,7 @@ The rule: a drawing says nothing that the journal does not, and the same entry a
 again at any time.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
 from typing import Any
 
@@ -111,23 +111,16 @@ _SHOWN: dict[type[r.Record], tuple[str, ...]] = {
 
 
 def _draw_one(drawing: Drawing, state: State, record: r.Record) -> None:
-    if type(record) in _SHOWN:
+    kind = type(record)
+    if kind in _SHOWN:
         drawing.events.setdefault(record.job, []).append(event_of(record))  # type: ignore[attr-defined]
-    if isinstance(record, r.StageChecked):
-        _draw_known(drawing, state, record)
-    elif isinstance(record, r.AttemptFailed):
-        _draw_failure(drawing, state, record)
-    elif isinstance(record, r.TasksSucceeded):
-        _draw_success(drawing, state, record)
-    elif isinstance(record, r.Reported) and record.points:
-        _draw_points(drawing, record)
-    elif isinstance(record, r.ModelRegistered | r.ModelDeleted | r.AliasSet | r.DatasetAdded | r.DatasetDeleted):
-        _draw_registry(drawing, record)
-    elif isinstance(record, r.ResultsForgotten):
-        for key in record.keys:
-            drawing.put("results", key, None)
-    elif isinstance(record, r.WorkerJoined | r.WorkerDraining | r.WorkerGone):
-        _draw_worker(drawing, state, record.info.id if isinstance(record, r.WorkerJoined) else record.worker)
+    if drawn := _DRAWN.get(kind):
+        drawn(drawing, state, record)
+
+
+def _draw_forgotten(drawing: Drawing, state: State, record: r.ResultsForgotten) -> None:
+    for key in record.keys:
+        drawing.put("results", key, None)
 
 
 def _draw_known(drawing: Drawing, state: State, record: r.StageChecked) -> None:
@@ -208,7 +201,9 @@ def _draw_failure(drawing: Drawing, state: State, record: r.AttemptFailed) -> No
         _put_tasks(drawing, state, record.job, record.stage, TaskState.FAILED, [task], record.at, worker=record.worker)
 
 
-def _draw_points(drawing: Drawing, record: r.Reported) -> None:
+def _draw_points(drawing: Drawing, state: State, record: r.Reported) -> None:
+    if not record.points:
+        return
     points = [msgspec.structs.asdict(point) for point in record.points]
     document = {
         "schema": SCHEMA,
@@ -225,6 +220,7 @@ def _draw_points(drawing: Drawing, record: r.Reported) -> None:
 
 def _draw_registry(
     drawing: Drawing,
+    state: State,
     record: r.ModelRegistered | r.ModelDeleted | r.AliasSet | r.DatasetAdded | r.DatasetDeleted,
 ) -> None:
     if isinstance(record, r.ModelRegistered):
@@ -246,7 +242,8 @@ def _draw_registry(
         drawing.put("datasets", record.name, None)
 
 
-def _draw_worker(drawing: Drawing, state: State, name: str) -> None:
+def _draw_worker(drawing: Drawing, state: State, record: r.WorkerJoined | r.WorkerDraining | r.WorkerGone) -> None:
+    name = record.info.id if isinstance(record, r.WorkerJoined) else record.worker
     worker = state.workers.get(name)
     if worker is None:
         return
@@ -258,3 +255,21 @@ def _draw_worker(drawing: Drawing, state: State, name: str) -> None:
         "reason": worker.reason,
     }
     drawing.put("workers", name, document)
+
+
+_DRAWN: dict[type[r.Record], Callable[[Drawing, State, Any], None]] = {
+    r.StageChecked: _draw_known,
+    r.TasksSucceeded: _draw_success,
+    r.AttemptFailed: _draw_failure,
+    r.Reported: _draw_points,
+    r.ModelRegistered: _draw_registry,
+    r.ModelDeleted: _draw_registry,
+    r.AliasSet: _draw_registry,
+    r.DatasetAdded: _draw_registry,
+    r.DatasetDeleted: _draw_registry,
+    r.ResultsForgotten: _draw_forgotten,
+    r.WorkerJoined: _draw_worker,
+    r.WorkerDraining: _draw_worker,
+    r.WorkerGone: _draw_worker,
+}
+"""The records that draw more than their job's document and an event."""

@@ -105,8 +105,8 @@ def _next_stage(state: State, job: Job, now: Now) -> Decision:
     total = job.plan.total_tasks(job.spec, job.resolved)
     if isinstance(following, Done):
         return _succeed(state, job, following.result, now)
-    if following.count:
-        task_key(following.task(0), job.fingerprint or "")  # tasks that cannot be made are found out before they count
+    if following.count and (first := following.task(0)).pure:
+        task_key(first, job.fingerprint or "")  # tasks that cannot be made are found out before they count
     known = sum(len(stage.results) for stage in done) + following.count
     opened = r.StageOpened(job.id, following.name, following.count, max(total, known), now.wall)
     return Decision((opened,), then=(Advance(job.id),))
