@@ -17,6 +17,8 @@ from tensorfleet.stores import OBJECTS, mongo_url, s3_url
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 DEFAULT_HOME = ".tensorfleet"
+DEFAULT_LISTEN = "127.0.0.1:9090"
+"""Where a fleet serves that a person starts."""
 _UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
 _SPAN = re.compile(rf"(?P<number>\d+(\.\d+)?)\s*(?P<unit>{'|'.join(_UNITS)})?")
 

@@ -266,9 +266,9 @@ class AsyncLocalFleet:
 
     async def _staff(self) -> None:
         """Hires where nobody works; whoever is silent for a moment may come back."""
-        from tensorfleet.client import AsyncClient
-
         while self._crew.workers and not self._hired:
+            from tensorfleet.client import AsyncClient  # only here: it would double the memory of a standing fleet
+
             with suppress(TensorFleetError):
                 async with AsyncClient(self.address) as client:
                     if not any(worker.state in ("ready", "suspect") for worker in await client.workers.list()):

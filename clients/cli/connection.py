@@ -6,26 +6,33 @@ The rule: what a command started it ends, also after Ctrl-C; the second Ctrl-C i
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from clients.cli import output
-from clients.cli.options import Options
 from tensorfleet.config import settings
 from tensorfleet.errors import Unavailable
 
 if TYPE_CHECKING:
+    from clients.cli.options import Options
     from tensorfleet.client import AsyncClient
     from tensorfleet.local import AsyncLocalFleet
 
 PATIENCE = 10.0
 """Seconds that a server may be away before a command gives up."""
 FIRST_CONTACT = 2.0
+INTERRUPTED = 130
 START_ONE = "`tensorfleet up` starts a fleet on this machine."
 
 _local: "list[AsyncLocalFleet]" = []
+
+
+def _warn(line: str) -> None:
+    from clients.cli import output
+
+    output.warn(line)
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
@@ -56,12 +63,12 @@ class _Interrupt:
             return
         for fleet in _local:
             fleet.kill()
-        os._exit(output.INTERRUPTED)
+        os._exit(INTERRUPTED)
 
 
 @asynccontextmanager
 async def connected(
-    at: Options, *, workers: int = 0, slots: int = 1, tell: Callable[[str], None] = output.warn
+    at: "Options", *, workers: int = 0, slots: int = 1, tell: Callable[[str], None] = _warn
 ) -> "AsyncIterator[AsyncClient]":
     """A client of the fleet that the options name.
 
@@ -94,12 +101,14 @@ async def _reached(server: str) -> None:
 
 @asynccontextmanager
 async def _local_client(
-    at: Options, workers: int, slots: int, tell: Callable[[str], None]
+    at: "Options", workers: int, slots: int, tell: Callable[[str], None]
 ) -> "AsyncIterator[AsyncClient]":
     from tensorfleet.local import AsyncLocalFleet
 
     fleet = AsyncLocalFleet(at.home, workers=workers, slots=slots, tell=tell)
+    loading = asyncio.create_task(asyncio.to_thread(import_module, "tensorfleet.client"))  # while the fleet comes up
     async with kept(fleet):
+        await loading
         from tensorfleet.client import AsyncClient
 
         async with AsyncClient(fleet.address, timeout=PATIENCE) as client:
@@ -114,10 +123,8 @@ async def _local_client(
 async def kept(fleet: "AsyncLocalFleet") -> AsyncIterator[None]:
     """Runs a local fleet meanwhile; the second Ctrl-C knows of it."""
     _local.append(fleet)
-    loading = asyncio.create_task(asyncio.to_thread(import_module, "tensorfleet.client"))  # while the fleet comes up
     try:
         async with _started(fleet):
-            await loading
             yield
     finally:
         _local.remove(fleet)
@@ -125,14 +132,22 @@ async def kept(fleet: "AsyncLocalFleet") -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _started(fleet: "AsyncLocalFleet") -> AsyncIterator[None]:
-    console = output.console(stderr=True)
     async with AsyncExitStack() as stack:
-        with console.status("Starting a fleet on this machine") if console.is_terminal else nullcontext():
+        with _said("Starting a fleet on this machine"):
             await stack.enter_async_context(fleet)
         yield
 
 
-def place(at: Options) -> str:
+def _said(what: str) -> AbstractContextManager[object]:
+    """Shows on a terminal what is being waited for."""
+    if not sys.stderr.isatty():
+        return nullcontext()
+    from clients.cli import output
+
+    return output.console(stderr=True).status(what)
+
+
+def place(at: "Options") -> str:
     """Where things are kept, for people."""
     from tensorfleet.data.sources import shown
 

@@ -4,9 +4,7 @@ The rule: `up` keeps what it started alive and ends all of it; the single progra
 and process ids are theirs.
 """
 
-import asyncio
 import os
-import socket
 import sys
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -15,11 +13,12 @@ import typer
 from clients.cli import output
 from clients.cli.options import Options, command
 from clients.cli.training import label as labelled
+from tensorfleet.config import DEFAULT_LISTEN
 
 if TYPE_CHECKING:
     from tensorfleet.model import Garbage
 
-DEFAULT_LISTEN = "127.0.0.1:9090"
+
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 worker = typer.Typer(no_args_is_help=True, help="Add this machine to a fleet.")
 Insecure = Annotated[
@@ -48,62 +47,19 @@ def up(
     label: Labels = [],  # noqa: B006 -- read only
 ) -> None:
     """Start a fleet on this machine and keep it running until Ctrl-C."""
-    from clients.cli.connection import run
+    from clients.cli.standing import Standing, stand
 
     labels = dict(labelled(text) for text in label)
-    run(_up(at, workers, slots, _listen(listen), insecure, labels))
-
-
-async def _up(at: Options, workers: int, slots: int, listen: str, insecure: bool, labels: dict[str, str]) -> None:
-    from clients.cli.connection import kept
-    from tensorfleet.local import AsyncLocalFleet
-
-    fleet = AsyncLocalFleet(
-        at.home, workers=workers, slots=slots, labels=labels, listen=listen, insecure=insecure, tell=output.warn
+    asked = Standing(
+        home=at.home,
+        workers=workers,
+        slots=slots,
+        labels=labels,
+        listen=listen,
+        insecure=insecure,
+        json=at.json,
     )
-    try:
-        async with kept(fleet):
-            _greet(fleet.address, str(fleet.home), workers if fleet.owned else None, slots, at)
-            await fleet.broken()
-    except asyncio.CancelledError:
-        return  # Ctrl-C and SIGTERM are how a standing fleet ends
-
-
-def _listen(asked: str | None) -> str:
-    if asked is not None:
-        from tensorfleet.config import address_problem
-        from tensorfleet.errors import InvalidRequest
-        from tensorfleet.model import FieldViolation
-
-        if not asked.endswith(":0") and (problem := address_problem(asked)):
-            raise InvalidRequest([FieldViolation("--listen", problem)])
-        return asked
-    host, _, port = DEFAULT_LISTEN.partition(":")
-    try:
-        socket.create_server((host, int(port))).close()
-    except OSError:
-        output.warn(f"Port {port} is taken; a free one is used.")
-        return f"{host}:0"
-    return DEFAULT_LISTEN
-
-
-def _greet(address: str, home: str, workers: int | None, slots: int, at: Options) -> None:
-    if at.json:
-        output.show_json({"address": address, "home": home, "pid": os.getpid(), "workers": workers})
-        sys.stdout.flush()
-        return
-    who = "joined the orchestrator that owns this home" if workers is None else f"{workers} workers x {slots} slots"
-    place = output.styled(address, "bold")
-    output.say(output.styled("●", "green"), " The fleet serves at ", place, output.dim(f"  {who}"))
-    output.show_facts(
-        {
-            "Home": home,
-            "Train": f"tensorfleet train digits --server {address}",
-            "Python": f'Client("{address}").train("iris", algorithm="random_forest")',
-            "Stop": "Ctrl-C",
-        }
-    )
-    sys.stdout.flush()
+    stand(asked)
 
 
 def orchestrator(

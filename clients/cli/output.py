@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from clients.cli.connection import INTERRUPTED
 from tensorfleet.errors import NOT_STARTED, SOURCE_AWAY, InvalidRequest, JobFailed, TensorFleetError, Unavailable
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 WIDE = 1000
 CUT = 12
 """A column's least width where there is little room: states, times and figures fit; names are cut."""
-FAILED, USAGE, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
+FAILED, USAGE, UNREACHABLE = 1, 2, 3
 
 
 @contextmanager

@@ -31,7 +31,7 @@ def imported(code: str, environment: dict[str, str]) -> set[str]:
 
 def test_the_help_imports_nothing_slow(environment: dict[str, str]) -> None:
     assert not {"grpc", "google", "numpy", "pandas", "sklearn", "pyarrow"} & imported(
-        "import clients.cli.main", environment
+        "import clients.cli.commands", environment
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from clients.cli.main import app
+from clients.cli.commands import app
 from clients.cli.measures import percentile
 from tensorfleet.api.v1 import artifacts_pb2, fleet_pb2, jobs_pb2, values_pb2
 from tensorfleet.errors import Unavailable

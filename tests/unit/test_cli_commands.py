@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from clients.cli.main import app
+from clients.cli.commands import app
 from tensorfleet import __version__
 from tensorfleet.api.v1 import datasets_pb2, fleet_pb2, jobs_pb2, models_pb2
 from tensorfleet.errors import AlreadyExists, InvalidRequest, NotFound, Unavailable

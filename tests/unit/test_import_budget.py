@@ -12,15 +12,15 @@ import pytest
 
 NUMERICS = {"numpy", "scipy", "sklearn", "pandas", "pyarrow", "joblib", "threadpoolctl"}
 REMOTE = {"boto3", "botocore", "pymongo", "bson", "urllib3", "requests"}
-SHOW = {"rich", "pygments", "typer", "structlog"}
+SHOW = {"rich", "pygments", "typer", "pydantic", "structlog"}
 GRPC = {"grpc", "google.protobuf"}
 
 HEAVY = {
     "orchestrator.__main__": NUMERICS | REMOTE | SHOW,
     "worker.__main__, worker.agent, worker.slots, worker.resources": NUMERICS | REMOTE | SHOW,
     "worker.zygote": (NUMERICS - {"threadpoolctl"}) | REMOTE | SHOW | GRPC | {"asyncio"},
-    "clients.cli.main": NUMERICS | REMOTE | GRPC | {"rich", "pygments"},
-    "clients.cli.connection, tensorfleet.local": NUMERICS | REMOTE | GRPC | {"rich", "pygments"},
+    "clients.cli.main, clients.cli.standing": NUMERICS | REMOTE | SHOW | GRPC,
+    "clients.cli.commands": NUMERICS | REMOTE | GRPC | (SHOW - {"typer"}),
     "tensorfleet.client": NUMERICS | REMOTE | SHOW,
 }
 
