@@ -41,6 +41,10 @@ log = Logger(__name__)
 OUTBOX = 50_000
 """Commands that a session may leave unread."""
 
+ACKS = (c.AckFinished, c.AckReport)
+LULL = 0.005
+"""Seconds that an acknowledgement may wait for others, or for anything else to say: nobody's work waits for it."""
+
 HELLO_SECONDS = 30.0
 _encode = msgspec.msgpack.Encoder().encode
 BEATS_SECONDS = 0.1
@@ -60,7 +64,10 @@ class _Session:
         if len(self.waiting) >= OUTBOX:
             self.over = True
         self.waiting.append(command)
-        self.more.set()
+        if self.over or not isinstance(command, ACKS):
+            self.more.set()
+        elif len(self.waiting) == 1:
+            asyncio.get_running_loop().call_later(LULL, self.more.set)
 
 
 class WorkerSessions(worker_pb2_grpc.WorkerServiceServicer):

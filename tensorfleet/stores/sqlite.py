@@ -56,6 +56,7 @@ class SqliteDocuments:
         self.url = f"sqlite:///{quote(str(self.path))}"
         self._writing: _Lane | None = None
         self._reading: _Lane | None = None
+        self._last = -1  # the number of the last entry committed here
 
     async def open(self) -> None:
         writing, reading = _Lane(self.path, "documents-write"), _Lane(self.path, "documents-read")
@@ -77,8 +78,9 @@ class SqliteDocuments:
     async def commit(self, entry: Entry, writes: Sequence[Write]) -> None:
         if len(entry.records) > MAX_RECORDS:
             raise ValueError(f"an entry holds at most {MAX_RECORDS} bytes of records, not {len(entry.records)}")
-        rows = tables.batch(writes)
-        await self._write(lambda connection: _commit(connection, entry, rows))
+        rows, follows = tables.batch(writes), entry.number == self._last + 1
+        await self._write(lambda connection: _commit(connection, entry, rows, follows))
+        self._last = entry.number
 
     async def projected(self) -> int:
         return await self.last_number()  # an entry and its writes are one transaction
@@ -236,18 +238,23 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def _commit(connection: sqlite3.Connection, entry: Entry, rows: tables.Batch) -> None:
+def _commit(connection: sqlite3.Connection, entry: Entry, rows: tables.Batch, follows: bool) -> None:
+    """follows: the entry before it was committed over this connection, so that this one cannot leave a gap."""
     with _transaction(connection):
-        last = _last_number(connection)
+        last = entry.number - 1 if follows else _last_number(connection)
         if entry.number > last + 1 or entry.number < 1:
             raise ValueError(f"entry {entry.number} cannot follow entry {last}")
         if entry.number <= last:
             _check_own(connection, entry)
             return
-        connection.execute(
-            "INSERT INTO journal (number, term, writer, records) VALUES (?, ?, ?, ?)",
-            (entry.number, entry.term, entry.writer, entry.records),
-        )
+        try:
+            connection.execute(
+                "INSERT INTO journal (number, term, writer, records) VALUES (?, ?, ?, ?)",
+                (entry.number, entry.term, entry.writer, entry.records),
+            )
+        except sqlite3.IntegrityError:  # another has gone on from here since
+            _check_own(connection, entry)
+            return
         tables.apply(connection, entry.number, rows)
 
 
