@@ -161,7 +161,7 @@ def _plan(statement: str, values: list[object], connection: sqlite3.Connection) 
 
 async def test_indexes_follow_their_declaration(store: SqliteDocuments) -> None:
     await store._write(lambda connection: connection.execute('CREATE INDEX "jobs:forgotten" ON jobs (number)'))
-    await store._write(lambda connection: connection.execute('DROP INDEX "tasks:job_id+stage+index"'))
+    await store._write(lambda connection: connection.execute('DROP INDEX "tasks:job_id+stage+first"'))
     await store.close()
     await store.open()
     rows = await store._read(
