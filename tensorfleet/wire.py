@@ -7,6 +7,7 @@ domain's defaults; an unset or unknown enum raises InvalidRequest naming the fie
 import math
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from functools import cache
 from typing import Any, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
@@ -122,12 +123,18 @@ def ref_from_proto(ref: values_pb2.ArtifactRef) -> Ref:
     return Ref(ref.digest, ref.size_bytes)
 
 
+@cache
 def _to_enum(wrapper: Any, prefix: str, value: StrEnum | None) -> Any:
     return wrapper.Value(f"{prefix}_{value.name if value else 'UNSPECIFIED'}")
 
 
+@cache
+def _members(wrapper: Any, prefix: str, kind: type[E]) -> dict[int, E]:
+    return {wrapper.Value(f"{prefix}_{member.name}"): member for member in kind}
+
+
 def _from_enum(wrapper: Any, prefix: str, number: int, kind: type[E], name: str) -> E:
-    known = {wrapper.Value(f"{prefix}_{member.name}"): member for member in kind}
+    known = _members(wrapper, prefix, kind)
     if number not in known:
         expected = f"expected one of {', '.join(f'{prefix}_{member.name}' for member in kind)}"
         raise InvalidRequest([FieldViolation(name, expected)])
