@@ -56,8 +56,8 @@ class Happening(Struct, frozen=True):
 
 
 class Told(Struct, frozen=True):
-    """What a journal entry has of a job. job: its document, where it was handed on and ends with the job's end. size:
-    bytes of the whole entry's records."""
+    """What a journal entry has of a job. job: its document, where the entry was handed on and not read. size: bytes of
+    the whole entry's records."""
 
     number: int
     events: list[dict[str, Any]]
@@ -82,8 +82,7 @@ class EventFeed:
         self.spoken = number
         for job, events in drawing.events.items():
             if watches := self._watches.get(job):
-                ended = drawing.documents.get(("jobs", job)) if events[-1]["type"] == END else None
-                told = Told(number, events, ended, size)
+                told = Told(number, events, drawing.documents.get(("jobs", job)), size)
                 for watch in watches:
                     watch.hear(told)
 
@@ -121,11 +120,12 @@ class Watch:
 
     It is up to date while all that it has not told yet is among what it was handed, or still to be announced. So it is
     from before its last look into the store on, until it falls behind: then what it was handed is let go of. held: the
-    bytes of that.
+    bytes of that. document: the job's, as of the last entry that was announced since the watch began.
     """
 
     def __init__(self, feed: EventFeed, job: str, after: Cursor, *, new: bool) -> None:
         self.job = job
+        self.document: dict[str, Any] | None = None
         self._feed = feed
         self._after = after
         self._up_to_date = new
@@ -138,6 +138,7 @@ class Watch:
         self._feed.leave(self)
 
     def hear(self, told: Told) -> None:
+        self.document = told.job
         if not self._up_to_date:
             return
         if self._handed and self.held + told.size > HELD_BYTES:

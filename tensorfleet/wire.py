@@ -129,12 +129,12 @@ def _to_enum(wrapper: Any, prefix: str, value: StrEnum | None) -> Any:
 
 
 @cache
-def _members(wrapper: Any, prefix: str, kind: type[E]) -> dict[int, E]:
+def _members(wrapper: Any, prefix: str, kind: type[StrEnum]) -> dict[int, Any]:
     return {wrapper.Value(f"{prefix}_{member.name}"): member for member in kind}
 
 
 def _from_enum(wrapper: Any, prefix: str, number: int, kind: type[E], name: str) -> E:
-    known = _members(wrapper, prefix, kind)
+    known: dict[int, E] = _members(wrapper, prefix, kind)
     if number not in known:
         expected = f"expected one of {', '.join(f'{prefix}_{member.name}' for member in kind)}"
         raise InvalidRequest([FieldViolation(name, expected)])

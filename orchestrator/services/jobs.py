@@ -43,8 +43,9 @@ class Jobs(jobs_pb2_grpc.JobServiceServicer):
 
     async def SubmitJob(self, request: pb.SubmitJobRequest, context: Context) -> pb.SubmitJobResponse:
         spec = replace(spec_from_proto(request.spec), submitter=submitter(context))
-        job_id = await self._submitting.submit(spec, request.request_id)
-        return pb.SubmitJobResponse(job_id=job_id, job=await self._job(job_id))
+        with closing(await self._submitting.run(spec, request.request_id)) as watch:
+            document = watch.document or await self._document(watch.job)
+        return pb.SubmitJobResponse(job_id=watch.job, job=views.job(document))
 
     async def SubmitJobs(self, request: pb.SubmitJobsRequest, context: Context) -> pb.SubmitJobsResponse:
         if len(request.requests) > BATCH:

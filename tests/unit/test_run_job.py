@@ -80,6 +80,22 @@ async def test_a_job_of_one_task_is_two_messages_and_no_read(fleet: Fleet) -> No
     assert fleet.documents.reads == []
 
 
+async def test_a_submission_is_answered_without_a_read(fleet: Fleet) -> None:
+    spec = pb.JobSpec(algorithm="noop", submitter="nobody")
+    answer = await fleet.service.SubmitJob(pb.SubmitJobRequest(spec=spec), fleet.context)
+    assert (answer.job.id, answer.job.spec.submitter) == (answer.job_id, "")
+    assert fleet.documents.reads == []
+    again = await fleet.service.GetJob(pb.GetJobRequest(job_id=answer.job_id), fleet.context)
+    assert again.job.created_at == answer.job.created_at
+
+
+async def test_a_submission_that_is_repeated_is_answered_by_its_job(fleet: Fleet) -> None:
+    request = pb.SubmitJobRequest(request_id="once", spec=pb.JobSpec(algorithm="noop"))
+    one, other = await asyncio.gather(*(fleet.service.SubmitJob(request, fleet.context) for _ in range(2)))
+    late = await fleet.service.SubmitJob(request, fleet.context)
+    assert one.job.id == other.job.id == late.job.id == one.job_id
+
+
 async def test_a_request_that_is_repeated_while_its_job_goes_on_tells_the_same_story(fleet: Fleet) -> None:
     one, other = await asyncio.gather(fleet.run("once", 50), fleet.run("once", 50))
     told, again = ([event for events in messages for event in events] for messages in (one, other))
