@@ -101,15 +101,12 @@ class Submitting:
 
     async def _known(self, request_ids: Sequence[str]) -> dict[str, str]:
         """Jobs that these requests have made already, also long ago."""
-        live = self.engine.state.requests
-        known = {}
-        for request_id in filter(None, request_ids):
-            if request_id in live:
-                continue  # the core answers for it, since it may not be durable yet
-            found = await self._documents.find("jobs", {"request_id": request_id}, limit=1)
-            if found:
-                known[request_id] = str(found[0]["id"])
-        return known
+        live = self.engine.state.requests  # for these the core answers, since they may not be durable yet
+        unknown = tuple(request_id for request_id in request_ids if request_id and request_id not in live)
+        if not unknown:
+            return {}
+        found = await self._documents.find("jobs", {"request_id": unknown}, limit=len(unknown))
+        return {str(document["request_id"]): str(document["id"]) for document in found}
 
     async def ended(self, job_id: str) -> JobDocument:
         """Waits for a job. A failed one raises the error that its failure stands for."""

@@ -119,7 +119,7 @@ class DocumentStore(Protocol):
         skip: int = 0,
         limit: int = 1000,
     ) -> list[dict[str, Any]]:
-        """Documents whose fields equal all of `where`; a dot reaches into a document.
+        """Documents whose fields equal all of `where`; a dot reaches into one, a tuple of texts means any of them.
 
         above: only those whose field is greater than a value. order: fields, with a `-` before one that descends.
         """

@@ -22,7 +22,15 @@ from tensorfleet.stores.collections import COLLECTIONS, collection_named
 from tensorfleet.stores.contract import Write
 from tensorfleet.stores.mongo_connection import Database, Document
 from tensorfleet.stores.mongo_encoding import DELETED, ENTRY, decoded, encoded, path
-from tensorfleet.stores.queries import check_field, check_page, check_schema, check_value, last_writes, ordering
+from tensorfleet.stores.queries import (
+    check_field,
+    check_page,
+    check_schema,
+    check_term,
+    check_value,
+    last_writes,
+    ordering,
+)
 
 UPDATES = 64
 """Updates in one command: FerretDB hangs at about 90."""
@@ -233,10 +241,8 @@ def _read(collection: str, document: Document) -> Document:
 def _condition(where: Mapping[str, Any], above: tuple[str, Any] | None) -> Document:
     terms: list[Document] = [{DELETED: {"$exists": False}}]
     for field, value in where.items():
-        check_field(field)
-        if value is not None:
-            check_value(field, value)
-        terms.append({path(field): value})
+        check_term(field, value)
+        terms.append({path(field): {"$in": list(value)} if isinstance(value, tuple) else value})
     if above is not None:
         field, value = above
         check_value(check_field(field), value)

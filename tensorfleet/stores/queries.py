@@ -29,6 +29,16 @@ def check_value(field: str, value: Any) -> None:
         raise ValueError(f"{field} can be compared with a flag, a number or a text, not with {value!r}")
 
 
+def check_term(field: str, value: Any) -> None:
+    """ValueError where a field cannot be asked to equal it: a value, None, or some texts of which it is to be one."""
+    check_field(field)
+    if isinstance(value, tuple):
+        if not all(isinstance(each, str) for each in value):
+            raise ValueError(f"{field} can be asked to be one of some texts, not one of {value!r}")
+    elif value is not None:
+        check_value(field, value)
+
+
 def check_page(skip: int, limit: int) -> None:
     if skip < 0 or limit < 0:
         raise ValueError(f"skip and limit are counts, not {skip} and {limit}")

@@ -13,7 +13,15 @@ from tensorfleet.errors import AlreadyExists
 from tensorfleet.stores.collections import COLLECTIONS, collection_named
 from tensorfleet.stores.contract import Write
 from tensorfleet.stores.marks import marked, unmarked
-from tensorfleet.stores.queries import check_field, check_page, check_schema, check_value, last_writes, ordering
+from tensorfleet.stores.queries import (
+    check_field,
+    check_page,
+    check_schema,
+    check_term,
+    check_value,
+    last_writes,
+    ordering,
+)
 
 _ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"), check_circular=False)
 
@@ -180,11 +188,12 @@ def _expression(field: str) -> str:
 
 
 def _condition(where: Mapping[str, Any], above: tuple[str, Any] | None) -> tuple[str, list[Any]]:
-    terms, values = ["1"], []
+    terms: list[str] = ["1"]
+    values: list[Any] = []
     for field, value in where.items():
+        check_term(field, value)
         terms.append(_equals(field, value))
-        if value is not None:
-            values.append(value)
+        values.extend(value if isinstance(value, tuple) else () if value is None else (value,))
     if above is not None:
         field, value = above
         check_value(field, value)
@@ -198,7 +207,8 @@ def _condition(where: Mapping[str, Any], above: tuple[str, Any] | None) -> tuple
 def _equals(field: str, value: Any) -> str:
     if value is None:
         return f"{_expression(field)} IS NULL"
-    check_value(field, value)
+    if isinstance(value, tuple):
+        return f"{_expression(field)} IN ({', '.join('?' * len(value))})"
     if field == "id" or isinstance(value, str) or value not in (0, 1):
         return f"{_expression(field)} = ?"
     # SQLite gives flags out as 1 and 0: their type tells them from the numbers.

@@ -413,6 +413,17 @@ async def test_find_by_equality(six: DocumentStore) -> None:
     assert await names(six, {"state": "QUEUED"}) == await names(six, {"created_at": "3.0"}) == ""
 
 
+async def test_find_by_one_of_some_texts(six: DocumentStore) -> None:
+    assert await names(six, {"name": ("e", "b", "nobody", "b")}, order=["name"]) == "be"
+    assert await names(six, {"id": ("a", "f"), "name": ("f", "c")}) == "f"
+    assert await names(six, {"name": ()}) == ""
+    many = tuple(f"nobody {number}" for number in range(10_000))
+    assert await names(six, {"name": (*many, "d")}) == "d"
+    assert await six.count("jobs", {"name": ("a", "b", "nobody")}) == 2
+    with pytest.raises(ValueError, match="texts"):
+        await six.find("jobs", {"name": ("a", 1)})
+
+
 async def test_none_finds_null_and_missing(six: DocumentStore) -> None:
     assert await names(six, {"metrics.accuracy": None}, order=["name"]) == "abc"
     assert await names(six, {"flag": None}, order=["name"]) == "df"

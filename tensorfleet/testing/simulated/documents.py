@@ -351,9 +351,7 @@ def _found(
 ) -> list[_Kept]:
     wanted = list((where or {}).items())
     for field, value in wanted:
-        queries.check_field(field)
-        if value is not None:
-            queries.check_value(field, value)
+        queries.check_term(field, value)
     if above is not None:
         queries.check_value(queries.check_field(above[0]), above[1])
     return [
@@ -374,6 +372,8 @@ def _value(kept: _Kept, field: str) -> Any:
 
 
 def _same(one: Any, other: Any) -> bool:
+    if isinstance(other, tuple):
+        return one in other
     return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
 
 
