@@ -68,7 +68,7 @@ class Witness:
         kind = type(message).__name__
         if kind in ("OrchestratorMessage", "WorkerMessage"):
             kind = message.WhichOneof("message")
-        world.mark(direction, call.client.name, kind, message.ByteSize())
+        world.mark(direction, call.client.name, kind, len(message) if kind == "bytes" else message.ByteSize())
         if world.telling:
             world.tell(f"{call.client.name} {direction} {call.server.name}: {kind} {_short(message)}")
         if direction == "down":

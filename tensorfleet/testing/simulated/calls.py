@@ -280,14 +280,14 @@ class ClientEnd:
         path: str,
         request: Any,
         shape: tuple[bool, bool],
-        serialize: Callable[[Any], bytes],
+        serialize: Callable[[Any], bytes] | None,
         deserialize: Callable[[bytes], Any],
         timeout: float | None,
         metadata: Any,
     ) -> None:
         self._process = channel.process
         self._many_up, self._many_down = shape
-        self._serialize, self._deserialize = serialize, deserialize
+        self._serialize, self._deserialize = serialize or bytes, deserialize
         self._half_closed = False
         self._sending: asyncio.Task[None] | None = None
         self._call: Call | None = None
