@@ -83,7 +83,7 @@ def event_of(record: r.Record) -> dict[str, Any]:
         plain = msgspec.to_builtins(plain)
     elif isinstance(record, r.Reported):
         plain["token"] = record.token
-        plain["points"] = [msgspec.structs.asdict(point) for point in record.points]
+        plain["points"] = record.points.columns()
         plain["lines"] = [msgspec.structs.asdict(line) for line in record.lines]
     else:
         plain = msgspec.to_builtins(plain)
@@ -204,7 +204,6 @@ def _draw_failure(drawing: Drawing, state: State, record: r.AttemptFailed) -> No
 def _draw_points(drawing: Drawing, state: State, record: r.Reported) -> None:
     if not record.points:
         return
-    points = [msgspec.structs.asdict(point) for point in record.points]
     document = {
         "schema": SCHEMA,
         "job_id": record.job,
@@ -213,7 +212,7 @@ def _draw_points(drawing: Drawing, state: State, record: r.Reported) -> None:
         "token": record.token,
         "number": record.number,
         "at": record.at,
-        "points": points,
+        **record.points.columns(),
     }
     drawing.put("metrics", f"{record.token}:{record.number:09d}", document)
 

@@ -29,7 +29,7 @@ from tensorfleet.wire import (
     duration,
     duration_seconds,
     line_from_proto,
-    point_from_proto,
+    points_from_proto,
     ref_from_proto,
     ref_to_proto,
     values_from_proto,
@@ -295,7 +295,7 @@ def _heartbeat(worker: str, session: int, heartbeat: pb.Heartbeat) -> e.Heartbea
 
 
 def _report(worker: str, session: int, report: pb.Report) -> e.Report:
-    points = tuple(point_from_proto(point) for point in report.points)
+    points = points_from_proto(report.points)
     lines = tuple(line_from_proto(line) for line in report.lines)
     return e.Report(worker, session, report.token, report.number, points, lines)
 

@@ -155,13 +155,12 @@ def _failed(plain: dict[str, Any]) -> dict[str, Any]:
 
 
 def _reported(plain: dict[str, Any]) -> dict[str, Any]:
-    points = [jobs_pb2.MetricPoint(**point) for point in plain["points"]]
     reported = jobs_pb2.TaskReported(
         stage=plain["stage"],
         index=plain["index"],
         token=plain["token"],
         number=plain["number"],
-        points=points,
+        points=jobs_pb2.MetricPoints(**plain["points"]),
         lines=[line_to_proto(LogLine(**line)) for line in plain["lines"]],
     )
     return {"task_reported": reported}

@@ -4,6 +4,7 @@ Every room speaks in these; `wire.py` alone translates them to and from the prot
 1970 in UTC, durations as they are. Digests are SHA-256 in 64 hexadecimal digits.
 """
 
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import Any, TypeAlias
 
@@ -153,6 +154,58 @@ class Point(Struct, frozen=True, array_like=True):
     series: str
     step: int
     value: float
+
+
+class Points(Struct, frozen=True, array_like=True):
+    """Points as columns, which many of them are told and kept by; iterating gives each as a `Point`.
+
+    names: of the series, each once. series: the place in `names` of each point's, or none where there is but one.
+    """
+
+    names: tuple[str, ...] = ()
+    series: tuple[int, ...] = ()
+    steps: tuple[int, ...] = ()
+    values: tuple[float, ...] = ()
+
+    @classmethod
+    def of(cls, points: Iterable[Point]) -> "Points":
+        listed = list(points)
+        names = {name: place for place, name in enumerate(dict.fromkeys([point.series for point in listed]))}
+        return cls(
+            tuple(names),
+            tuple([names[point.series] for point in listed]) if len(names) > 1 else (),
+            tuple([point.step for point in listed]),
+            tuple([point.value for point in listed]),
+        )
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __iter__(self) -> Iterator[Point]:
+        names = [self.names[place] for place in self.series] if self.series else self.names[:1] * len(self.steps)
+        return map(Point, names, self.steps, self.values)
+
+    def last_steps(self) -> dict[str, int]:
+        """The highest step of each series."""
+        if not self.series:
+            return {self.names[0]: max(self.steps)} if self.steps else {}
+        highest: dict[int, int] = {}
+        for place, step in zip(self.series, self.steps, strict=True):
+            if step > highest.get(place, step - 1):
+                highest[place] = step
+        return {self.names[place]: step for place, step in highest.items()}
+
+    def beyond(self, told: Mapping[str, int]) -> "Points":
+        """Without those of a step that is not past what was told of their series."""
+        if not self.steps or not any(name in told for name in self.names):
+            return self
+        if not self.series and min(self.steps) > told[self.names[0]]:
+            return self
+        return Points.of(point for point in self if point.step > told.get(point.series, point.step - 1))
+
+    def columns(self) -> dict[str, list[Any]]:
+        """Plain, by the columns' names."""
+        return {name: list(getattr(self, name)) for name in self.__struct_fields__}
 
 
 class LogLine(Struct, frozen=True, array_like=True):

@@ -27,7 +27,7 @@ from tensorfleet.model import (
     JobState,
     KeptFor,
     LogLine,
-    Point,
+    Points,
     Ref,
     Resources,
     RetryPolicy,
@@ -297,12 +297,19 @@ def _retry_from_proto(policy: jobs_pb2.RetryPolicy) -> RetryPolicy:
     )
 
 
-def point_to_proto(point: Point) -> jobs_pb2.MetricPoint:
-    return jobs_pb2.MetricPoint(series=point.series, step=point.step, value=point.value)
+def points_to_proto(points: Points) -> jobs_pb2.MetricPoints:
+    return jobs_pb2.MetricPoints(names=points.names, series=points.series, steps=points.steps, values=points.values)
 
 
-def point_from_proto(point: jobs_pb2.MetricPoint) -> Point:
-    return Point(point.series, point.step, point.value)
+def points_from_proto(points: jobs_pb2.MetricPoints, name: str = "points") -> Points:
+    """InvalidRequest where the columns do not fit together."""
+    found = Points(tuple(points.names), tuple(points.series), tuple(points.steps), tuple(points.values))
+    places = len(found.series) if len(found.names) > 1 else len(found.steps)
+    if not len(found.steps) == len(found.values) == places or (found.steps and not found.names):
+        raise InvalidRequest([FieldViolation(name, "expected a series, a step and a value for each point")])
+    if found.series and max(found.series) >= len(found.names):
+        raise InvalidRequest([FieldViolation(f"{name}.series", "expected places in names")])
+    return found
 
 
 def line_to_proto(line: LogLine) -> jobs_pb2.LogLine:

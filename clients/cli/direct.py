@@ -16,7 +16,7 @@ from clients.cli.options import Options
 from tensorfleet.config import settings
 from tensorfleet.data import sources
 from tensorfleet.errors import InvalidRequest
-from tensorfleet.model import FieldViolation, JobSpec, JobState, Point
+from tensorfleet.model import FieldViolation, JobSpec, JobState, Point, Points
 from tensorfleet.sdk.events import StageOpened, StateChanged, TaskReported, TasksSucceeded
 
 if TYPE_CHECKING:
@@ -60,7 +60,15 @@ class _Told:
         self._open(stage)
         self._watcher.see(
             TaskReported(
-                cursor="", job_id="", time=0.0, stage=stage, index=index, token=0, number=0, points=(point,), lines=()
+                cursor="",
+                job_id="",
+                time=0.0,
+                stage=stage,
+                index=index,
+                token=0,
+                number=0,
+                points=Points.of([point]),
+                lines=(),
             )
         )
 

@@ -105,9 +105,9 @@ def count(came: Came, event: jobs_pb2.JobEvent) -> None:
         case "tasks_succeeded":
             came.tasks += len(event.tasks_succeeded.indexes)
         case "task_reported":
-            points = event.task_reported.points
-            came.points += len(points)
-            came.steps += sum(point.step for point in points)
+            steps = event.task_reported.points.steps
+            came.points += len(steps)
+            came.steps += sum(steps)
         case "ended":
             require_success(event.ended)
 

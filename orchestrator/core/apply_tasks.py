@@ -220,8 +220,8 @@ def reported(state: State, record: r.Reported, mono: float) -> None:
     stage = state.jobs[attempt.job].open
     if stage is not None:
         steps = stage.reported.setdefault(attempt.index, {})
-        for point in record.points:
-            steps[point.series] = max(point.step, steps.get(point.series, point.step))
+        for series, step in record.points.last_steps().items():
+            steps[series] = max(step, steps.get(series, step))
 
 
 def began(state: State, record: r.AttemptBegan, mono: float) -> None:

@@ -74,7 +74,7 @@ def reported(state: State, event: Report, now: Now) -> Decision:
         return nothing(f"report {event.number} came before {attempt.last_report + 1}")
     _, stage = place_of(state, attempt)
     told = stage.reported.get(attempt.index, {})
-    points = tuple(point for point in event.points if point.step > told.get(point.series, point.step - 1))
+    points = event.points.beyond(told)
     record = r.Reported(
         attempt.job, attempt.stage, attempt.index, event.token, event.number, points, event.lines, now.wall
     )

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from orchestrator.core.records import WorkerInfo
-from tensorfleet.model import Cause, Failure, JobSpec, LogLine, Point, Resolved, TaskResult
+from tensorfleet.model import Cause, Failure, JobSpec, LogLine, Points, Resolved, TaskResult
 
 
 class Event(Struct, frozen=True):
@@ -111,7 +111,7 @@ class Released(SessionEvent, frozen=True):
 class Report(SessionEvent, frozen=True):
     token: int
     number: int
-    points: tuple[Point, ...]
+    points: Points
     lines: tuple[LogLine, ...]
 
 

@@ -19,7 +19,7 @@ from tensorfleet.model import (
     JobState,
     LogLine,
     ModelContent,
-    Point,
+    Points,
     Resolved,
     Resources,
     TaskResult,
@@ -168,7 +168,7 @@ class Reported(Record, frozen=True, tag=True, array_like=True):
     index: int
     token: int
     number: int
-    points: tuple[Point, ...]
+    points: Points
     lines: tuple[LogLine, ...]
     at: float
 

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from tensorfleet.model import AttemptRecord, JobState, LogLine, Point
+from tensorfleet.model import AttemptRecord, JobState, LogLine, Points
 from tensorfleet.sdk.values import JobInfo
 
 
@@ -79,7 +79,7 @@ class AttemptFailed(Struct, frozen=True, kw_only=True):
 
 
 class TaskReported(Struct, frozen=True, kw_only=True):
-    """number: of the report in its attempt, from 1."""
+    """number: of the report in its attempt, from 1. points: iterating gives each as a `Point`."""
 
     cursor: str
     job_id: str
@@ -88,7 +88,7 @@ class TaskReported(Struct, frozen=True, kw_only=True):
     index: int
     token: int
     number: int
-    points: tuple[Point, ...]
+    points: Points
     lines: tuple[LogLine, ...]
 
 

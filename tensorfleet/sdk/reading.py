@@ -165,6 +165,6 @@ def _reported(proto: jobs_pb2.JobEvent, at: float) -> events.TaskReported:
         index=told.index,
         token=told.token,
         number=told.number,
-        points=tuple(wire.point_from_proto(point) for point in told.points),
+        points=wire.points_from_proto(told.points),
         lines=tuple(wire.line_from_proto(line) for line in told.lines),
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from orchestrator.core import commands as c
 from orchestrator.core import events as e
 from orchestrator.core.records import WorkerInfo
-from tensorfleet.model import Cause, Point, Task, TaskResult
+from tensorfleet.model import Cause, Point, Points, Task, TaskResult
 from tests.simulation.plans import result_of
 
 
@@ -157,7 +157,7 @@ class Worker:
             self.outbox.append(self._report(token, held.number))
 
     def _report(self, token: int, number: int) -> e.Report:
-        return e.Report(self.name, self.session, token, number, (Point("loss", number, 1.0 / number),), ())
+        return e.Report(self.name, self.session, token, number, Points.of([Point("loss", number, 1.0 / number)]), ())
 
     def end(self, token: int, ending: Cause | str = "done") -> None:
         held = self.held.get(token)

@@ -128,6 +128,6 @@ def together(*messages: jobs_pb2.WatchJobResponse) -> jobs_pb2.WatchJobResponse:
 
 def reported(cursor: str, number: int) -> jobs_pb2.WatchJobResponse:
     """A report with one point, whose step is its number."""
-    points = [jobs_pb2.MetricPoint(series="loss", step=number, value=1.0 / number)]
+    points = jobs_pb2.MetricPoints(names=["loss"], steps=[number], values=[1.0 / number])
     told = jobs_pb2.TaskReported(stage="fit", index=0, token=1, number=number, points=points)
     return event(cursor, task_reported=told)

@@ -21,7 +21,7 @@ JOBS = 10
 
 def ran(tasks: int, *, points: int = 0, state: str = "SUCCEEDED", **fields: Any) -> jobs_pb2.RunJobResponse:
     """All of a job in one message. points: of each of its tasks."""
-    steps = [jobs_pb2.MetricPoint(series="noop", step=step, value=step) for step in range(points)]
+    steps = jobs_pb2.MetricPoints(names=["noop"], steps=range(points), values=range(points))
     told: list[dict[str, Any]] = [
         *({"task_reported": jobs_pb2.TaskReported(index=index, points=steps)} for index in range(tasks) if points),
         {"tasks_succeeded": jobs_pb2.TasksSucceeded(stage="round-0", indexes=range(tasks))},

@@ -4,7 +4,7 @@ import pytest
 
 from clients.cli.live import Lines, View
 from clients.cli.progress import BARS, Progress, sparkline
-from tensorfleet.model import AttemptRecord, Cause, JobSpec, JobState, Point
+from tensorfleet.model import AttemptRecord, Cause, JobSpec, JobState, Point, Points
 from tensorfleet.sdk.events import (
     AttemptFailed,
     Ended,
@@ -49,7 +49,7 @@ def succeeded(stage: str, *indexes: int, reused: bool = False) -> TasksSucceeded
 
 def reported(*points: Point) -> TaskReported:
     return TaskReported(
-        cursor="", job_id="j", time=0.0, stage="fit", index=0, token=1, number=1, points=points, lines=()
+        cursor="", job_id="j", time=0.0, stage="fit", index=0, token=1, number=1, points=Points.of(points), lines=()
     )
 
 

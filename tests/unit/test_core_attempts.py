@@ -14,7 +14,7 @@ from orchestrator.core.snapshot import capture
 from orchestrator.core.state import State
 from orchestrator.core.timers import next_tick
 from orchestrator.drawing import Drawing, draw
-from tensorfleet.model import Cause, JobState, Point, RetryPolicy, TaskResult
+from tensorfleet.model import Cause, JobState, Point, Points, RetryPolicy, TaskResult
 from tests.simulation.fleet import Fleet, info, said, spec
 
 
@@ -25,7 +25,7 @@ def only(core: Fleet) -> int:
 
 def report(core: Fleet, token: int, number: int, *points: tuple[str, int, float]) -> Step:
     worker = core.state.attempts[token].worker if token in core.state.attempts else "w"
-    told = tuple(Point(*point) for point in points)
+    told = Points.of(Point(*point) for point in points)
     return core.tell(e.Report(worker, core.session(worker), token, number, told, ()))
 
 
@@ -174,7 +174,9 @@ class TestRefusals:
         assert [token for ack in said(done, AckFinished) for token in ack.tokens] == [token]
         self.unchanged(fleet, e.Began("other", fleet.session("other"), token, 5))
         self.unchanged(fleet, e.Released("other", fleet.session("other"), token))
-        self.unchanged(fleet, e.Report("other", fleet.session("other"), token, 1, (Point("loss", 0, 1.0),), ()))
+        self.unchanged(
+            fleet, e.Report("other", fleet.session("other"), token, 1, Points.of([Point("loss", 0, 1.0)]), ())
+        )
         self.unchanged(fleet, e.Heartbeat("other", fleet.session("other"), {token: 5}, 0.1, 1, ()))
 
     def test_one_that_never_was(self, fleet: Fleet) -> None:
@@ -189,7 +191,7 @@ class TestRefusals:
             fleet.finished("w", token, TaskResult(), session=old),
             e.Began("w", old, token, 5),
             e.Released("w", old, token),
-            e.Report("w", old, token, 1, (), ()),
+            e.Report("w", old, token, 1, Points(), ()),
             e.Heartbeat("w", old, {token: 5}, 0.1, 1, ()),
             e.Leaving("w", old, "bye"),
             e.SessionLost("w", old),

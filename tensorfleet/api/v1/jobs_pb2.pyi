@@ -1001,7 +1001,7 @@ class TaskReported(_message.Message):
     number: _builtins.int
     """The report's number in the attempt, from 1."""
     @_builtins.property
-    def points(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricPoint]:
+    def points(self) -> Global___MetricPoints:
         """Points, in the order they were measured."""
 
     @_builtins.property
@@ -1015,10 +1015,10 @@ class TaskReported(_message.Message):
         index: _builtins.int = ...,
         token: _builtins.int = ...,
         number: _builtins.int = ...,
-        points: _abc.Iterable[Global___MetricPoint] | None = ...,
+        points: Global___MetricPoints | None = ...,
         lines: _abc.Iterable[Global___LogLine] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["points", b"points"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "lines", b"lines", "number", b"number", "points", b"points", "stage", b"stage", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
@@ -1027,34 +1027,46 @@ class TaskReported(_message.Message):
 Global___TaskReported: _TypeAlias = TaskReported  # noqa: Y015
 
 @_typing.final
-class MetricPoint(_message.Message):
-    """One point of a series."""
+class MetricPoints(_message.Message):
+    """Points of series, as columns: the first of each is one point, and so on, in the order they were measured."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    NAMES_FIELD_NUMBER: _builtins.int
     SERIES_FIELD_NUMBER: _builtins.int
-    STEP_FIELD_NUMBER: _builtins.int
-    VALUE_FIELD_NUMBER: _builtins.int
-    series: _builtins.str
-    """The series, such as `loss` or `accuracy`."""
-    step: _builtins.int
-    """Its place in the series: the member, stage, round or step; never a time."""
-    value: _builtins.float
-    """The value. Not a number where it was not."""
+    STEPS_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The series, such as `loss` and `accuracy`, each once."""
+
+    @_builtins.property
+    def series(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The series of each point, by its place in `names`; none where there is but one."""
+
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The place of each point in its series: the member, stage, round or step; never a time."""
+
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The value of each point. Not a number where it was not."""
+
     def __init__(
         self,
         *,
-        series: _builtins.str = ...,
-        step: _builtins.int = ...,
-        value: _builtins.float = ...,
+        names: _abc.Iterable[_builtins.str] | None = ...,
+        series: _abc.Iterable[_builtins.int] | None = ...,
+        steps: _abc.Iterable[_builtins.int] | None = ...,
+        values: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["series", b"series", "step", b"step", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["names", b"names", "series", b"series", "steps", b"steps", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___MetricPoint: _TypeAlias = MetricPoint  # noqa: Y015
+Global___MetricPoints: _TypeAlias = MetricPoints  # noqa: Y015
 
 @_typing.final
 class LogLine(_message.Message):

@@ -559,7 +559,7 @@ class Report(_message.Message):
     number: _builtins.int
     """Its number in the attempt, from 1, with no gap."""
     @_builtins.property
-    def points(self) -> _containers.RepeatedCompositeFieldContainer[_jobs_pb2.MetricPoint]:
+    def points(self) -> _jobs_pb2.MetricPoints:
         """Points."""
 
     @_builtins.property
@@ -571,10 +571,10 @@ class Report(_message.Message):
         *,
         token: _builtins.int = ...,
         number: _builtins.int = ...,
-        points: _abc.Iterable[_jobs_pb2.MetricPoint] | None = ...,
+        points: _jobs_pb2.MetricPoints | None = ...,
         lines: _abc.Iterable[_jobs_pb2.LogLine] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["points", b"points"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = _typing.Literal["lines", b"lines", "number", b"number", "points", b"points", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
