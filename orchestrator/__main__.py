@@ -13,7 +13,7 @@ from tensorfleet import logs
 from tensorfleet.config import settings, span
 from tensorfleet.errors import TensorFleetError
 from tensorfleet.loops import run
-from tensorfleet.processes import die_with_parent, open_many_files
+from tensorfleet.processes import die_with_parent, open_many_files, spare_the_collector
 from tensorfleet.rpc.servers import IN_FLIGHT_BYTES
 
 
@@ -53,6 +53,7 @@ def main() -> None:
         environment = settings()
         logs.configure(environment.log_level)
         open_many_files()
+        spare_the_collector()
         patience = Settings(
             lease=given.lease,
             heartbeat=given.lease / 3,

@@ -10,7 +10,7 @@ import socket
 import sys
 from pathlib import Path
 
-from tensorfleet.processes import die_with_parent
+from tensorfleet.processes import die_with_parent, spare_the_collector
 from worker.launch import Zygote, launch_zygote, shared_zygote
 
 
@@ -49,11 +49,13 @@ def _work(options: argparse.Namespace, zygote: Zygote) -> int:
     from tensorfleet.rpc.addresses import split
     from worker import resources
     from worker.agent import Agent, Options
+    from worker.contact import first_contact
     from worker.protocol import Identity
     from worker.slots import Limits, Slots
 
     environment = settings()
     logs.configure(environment.log_level)
+    spare_the_collector()
     machine = resources.machine()
     incarnation = os.urandom(8).hex()
     who = Identity(
@@ -76,7 +78,11 @@ def _work(options: argparse.Namespace, zygote: Zygote) -> int:
 
     async def work() -> int:
         chosen = Options(servers=split(options.server), home=home)
-        return await Agent(chosen, who, Slots(limits, zygote)).run()
+        slots = Slots(limits, zygote)
+        if not await first_contact(chosen.servers):
+            await slots.close()
+            return 0
+        return await Agent(chosen, who, slots).run()
 
     return run(work())
 
