@@ -22,6 +22,8 @@ PAGE = 200
 HELD_BYTES = 1024 * 1024
 """Of journaled records, whose events are held for a watcher; one entry is held whatever its size."""
 END = "JobEnded"
+LULL = 0.002
+"""Seconds that what happened waits for company, unless it is the end: so a short job is told in one message."""
 
 
 class Cursor(Struct, frozen=True, order=True):
@@ -146,7 +148,10 @@ class Watch:
         else:
             self._handed.append(told)
             self.held += told.size
-        self._more.set()
+        if not self._up_to_date or told.events[-1]["type"] == END:
+            self._more.set()
+        elif len(self._handed) == 1:
+            asyncio.get_running_loop().call_later(LULL, self._more.set)
 
     def _let_go(self, *, up_to_date: bool) -> list[Told]:
         """What it was handed."""
