@@ -1,15 +1,14 @@
 """What there is: algorithms and operators by name, from the package and from plugins.
 
-The rule: looking something up imports no numerics. A plugin is a module named by an entry point of the group
-`tensorfleet.algorithms`, with the same two tables as a family here: `ALGORITHMS` and `OPERATORS`.
+The rule: looking something up imports no numerics, and nothing else that takes long. A plugin is a module named by an
+entry point of the group `tensorfleet.algorithms`, with the same two tables as a family here: `ALGORITHMS` and
+`OPERATORS`.
 """
 
-import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
 from pkgutil import iter_modules
 from types import ModuleType
 from typing import Any
@@ -86,6 +85,8 @@ def operator(name: str) -> Operator:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """`; did you mean …?` with the nearest known name, or nothing where none is near."""
+    import difflib
+
     found = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.6)
     return f"; did you mean {found[0]}?" if found else ""
 
@@ -99,6 +100,8 @@ def _files() -> Mapping[str, ModuleType]:
 
 @cache
 def _plugins() -> tuple[ModuleType, ...]:
+    from importlib.metadata import entry_points
+
     return tuple(point.load() for point in sorted(entry_points(group=GROUP), key=lambda point: point.name))
 
 

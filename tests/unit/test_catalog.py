@@ -184,7 +184,9 @@ def test_plugins_add_algorithms_and_operators_and_replace_none(monkeypatch: pyte
     fit = lambda context: None  # noqa: E731
     module = SimpleNamespace(ALGORITHMS=[theirs, usurper], OPERATORS={"moon.fit@1": fit, "forest.fit@1": fit})
     point = SimpleNamespace(name="moon", load=lambda: module)
-    monkeypatch.setattr(catalog, "entry_points", lambda group: [point] if group == "tensorfleet.algorithms" else [])
+    monkeypatch.setattr(
+        "importlib.metadata.entry_points", lambda group: [point] if group == "tensorfleet.algorithms" else []
+    )
     for cached in (catalog._plugins, catalog._all, catalog._by_name):
         cached.cache_clear()
     try:

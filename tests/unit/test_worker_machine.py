@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 
@@ -30,11 +31,17 @@ def test_a_fingerprint_reads_well_and_is_the_same_twice() -> None:
     assert fingerprint == resources.fingerprint()
 
 
+def test_versions_are_those_of_the_installed_packages() -> None:
+    for name in resources.PACKAGES:
+        assert resources._version(name) == version(name)
+    assert resources._version("nothing-like-it") == "none"
+
+
 def test_a_fingerprint_tells_kernels_and_packages_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     before = resources.fingerprint()
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
     other_kernel = resources.fingerprint()
-    monkeypatch.setattr(resources, "version", lambda name: "0.0" if name == "scipy" else "1.0")
+    monkeypatch.setattr(resources, "_version", lambda name: "0.0" if name == "scipy" else "1.0")
     assert len({before, other_kernel, resources.fingerprint()}) == 3
 
 
