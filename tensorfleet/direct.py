@@ -10,7 +10,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from tensorfleet.execution import execute, written
+from tensorfleet.execution import Pools, execute, written
 from tensorfleet.kinds import plan_for
 from tensorfleet.model import JobResult, JobSpec, Point, Ref, Resolved, Task, TaskResult
 from tensorfleet.operators import Output
@@ -54,9 +54,13 @@ def run(
     import sklearn.ensemble  # noqa: F401  its libraries' threads can be pinned only once they are loaded
 
     plan, resolved, stages, tasks = plan_for(spec), resolved or Resolved(), list(done), 0
-    while not isinstance(step := plan.next_stage(spec, resolved, stages), Done):
-        stages.append(StageResults(step.name, _stage(step, objects, report, finished)))
-        tasks += step.count
+    pools = Pools()
+    try:
+        while not isinstance(step := plan.next_stage(spec, resolved, stages), Done):
+            stages.append(StageResults(step.name, _stage(step, objects, pools, report, finished)))
+            tasks += step.count
+    finally:
+        pools.let_go()
     return DirectResult(step.result, tasks, objects)
 
 
@@ -76,10 +80,14 @@ def _moved(objects: Path, ref: Ref, path: Path) -> None:
 
 
 def _stage(
-    stage: Stage, objects: Path, report: Report, finished: Callable[[str, int, TaskResult], None]
+    stage: Stage,
+    objects: Path,
+    pools: Pools,
+    report: Report,
+    finished: Callable[[str, int, TaskResult], None],
 ) -> Sequence[TaskResult]:
     def run_task(index: int) -> TaskResult:
-        return _task(stage.task(index), objects, lambda *point: report(stage.name, index, Point(*point)))
+        return _task(stage.task(index), objects, pools, lambda *point: report(stage.name, index, Point(*point)))
 
     results = []
     for index in range(stage.count):
@@ -88,11 +96,11 @@ def _stage(
     return results
 
 
-def _task(task: Task, objects: Path, report: Callable[[str, int, float], None]) -> TaskResult:
+def _task(task: Task, objects: Path, pools: Pools, report: Callable[[str, int, float], None]) -> TaskResult:
     inputs = [object_path(objects, ref.digest) for ref in task.inputs]
     objects.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=objects, prefix="task-") as folder:
-        execution = execute(task.operator, task.params, inputs, task.threads, report, Path(folder))
+        execution = execute(task.operator, task.params, inputs, task.threads, report, Path(folder), pools)
         for ref, path in execution.files:
             _moved(objects, ref, path)
     return TaskResult(tuple(ref for ref, _ in execution.files), execution.summary)

@@ -7,7 +7,6 @@ pinned here, and nowhere else; and an operator never sees in which order names c
 import hashlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,39 @@ from tensorfleet import catalog
 from tensorfleet.model import Ref, Value
 from tensorfleet.operators import Context, Input, Output
 
+_PLAIN = (str, int, float, type(None))
+
 
 class Execution(Struct, frozen=True):
     """What a task left: a file for each output, in the operator's order, and its summary."""
 
     files: tuple[tuple[Ref, Path], ...]
     summary: dict[str, Value]
+
+
+class Pools:
+    """The thread pools of the numeric libraries, held to a number of threads until that changes or they are let go."""
+
+    def __init__(self) -> None:
+        self._in_force = (0, 0)
+        self._limiter: Any = None
+
+    def hold(self, threads: int) -> None:
+        """Pins them; they are looked for again once more modules, and so libraries, are loaded."""
+        wanted = (threads, len(sys.modules))
+        if wanted == self._in_force:
+            return
+        from threadpoolctl import ThreadpoolController
+
+        self.let_go()
+        self._limiter = ThreadpoolController().limit(limits=threads)
+        self._in_force = (threads, len(sys.modules))
+
+    def let_go(self) -> None:
+        """They have as many threads again as they had before."""
+        if self._limiter is not None:
+            self._limiter.restore_original_limits()
+        self._limiter, self._in_force = None, (0, 0)
 
 
 def execute(
@@ -32,31 +58,28 @@ def execute(
     threads: int,
     report: Callable[[str, int, float], None],
     out: Path,
+    pools: Pools,
 ) -> Execution:
     """Runs an operator by name and writes its outputs into the folder `out`, as files `0`, `1` and so on.
 
-    report: takes each point while the operator runs. Raises what the operator raises; BadInput for unusable data.
+    report: takes each point while the operator runs. pools: held to `threads`, also afterwards. Raises what the
+    operator raises; BadInput for unusable data.
     """
     run = catalog.operator(operator)
     ordered = {name: _ordered(params[name]) for name in sorted(params)}
     context = Context(params=ordered, inputs=[Input(path) for path in inputs], report=report, threads=threads)
-    with _pools(len(sys.modules)).limit(limits=threads):
-        outcome = run(context)
-    if outcome.outputs:
-        out.mkdir(parents=True, exist_ok=True)
+    pools.hold(threads)
+    outcome = run(context)
+    if not outcome.outputs:
+        return Execution((), dict(outcome.summary))
+    out.mkdir(parents=True, exist_ok=True)
     files = tuple((written(output, out / str(index)), out / str(index)) for index, output in enumerate(outcome.outputs))
     return Execution(files, dict(outcome.summary))
 
 
-@lru_cache(maxsize=1)
-def _pools(modules: int) -> Any:
-    """The thread pools of the numeric libraries; looked for again once more modules, and so libraries, are loaded."""
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()
-
-
 def _ordered(value: Value) -> Value:
+    if isinstance(value, _PLAIN):
+        return value
     if isinstance(value, Mapping):
         return {name: _ordered(value[name]) for name in sorted(value)}
     if isinstance(value, list | tuple):

@@ -62,7 +62,7 @@ def _work(options: argparse.Namespace, zygote: Zygote) -> int:
         worker_id=options.id or f"{socket.gethostname()}-{os.getpid()}-{incarnation[:6]}",
         incarnation=incarnation,
         slots=options.slots,
-        credit=max(options.credit or options.slots * 32, options.slots),
+        credit=max(options.credit or options.slots * 1024, options.slots),
         resources=machine,
         labels=dict(options.label),
         capabilities=tuple(resources.capabilities()),

@@ -1,15 +1,17 @@
 """The worker's shell: it carries out what the state decides, and tells the state what came of it.
 
-The rule: it decides nothing that the state could. Each attempt is one coroutine here, from its inputs to its outputs,
-and whatever happens in it becomes an ending.
+The rule: it decides nothing that the state could, and carries out actions in the order in which they were decided. An
+attempt is a coroutine here only while its inputs or its outputs are on their way.
 """
 
 import asyncio
+import math
 import os
 import shutil
 import signal
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +20,34 @@ from msgspec import Struct
 from tensorfleet.api.v1 import worker_pb2
 from tensorfleet.errors import BadInput, CorruptArtifact, NotFound, TensorFleetError
 from tensorfleet.logs import Logger
-from tensorfleet.model import Cause, LogLine, Point
+from tensorfleet.model import Cause
 from worker import disk, resources
+from worker.actions import (
+    Action,
+    Fetch,
+    Forget,
+    Give,
+    Kill,
+    Leave,
+    LookAtDisk,
+    Pause,
+    PutAway,
+    Resume,
+    TakeBack,
+)
 from worker.cache import Cache, sweep
-from worker.executor import Outcome
-from worker.messages import Ending, Failed, Order, OrderInput, Run, Succeeded
+from worker.executor import Said
+from worker.messages import Died, Ending, Order, Run, Stored, Succeeded, Work, encode, packet
 from worker.protocol import Identity, Vitals
 from worker.remote import RemoteArtifacts
 from worker.session import Refused, Sessions
 from worker.slots import Slots
-from worker.state import Action, Begin, Kill, Leave, Pause, Prefetch, Resume, State
+from worker.state import State
 
 log = Logger(__name__)
 
+LONGEST_RUN = 50_000
+"""Bytes of an encoded run that fit into an order's packet; a longer one goes by a file."""
 LEAVE_WITHIN = 3.0
 """Seconds from a signal to the exit, at most."""
 
@@ -53,9 +70,15 @@ class Agent:
         self._cache = Cache(options.home / "cache")
         self._sessions = Sessions(options.servers, who, self)
         self._scratch = options.home / "scratch" / str(os.getpid())
-        self._attempts: dict[int, asyncio.Task[Ending]] = {}
-        self._prefetched: dict[int, asyncio.Task[None]] = {}
-        self._leaving = False
+        self._actions: deque[Action] = deque()
+        self._acting = False
+        self._moving: dict[int, asyncio.Task[None]] = {}  # attempts whose inputs or outputs are on their way
+        self._inputs: dict[int, tuple[str, ...]] = {}  # by token, where the inputs of an attempt are
+        self._work, self._encoded = Work(operator=""), b""
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = math.inf
+        slots.host = self
+        self._leaving = self._closed = False
         self._gone: asyncio.Future[None] = self._loop.create_future()
 
     async def run(self) -> int:
@@ -88,9 +111,12 @@ class Agent:
         return 0
 
     async def _clean_up(self, sessions: asyncio.Task[None]) -> None:
-        for task in (sessions, *self._attempts.values(), *self._prefetched.values()):
+        self._closed = True
+        if self._alarm is not None:
+            self._alarm.cancel()
+        for task in (sessions, *self._moving.values()):
             task.cancel()
-        await asyncio.gather(sessions, *self._attempts.values(), *self._prefetched.values(), return_exceptions=True)
+        await asyncio.gather(sessions, *self._moving.values(), return_exceptions=True)
         await self._slots.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
 
@@ -101,7 +127,7 @@ class Agent:
             return
         self._leaving = True
         log.info("leaving", signal=name)
-        self.act(self.state.leave_now(f"the worker was stopped ({name})"))
+        self.act(self.state.leave_now(f"the worker was stopped ({name})", self._loop.time()))
         self._loop.call_later(LEAVE_WITHIN, self._go)
 
     def _go(self) -> None:
@@ -111,108 +137,138 @@ class Agent:
     # --- what the state wants done
 
     def act(self, actions: Sequence[Action]) -> None:
-        for action in actions:
-            match action:
-                case Begin(order):
-                    self._begin(order)
-                case Prefetch(order):
-                    self._prefetch(order)
-                case Kill(token):
-                    self._kill(token)
-                case Pause(token):
-                    self._slots.pause(token)
-                case Resume(token):
-                    self._slots.resume(token)
-                case Leave():
-                    self._leaving = True
-                    self._sessions.close()
-        self._sessions.wake(self.state.pressing)
-
-    def _begin(self, order: Order) -> None:
-        task = asyncio.create_task(self._attempt(order))
-        self._attempts[order.token] = task
-        # Not at its own end: one that is cancelled before its first step has none.
-        task.add_done_callback(lambda done: self._over(order, done))
-
-    def _kill(self, token: int) -> None:
-        """Before it is on a slot, and after, there is only its coroutine to end."""
-        if not self._slots.stop(token) and token in self._attempts:
-            self._attempts[token].cancel()
-
-    def _prefetch(self, order: Order) -> None:
-        if order.token in self._prefetched or not order.inputs:
+        """Carries out actions, and those that follow from them after them."""
+        self._actions.extend(actions)
+        if self._acting or self._closed:
             return
-        task = asyncio.create_task(self._fetch_ahead(order.inputs))
-        self._prefetched[order.token] = task
-        task.add_done_callback(lambda _: self._prefetched.pop(order.token, None))
-
-    async def _fetch_ahead(self, inputs: Sequence[OrderInput]) -> None:
+        self._acting = True
         try:
-            await asyncio.gather(*map(self._cache.prefetch, inputs))
-        except (TensorFleetError, OSError) as error:
-            log.debug("could not fetch ahead", error=str(error))  # the attempt will say so
-
-    # --- one attempt
-
-    async def _attempt(self, order: Order) -> Ending:
-        token, begun = order.token, self._loop.time()
-        place = self._scratch / str(token)
-        timer = self._loop.call_later(order.timeout, self._time_out, order) if order.timeout > 0 else None
-        try:
-            outcome = await self._on_slot(order, place)
-            self.act(self.state.slot_freed(token))  # the next one runs while this one's outputs are put away
-            return await self._ending(outcome, self._loop.time() - begun)
-        except Exception as error:
-            log.warning("an attempt failed outside its slot", token=token, exc_info=True)
-            return _failure(error, self._loop.time() - begun)
+            while self._actions:
+                self._carry_out(self._actions.popleft())
         finally:
-            if timer is not None:
-                timer.cancel()
-            shutil.rmtree(place, ignore_errors=True)
+            self._acting = False
+        self._sessions.wake(self.state.pressing)
+        if self.state.lanes.deadline < self._alarm_at:
+            self._set_alarm()
 
-    def _over(self, order: Order, task: asyncio.Task[Ending]) -> None:
-        token = order.token
-        stopped = Ending(cause=Cause.CANCELLED, message="stopped before it ran")
-        ending = stopped if task.cancelled() else task.result()
-        del self._attempts[token]
-        log.debug("attempt ended", token=token, operator=order.operator, cause=ending.cause, seconds=ending.duration)
-        if ending.reason == disk.REASON:
-            self._look_at_disk()
-        self.act(self.state.slot_freed(token))
-        self.act(self.state.ended(token, ending))
+    def _carry_out(self, action: Action) -> None:
+        match action:
+            case Give(slot, orders):
+                count = self._slots.give(slot, [self._packet(order) for order in orders])
+                if count < len(orders):
+                    self.act(self.state.slot_full(slot, len(orders) - count, self._loop.time()))
+            case TakeBack(slot):
+                self.act(self.state.came_back(slot, self._slots.take_back(slot), self._loop.time()))
+            case Fetch(order):
+                self._move(order.token, self._fetch(order))
+            case PutAway(token, outcome):
+                self._move(token, self._put_away(token, outcome))
+            case Forget(token):
+                self._forget(token)
+            case Kill(slot):
+                self._slots.stop(slot)
+            case Pause(slot):
+                self._slots.pause(slot)
+            case Resume(slot):
+                self._slots.resume(slot)
+            case LookAtDisk():
+                self._look_at_disk()
+            case Leave():
+                self._leaving = True
+                self._sessions.close()
 
-    async def _on_slot(self, order: Order, place: Path) -> Outcome:
-        token = order.token
-        if order.inputs:
-            place.mkdir()
+    def _packet(self, order: Order) -> bytes:
+        """An order for its slot. What many have in common is encoded once."""
+        work = order.work
+        if work is not self._work:
+            run = Run(work.operator, work.params, self._inputs.get(order.token, ()), work.threads, str(self._scratch))
+            self._work, self._encoded = work, encode(run)
+        if len(self._encoded) <= LONGEST_RUN:
+            return packet(order.token, self._encoded)
+        path = self._stored(order.token)
         try:
-            paths = await self._cache.fetch_all(order.inputs, place)
+            path.write_bytes(self._encoded)
+        except OSError as error:
+            log.warning("an order could not be written, as its slot will find", token=order.token, error=str(error))
+            self._look_at_disk()
+        return packet(order.token, encode(Stored(str(path))))
+
+    def _move(self, token: int, moving: Coroutine[Any, Any, None]) -> None:
+        task = self._moving[token] = asyncio.create_task(moving)
+        # Not at its own end: one that is cancelled before its first step has none.
+        task.add_done_callback(lambda done: self._moved(token, done))
+
+    def _moved(self, token: int, done: asyncio.Task[None]) -> None:
+        if self._moving.get(token) is done:
+            del self._moving[token]
+        if done.cancelled():
+            shutil.rmtree(self._place(token), ignore_errors=True)
+        else:
+            done.result()
+
+    def _forget(self, token: int) -> None:
+        if token in self._moving:
+            self._moving[token].cancel()
+        self._inputs.pop(token, None)
+        self._stored(token).unlink(missing_ok=True)
+        shutil.rmtree(self._place(token), ignore_errors=True)
+
+    def _place(self, token: int) -> Path:
+        """The folder of an attempt, with its inputs and its outputs."""
+        return self._scratch / str(token)
+
+    def _stored(self, token: int) -> Path:
+        """Where a run is that is too long for its packet."""
+        return self._scratch / f"{token}.order"
+
+    def _set_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = self.state.lanes.deadline
+        self._alarm = self._loop.call_at(self._alarm_at, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm, self._alarm_at = None, math.inf
+        self.act(self.state.tick(self._loop.time()))
+
+    # --- inputs and outputs
+
+    async def _fetch(self, order: Order) -> None:
+        token, place = order.token, self._place(order.token)
+        try:
+            place.mkdir()
+            paths = await self._cache.fetch_all(order.work.inputs, place)
+            self._inputs[token] = tuple(map(str, paths))
         except (NotFound, CorruptArtifact) as error:
-            return Failed(Cause.LOST_INPUT, error.reason, error.message)
-        run = Run(order.operator, order.params, tuple(map(str, paths)), order.threads, str(place))
+            self.act(self.state.ended(token, _failure(error, Cause.LOST_INPUT), self._loop.time()))
+        except Exception as error:
+            log.warning("an attempt's inputs could not be fetched", token=token, exc_info=True)
+            self.act(self.state.ended(token, _failure(error), self._loop.time()))
+        else:
+            self.act(self.state.fetched(token, self._loop.time()))
 
-        def started(pid: int) -> None:
-            self.act(self.state.slot_started(token, pid))
+    async def _put_away(self, token: int, outcome: Succeeded) -> None:
+        begun = self._loop.time()
+        try:
+            blobs = [await self._cache.put(Path(path), ref) for path, ref in outcome.outputs]
+        except Exception as error:
+            log.warning("an attempt's outputs could not be put away", token=token, exc_info=True)
+            ending = _failure(error)
+        else:
+            seconds = outcome.seconds + self._loop.time() - begun
+            ending = Ending(outputs=tuple(blobs), summary=outcome.summary, duration=seconds, ended_at=time.time())
+        self.act(self.state.ended(token, ending, self._loop.time()))
 
-        def heard(points: Sequence[Point], lines: Sequence[LogLine]) -> None:
-            self.act(self.state.slot_report(token, points, lines))
+    # --- what the slots tell
 
-        return await self._slots.run(token, run, started, heard)
+    def slot_came(self, number: int, pid: int) -> None:
+        self.act(self.state.slot_came(number, pid, self._loop.time()))
 
-    async def _ending(self, outcome: Outcome, duration: float) -> Ending:
-        if not isinstance(outcome, Succeeded):
-            return Ending(
-                cause=outcome.cause,
-                reason=outcome.reason,
-                message=outcome.message,
-                duration=duration,
-                ended_at=time.time(),
-            )
-        blobs = [await self._cache.put(Path(path), ref) for path, ref in outcome.outputs]
-        return Ending(outputs=tuple(blobs), summary=outcome.summary, duration=duration, ended_at=time.time())
+    def slot_said(self, number: int, messages: Said) -> None:
+        self.act(self.state.slot_said(number, messages, self._loop.time()))
 
-    def _time_out(self, order: Order) -> None:
-        self.act(self.state.timed_out(order.token, f"the task ran longer than its {order.timeout:g} seconds"))
+    def slot_gone(self, number: int, waiting: int, died: Died) -> None:
+        self.act(self.state.slot_gone(number, waiting, died, self._loop.time()))
 
     # --- what the session asks
 
@@ -229,32 +285,29 @@ class Agent:
 
     def vitals(self) -> Vitals:
         self._look_at_disk()
-        running = self.state.running()
-        idle = [(pid, 0) for pid in self._slots.idle_pids()]
         pids = [os.getpid(), *self._slots.pids()]
         return Vitals(
             load=resources.load_average(),
             memory=resources.memory_in_use(pids),
-            slots=tuple([(pid, token) for token, pid in running] + idle),
+            slots=tuple(self.state.running()),
             cached=tuple(self._cache.news()),
             unfit=self.state.unfit,
         )
 
     def _look_at_disk(self) -> None:
         self._cache.make_room()
-        self.act(self.state.fit(disk.problem(self._home)))
+        self.act(self.state.fit(disk.problem(self._home), self._loop.time()))
 
 
-def _failure(error: Exception, duration: float) -> Ending:
-    """An attempt that could not be run, or whose outputs could not be put away."""
+def _failure(error: Exception, cause: Cause | None = None) -> Ending:
+    """Of an attempt whose inputs could not be fetched, or whose outputs could not be put away."""
     if disk.is_full(error):
         reason = disk.REASON
     else:
         reason = error.reason if isinstance(error, TensorFleetError) else type(error).__name__
     return Ending(
-        cause=Cause.BAD_INPUT if isinstance(error, BadInput) else Cause.EXCEPTION,
+        cause=cause or (Cause.BAD_INPUT if isinstance(error, BadInput) else Cause.EXCEPTION),
         reason=reason,
         message=str(error),
-        duration=duration,
         ended_at=time.time(),
     )

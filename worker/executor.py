@@ -1,88 +1,114 @@
-"""One slot process from the agent's side: its socket, and the pipes of what it prints.
+"""One slot process from the agent's side: the pipe of its orders, its socket, and the pipes of what it prints.
 
 The rule: what a task said is passed on before it is said that the task ended, and while the slot is held nothing is
 read, so that a task with too much to say waits.
 """
 
 import asyncio
+import mmap
 import os
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, TypeAlias
 
 import msgspec
 
 from tensorfleet.logs import Logger
-from tensorfleet.model import LogLine, Point
-from worker.messages import Died, Failed, Framer, LineCutter, Lines, Points, Succeeded, from_slot
+from tensorfleet.model import LogLine
+from worker.messages import Failed, Framer, FromSlot, Lines, Succeeded, from_slot
+from worker.prints import MOST_READS, PAGE, READ, Prints
 
 log = Logger(__name__)
 
-READ = 1 << 16
-MOST_READS = 64
-"""Reads in a row of one pipe, at most: a process that never stops printing must not keep the agent."""
 LAST_LINES = 20
 
-Outcome: TypeAlias = Succeeded | Failed | Died
-Heard: TypeAlias = Callable[[Sequence[Point], Sequence[LogLine]], None]
+Said: TypeAlias = list[FromSlot]
 
 
-class Running:
-    """The task that a slot runs: who hears what it reports, and its outcome to come."""
+class Listener(Protocol):
+    """Who hears of a slot's process."""
 
-    def __init__(self, heard: Heard, outcome: asyncio.Future[Outcome]) -> None:
-        self.heard = heard
-        self.outcome = outcome
-        self.killed = False
+    def said(self, slot: "Executor", messages: Said) -> None:
+        """What it said, in order."""
 
-    def conclude(self, outcome: Outcome) -> None:
-        if not self.outcome.done():
-            self.outcome.set_result(outcome)
+    def disconnected(self, slot: "Executor") -> None:
+        """It has closed its socket, or makes no sense."""
 
 
 class Executor:
     """The agent's hold on one slot process."""
 
-    def __init__(self, number: int, gone: Callable[["Executor"], None]) -> None:
+    def __init__(self, number: int, listener: Listener) -> None:
         self.number = number
         self.pid = 0
-        self.running: Running | None = None
-        self.done = 0
+        self.taken = 0
+        """Orders that it was given and did not give back."""
+        self.killed = False
         self.last_errors: deque[str] = deque(maxlen=LAST_LINES)
-        self._gone = gone
+        self._listener = listener
         self._loop = asyncio.get_running_loop()
         self._framer = Framer()
-        self._unsent = bytearray()
-        self._reading = False
-        self.connection, self._far = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._reading = self._closed = False
+        self.connection, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self.connection.setblocking(False)
-        self._outputs: dict[int, tuple[str, LineCutter]] = {}
-        self._far_outputs: list[int] = []
-        for stream in ("stdout", "stderr"):
-            near, far = os.pipe2(os.O_CLOEXEC)
+        self._orders, self._orders_out = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        shared = os.memfd_create("prints", os.MFD_CLOEXEC)
+        os.truncate(shared, PAGE)
+        page = memoryview(mmap.mmap(shared, PAGE)).cast("Q")
+        self._outputs: list[Prints] = []
+        far_outputs: list[int] = []
+        for place, stream in enumerate(("stdout", "stderr")):
+            near, far_output = os.pipe2(os.O_CLOEXEC)
             os.set_blocking(near, False)
-            self._outputs[near] = (stream, LineCutter())
-            self._far_outputs.append(far)
+            self._outputs.append(Prints(stream, near, page, place))
+            far_outputs.append(far_output)
+        self._far = [far.detach(), *far_outputs, shared]
 
     def hand_over(self, send: Callable[[list[int]], None]) -> None:
-        """Gives the far ends to the process to be, and closes them here."""
+        """Gives the process to be its ends, as `slot.Ends` has them, and closes here what is its alone."""
         try:
-            send([self._far.fileno(), *self._far_outputs])
+            send([*self._far, self._orders_out.fileno()])
         finally:
-            self._far.close()
-            for descriptor in self._far_outputs:
+            for descriptor in self._far:
                 os.close(descriptor)
+
+    # --- orders
+
+    def give(self, packets: Sequence[bytes]) -> int:
+        """Puts orders into the pipe, as far as there is room; says how many."""
+        count = 0
+        try:
+            for packet in packets:
+                self._orders.send(packet, socket.MSG_DONTWAIT)
+                count += 1
+        except BlockingIOError:
+            pass
+        self.taken += count
+        return count
+
+    def take_back(self) -> int:
+        """Takes out of the pipe what the process has not taken; says how many orders that were."""
+        count = 0
+        try:
+            while self._orders_out.recv(1, socket.MSG_DONTWAIT):
+                count += 1
+        except BlockingIOError:
+            pass
+        self.taken -= count
+        return count
+
+    # --- what it says
 
     def listen(self) -> None:
         """Reads what comes."""
-        if self._reading or not self._outputs:
+        if self._reading or self._closed:
             return
         self._reading = True
         self._loop.add_reader(self.connection, self._read_messages)
-        for descriptor in self._outputs:
-            self._loop.add_reader(descriptor, self._read_output, descriptor)
+        for prints in self._outputs:
+            self._loop.add_reader(prints.descriptor, self._read_output, prints)
 
     def hold(self) -> None:
         """Reads no more, so that the task waits as soon as it has more to say."""
@@ -90,42 +116,30 @@ class Executor:
             return
         self._reading = False
         self._loop.remove_reader(self.connection)
-        for descriptor in self._outputs:
-            self._loop.remove_reader(descriptor)
-
-    def send(self, data: bytes) -> None:
-        """Sends, as fast as the process takes it. One that is gone takes nothing; how it ended is heard elsewhere."""
-        self._unsent += data
-        self._write()
+        for prints in self._outputs:
+            self._loop.remove_reader(prints.descriptor)
 
     def close(self) -> None:
-        """Reads what is still there, and lets go."""
-        self.hold()
-        if not self._outputs:
+        """Reads what is still there, and lets go of all but the orders."""
+        if self._closed:
             return
+        self.hold()
+        self._closed = True
         for _ in range(MOST_READS):
             if not self._read_messages():
                 break
-        self._drain_outputs()
-        self._loop.remove_writer(self.connection)
+        self._pass_on([(prints.stream, prints.rest()) for prints in self._outputs])
         self.connection.close()
-        for descriptor in self._outputs:
-            os.close(descriptor)
+        for prints in self._outputs:
+            os.close(prints.descriptor)
         self._outputs.clear()
 
-    def _write(self) -> None:
-        try:
-            del self._unsent[: self.connection.send(self._unsent)]
-        except BlockingIOError:
-            pass
-        except OSError:
-            self._unsent.clear()
-        if self._unsent:
-            self._loop.add_writer(self.connection, self._write)
-        else:
-            self._loop.remove_writer(self.connection)
+    def close_orders(self) -> None:
+        self._orders.close()
+        self._orders_out.close()
 
     def _read_messages(self) -> bool:
+        """Reads once; False where there was nothing more to read."""
         try:
             data = self.connection.recv(READ)
         except BlockingIOError:
@@ -133,56 +147,52 @@ class Executor:
         except ConnectionResetError:
             data = b""
         try:
-            for payload in self._framer.feed(data):
-                self._hear(from_slot.decode(payload))
+            messages: Said = [from_slot.decode(payload) for payload in self._framer.feed(data)]
         except msgspec.MsgspecError as error:
             log.warning("a slot's message makes no sense; the task wrote over it", pid=self.pid, error=str(error))
             data = b""
+        else:
+            self._hear(messages)
         if not data:
             if self._reading:
                 self._loop.remove_reader(self.connection)
-                self._gone(self)
+                self._listener.disconnected(self)
             return False
-        return True
+        return len(data) == READ
 
-    def _hear(self, message: Points | Lines | Succeeded | Failed) -> None:
-        if self.running is None:
+    def _hear(self, messages: Said) -> None:
+        if not messages:
             return
-        if isinstance(message, Points):
-            self.running.heard(message.points, ())
-        elif isinstance(message, Lines):
-            self.running.heard((), message.lines)
-        else:
-            self._drain_outputs()
-            self.running.conclude(message)
+        said: Said = []
+        for message in messages:
+            if isinstance(message, Succeeded | Failed) and message.printed is not None:
+                counts = zip(self._outputs, message.printed, strict=True)
+                said.extend(self._lines([(prints.stream, prints.up_to(count)) for prints, count in counts]))
+            said.append(message)
+        self._listener.said(self, said)
 
-    def _read_output(self, descriptor: int) -> bool:
-        try:
-            data = os.read(descriptor, READ)
-        except BlockingIOError:
-            return False
-        if not data:
-            if self._reading:
-                self._loop.remove_reader(descriptor)
-            return False
-        stream, cutter = self._outputs[descriptor]
-        self._pass_on(stream, cutter.feed(data))
-        return True
+    # --- what it prints
 
-    def _drain_outputs(self) -> None:
-        for descriptor, (stream, cutter) in self._outputs.items():
-            for _ in range(MOST_READS):
-                if not self._read_output(descriptor):
-                    break
-            self._pass_on(stream, cutter.rest())
+    def _read_output(self, prints: Prints) -> None:
+        """Reads once what was printed. Whose it is shows only once all is heard of who ended before."""
+        if prints.read() == 0:
+            self._loop.remove_reader(prints.descriptor)
+        for _ in range(MOST_READS):
+            if not self._reading:
+                return
+            if not self._read_messages():
+                self._pass_on([(prints.stream, prints.so_far()) for prints in self._outputs])
+                return
 
-    def _pass_on(self, stream: str, texts: list[str]) -> None:
-        if not texts:
-            return
-        if stream == "stderr":
-            self.last_errors.extend(texts)
-        if self.running is None:
-            log.debug("an idle slot said something", pid=self.pid, lines=texts)
-            return
+    def _pass_on(self, texts: list[tuple[str, list[str]]]) -> None:
+        lines = list(self._lines(texts))
+        if lines:
+            self._listener.said(self, lines)
+
+    def _lines(self, printed: list[tuple[str, list[str]]]) -> Iterator[FromSlot]:
         now = time.time()
-        self.running.heard((), [LogLine(now, stream, text) for text in texts])
+        for stream, texts in printed:
+            if stream == "stderr":
+                self.last_errors.extend(texts)
+            if texts:
+                yield Lines(tuple(LogLine(now, stream, text) for text in texts))

@@ -19,18 +19,21 @@ class OrderInput(Struct, frozen=True):
     inline: bytes = b""
 
 
-class Order(Struct, frozen=True, kw_only=True):
-    """One attempt to run, as the orchestrator assigned it."""
+class Work(Struct, frozen=True, kw_only=True):
+    """What to run, which many orders may have in common."""
 
-    token: int
     operator: str
-    job: str = ""
-    stage: str = ""
-    index: int = 0
     params: dict[str, Value] = field(default_factory=dict)
     inputs: tuple[OrderInput, ...] = ()
     threads: int = 1
     timeout: float = 0.0
+
+
+class Order(Struct, frozen=True):
+    """One attempt to run, as the orchestrator assigned it."""
+
+    token: int
+    work: Work
 
 
 class Blob(Struct, frozen=True):
@@ -57,7 +60,7 @@ class Ending(Struct, frozen=True, kw_only=True):
 
 
 class Fork(Struct, frozen=True, tag="fork"):
-    """Fork a slot. Its socket, standard output and standard error travel with the message.
+    """Fork a slot. Its descriptors, as `slot.Ends` has them, travel with the message.
 
     warm: with the numerics, once they are loaded.
     """
@@ -106,49 +109,66 @@ FromZygote: TypeAlias = Preloaded | Forked | Exited
 # --- agent and slot ---------------------------------------------------------------------------------------------------
 
 
-class Run(Struct, frozen=True, tag="run"):
-    """Run one task; its outputs are written into the folder `out`, which may not be there yet."""
+class Run(Struct, frozen=True, tag=1, array_like=True):
+    """Run one task. What it makes goes into a folder of `scratch` named by its token, which may not be there yet."""
 
     operator: str
     params: dict[str, Value]
     inputs: tuple[str, ...]
     threads: int
-    out: str
+    scratch: str
 
 
-class Points(Struct, frozen=True, tag="points"):
+class Stored(Struct, frozen=True, tag=2, array_like=True):
+    """A run that is too long for a packet: it is in this file, which is the slot's to remove."""
+
+    path: str
+
+
+class Points(Struct, frozen=True, tag=1, array_like=True):
     """Points that the task reported."""
 
     points: tuple[Point, ...]
 
 
-class Lines(Struct, frozen=True, tag="lines"):
+class Lines(Struct, frozen=True, tag=2, array_like=True):
     """Warnings and log records; what is printed comes by the slot's standard output and error instead."""
 
     lines: tuple[LogLine, ...]
 
 
-class Succeeded(Struct, frozen=True, tag="succeeded"):
-    """The task is done. Each output is a file below the run's `out`, already digested."""
+class Succeeded(Struct, frozen=True, tag=3, array_like=True):
+    """The task is done. Each output is a file below the run's folder, already digested.
 
-    outputs: tuple[tuple[str, Ref], ...]
-    summary: dict[str, Value]
+    seconds: how long it ran. printed: bytes in all that its slot printed by then, to standard output and to standard
+    error; None where that is as it was.
+    """
+
+    seconds: float = 0.0
+    printed: tuple[int, int] | None = None
+    outputs: tuple[tuple[str, Ref], ...] = ()
+    summary: dict[str, Value] = field(default_factory=dict)
+    ended_at: float = 0.0
 
 
-class Failed(Struct, frozen=True, tag="failed"):
-    """The task failed, and the slot lives."""
+class Failed(Struct, frozen=True, tag=4, array_like=True):
+    """The task failed, and the slot lives. seconds, printed: as of what succeeded."""
 
     cause: Cause
     reason: str
     message: str
+    seconds: float = 0.0
+    printed: tuple[int, int] | None = None
+    ended_at: float = 0.0
 
 
 class Died(Struct, frozen=True):
-    """The slot's process ended with the task. Never sent: the agent concludes it."""
+    """The slot's process ended, with the task that it ran. Never sent: the agent concludes it."""
 
     cause: Cause
     reason: str
     message: str
+    ended_at: float = 0.0
 
 
 FromSlot: TypeAlias = Points | Lines | Succeeded | Failed
@@ -156,14 +176,21 @@ FromSlot: TypeAlias = Points | Lines | Succeeded | Failed
 encode = msgspec.msgpack.Encoder().encode
 to_zygote = msgspec.msgpack.Decoder(ToZygote)
 from_zygote = msgspec.msgpack.Decoder(FromZygote)
-to_slot = msgspec.msgpack.Decoder(Run)
+to_slot = msgspec.msgpack.Decoder(Run | Stored)
 from_slot = msgspec.msgpack.Decoder(FromSlot)
 
 MAX_MESSAGE = 64 * 1024
-"""Bytes of a message between agent and zygote, at most."""
+"""Bytes of a message between agent and zygote, at most, and of an order's packet."""
+TOKEN_BYTES = 8
+"""Of a token, at the beginning of an order's packet; what follows is the same for all that run the same."""
 
 
-def frame(message: Run | FromSlot) -> bytes:
+def packet(token: int, run: bytes) -> bytes:
+    """An order as it goes through a slot's pipe. run: a Run or Stored, encoded."""
+    return token.to_bytes(TOKEN_BYTES, "big") + run
+
+
+def frame(message: FromSlot) -> bytes:
     """A message with its length before it, as it goes over a slot's socket."""
     payload = encode(message)
     return len(payload).to_bytes(4, "big") + payload
@@ -186,36 +213,3 @@ class Framer:
             start = end
         del self._waiting[:start]
         return payloads
-
-
-LONGEST_LINE = 8192
-"""Bytes of a log line, at most; what is longer is cut into several."""
-
-
-class LineCutter:
-    """Cuts a stream of bytes into lines of text. Of a line redrawn with carriage returns, the last drawing counts."""
-
-    def __init__(self) -> None:
-        self._waiting = b""
-
-    def feed(self, data: bytes) -> list[str]:
-        *whole, self._waiting = (self._waiting + data).split(b"\n")
-        lines = [piece for line in whole for piece in _pieces(line)]
-        while len(self._waiting) > LONGEST_LINE:
-            lines.append(_text(self._waiting[:LONGEST_LINE]))
-            self._waiting = self._waiting[LONGEST_LINE:]
-        return lines
-
-    def rest(self) -> list[str]:
-        """What waits for a line end that will not come."""
-        line, self._waiting = self._waiting, b""
-        return _pieces(line) if line else []
-
-
-def _pieces(line: bytes) -> list[str]:
-    shown = line.rstrip(b"\r").rsplit(b"\r", 1)[-1]
-    return [_text(shown[at : at + LONGEST_LINE]) for at in range(0, max(len(shown), 1), LONGEST_LINE)]
-
-
-def _text(line: bytes) -> str:
-    return line.decode(errors="backslashreplace")

@@ -10,8 +10,10 @@ from msgspec import Struct, field
 from tensorfleet import wire
 from tensorfleet.api.v1 import values_pb2, worker_pb2
 from tensorfleet.model import Points, Resources, Value
-from worker.messages import Order, OrderInput
-from worker.state import Batch, Ended, Holdings, Report
+from worker.messages import Order, OrderInput, Work
+from worker.outbox import Batch, Ended
+from worker.reports import Report
+from worker.state import Holdings
 
 PROTOCOL_MIN = 1
 PROTOCOL_MAX = 1
@@ -94,36 +96,41 @@ def messages(session: int, batch: Batch) -> list[worker_pb2.WorkerMessage]:
     if batch.reports:
         reports = worker_pb2.Reports(reports=[_report(report) for report in batch.reports])
         said.append(worker_pb2.WorkerMessage(session=session, reports=reports))
-    if batch.ended:
-        finished = _finished(batch.ended)
+    if batch.ended or batch.succeeded:
+        results = [_result(ended) for ended in batch.ended]
+        finished = worker_pb2.Finished(results=results, succeeded=batch.succeeded, seconds=batch.seconds)
         said.append(worker_pb2.WorkerMessage(session=session, finished=finished))
     return said
 
 
-def orders(assignment: worker_pb2.Assignment) -> list[Order]:
+def orders(assign: worker_pb2.Assign) -> list[Order]:
     """InvalidRequest where a parameter has no value."""
-    params = wire.values_from_proto(assignment.params, "params")
-    threads, timeout = max(assignment.threads, 1), wire.duration_seconds(assignment.timeout)
-    job, stage, operator = assignment.job_id, assignment.stage, assignment.operator
-    found = []
-    for place, (token, index) in enumerate(zip(assignment.tokens, assignment.indexes, strict=True)):
-        own = assignment.own[place] if assignment.own else None
-        found.append(
-            Order(
-                token=token,
-                operator=operator,
-                job=job,
-                stage=stage,
-                index=index,
-                params=params | wire.values_from_proto(own.params, "params") if own and own.params else params,
-                inputs=tuple(OrderInput(wire.ref_from_proto(item.ref), item.inline) for item in own.inputs)
-                if own
-                else (),
-                threads=threads,
-                timeout=timeout,
-            )
+    found: list[Order] = []
+    for item in assign.assignments:
+        work = Work(
+            operator=item.operator,
+            params=wire.values_from_proto(item.params, "params"),
+            threads=max(item.threads, 1),
+            timeout=wire.duration_seconds(item.timeout),
         )
+        if item.own:
+            found += [Order(token, _own(work, own)) for token, own in zip(item.tokens, item.own, strict=True)]
+        else:
+            found += [Order(token, work) for token in item.tokens]
     return found
+
+
+def _own(work: Work, own: worker_pb2.Own) -> Work:
+    """What all of an assignment's attempts run, with what one of them has of its own."""
+    if not (own.params or own.inputs):
+        return work
+    return Work(
+        operator=work.operator,
+        params={**work.params, **wire.values_from_proto(own.params, "params")} if own.params else work.params,
+        inputs=tuple([OrderInput(wire.ref_from_proto(item.ref), item.inline) for item in own.inputs]),
+        threads=work.threads,
+        timeout=work.timeout,
+    )
 
 
 def report_acks(acks: Iterable[worker_pb2.ReportAck]) -> dict[int, int]:
@@ -137,18 +144,6 @@ def _report(report: Report) -> worker_pb2.Report:
         points=wire.points_to_proto(Points.of(report.points)),
         lines=[wire.line_to_proto(line) for line in report.lines],
     )
-
-
-def _finished(ended: Iterable[Ended]) -> worker_pb2.Finished:
-    finished = worker_pb2.Finished()
-    for one in ended:
-        ending = one.ending
-        if ending.cause is None and not (ending.outputs or ending.summary or one.last_report):
-            finished.succeeded.append(one.token)
-            finished.seconds.append(ending.duration)
-        else:
-            finished.results.append(_result(one))
-    return finished
 
 
 def _result(ended: Ended) -> worker_pb2.AttemptResult:

@@ -7,7 +7,6 @@ it hears. It keeps nothing of its own: whatever a broken stream lost, the state 
 import asyncio
 import random
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Protocol
 
 import grpc
@@ -20,9 +19,10 @@ from tensorfleet.rpc.addresses import Addresses
 from tensorfleet.rpc.channels import open_channel
 from tensorfleet.rpc.status import ended
 from worker import protocol
+from worker.actions import Action
 from worker.protocol import Identity, Vitals
 from worker.remote import RemoteArtifacts
-from worker.state import Action, State
+from worker.state import State
 
 log = Logger(__name__)
 
@@ -31,7 +31,7 @@ LONGEST_BACKOFF = 1.0
 WELCOME_WITHIN = 10.0
 """Seconds a server that took the stream has to answer the hello."""
 LULL = 0.01
-"""Seconds that starts and reports wait for company; ends, which free a slot, take them along at once."""
+"""Seconds that starts and reports wait for company, and whatever else is not pressing."""
 FAREWELL = 1.0
 """Seconds the orchestrator has to take the last words of a worker that leaves, and a broken stream to tell why."""
 
@@ -75,20 +75,27 @@ class Sessions:
         self._told: set[str] = set()
         self._who = who
         self._host = host
-        self._wake = asyncio.Event()
-        self._pressing = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._due = asyncio.Event()  # there is something to say that should not wait
+        self._lull: asyncio.TimerHandle | None = None
+        self._starts_due = False
         self._closing = False
 
     def wake(self, pressing: bool) -> None:
         """There may be something to say, and it may be pressing."""
-        self._wake.set()
         if pressing:
-            self._pressing.set()
+            self._due.set()
+        if self._lull is None:
+            self._lull = self._loop.call_later(LULL, self._lull_over)
 
     def close(self) -> None:
         """Says what is left to say, and ends."""
         self._closing = True
-        self.wake(pressing=True)
+        self._due.set()
+
+    def _lull_over(self) -> None:
+        self._lull, self._starts_due = None, True
+        self._due.set()
 
     async def run(self) -> None:
         """Holds sessions until `close`. Refused where the orchestrator sends the worker away."""
@@ -145,7 +152,7 @@ class Sessions:
         self._told.clear()
         self._backoff = FIRST_BACKOFF
         await self._host.welcomed(welcome, RemoteArtifacts(channel))
-        self._host.act(self._host.state.welcome(welcome.keep, welcome.stop))
+        self._host.act(self._host.state.welcome(welcome.stop, self._loop.time()))
         listening = asyncio.create_task(self._listen(call))
         speaking = asyncio.create_task(self._speak(call, welcome))
         try:
@@ -167,46 +174,49 @@ class Sessions:
             self._hear(message)
 
     def _hear(self, message: worker_pb2.OrchestratorMessage) -> None:
-        state, act = self._host.state, self._host.act
+        state, act, now = self._host.state, self._host.act, self._loop.time()
         match message.WhichOneof("message"):
             case "assign":
-                act(state.assign([order for item in message.assign.assignments for order in protocol.orders(item)]))
+                act(state.assign(protocol.orders(message.assign), now))
             case "cancel":
-                act(state.cancel(message.cancel.tokens, message.cancel.reason))
+                act(state.cancel(message.cancel.tokens, message.cancel.reason, now))
             case "recall":
-                act(state.recall(message.recall.tokens))
+                act(state.recall(message.recall.tokens, now))
             case "drain":
                 act(state.drain(message.drain.reason))
             case "ack":
-                act(state.ack(message.ack.finished, protocol.report_acks(message.ack.reports)))
+                act(state.ack(message.ack.finished, protocol.report_acks(message.ack.reports), now))
             case "goodbye":
                 raise _parting(message.goodbye)
             case other:
                 log.warning("a message of an unknown kind", kind=other)
 
     async def _speak(self, call: Call, welcome: worker_pb2.Welcome) -> None:
-        loop, state = asyncio.get_running_loop(), self._host.state
+        loop, state = self._loop, self._host.state
         interval = wire.duration_seconds(welcome.heartbeat) or 1.0
-        beat = loop.time()
-        while True:
-            self._wake.clear()
-            self._pressing.clear()
-            if loop.time() >= beat or not state.fitness_told:
-                beat = loop.time() + interval
-                vitals, state.fitness_told = self._host.vitals(), True
-                await call.write(protocol.heartbeat(welcome.session, vitals))
-            while batch := state.collect():
-                for message in protocol.messages(welcome.session, batch):
-                    await call.write(message)
-            if self._closing:
-                await call.done_writing()
-                return
-            with suppress(TimeoutError):
-                async with asyncio.timeout_at(beat):
-                    await self._wake.wait()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LULL):
-                    await self._pressing.wait()
+        beat, timer = loop.time(), None
+        self._starts_due = True
+        try:
+            while True:
+                self._due.clear()
+                if loop.time() >= beat or not state.fitness_told:
+                    beat = loop.time() + interval
+                    if timer is not None:
+                        timer.cancel()
+                    timer = loop.call_at(beat, self._due.set)
+                    vitals, state.fitness_told = self._host.vitals(), True
+                    await call.write(protocol.heartbeat(welcome.session, vitals))
+                starts, self._starts_due = self._starts_due, False
+                while batch := state.collect(starts):
+                    for message in protocol.messages(welcome.session, batch):
+                        await call.write(message)
+                if self._closing:
+                    await call.done_writing()
+                    return
+                await self._due.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
 
 
 _ENDS = (grpc.aio.AioRpcError, asyncio.InvalidStateError, Lost)

@@ -1,12 +1,14 @@
 """The process that trains: takes one task at a time from its agent, runs it, and says what came of it.
 
-The rule: it is one thread that does what it is told and keeps nothing. All it prints goes to the agent by pipes that
-only the agent reads, so that even a crash's last words arrive.
+The rule: it is one thread that does what it is told and keeps nothing. It takes an order out of its pipe only when the
+end of the one before was told. All it prints goes to the agent by pipes that only the agent reads, so that even a
+crash's last words arrive.
 """
 
 import ctypes
 import faulthandler
 import logging
+import mmap
 import os
 import signal
 import socket
@@ -14,14 +16,32 @@ import sys
 import time
 import traceback
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TextIO
+from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 from tensorfleet.errors import BadInput, TensorFleetError
 from tensorfleet.model import Cause, LogLine, Point
 from worker import disk, sandbox
-from worker.messages import Failed, Fork, Framer, FromSlot, Lines, Points, Run, Succeeded, frame, to_slot
+from worker.messages import (
+    MAX_MESSAGE,
+    TOKEN_BYTES,
+    Failed,
+    Fork,
+    FromSlot,
+    Lines,
+    Points,
+    Run,
+    Succeeded,
+    encode,
+    frame,
+    to_slot,
+)
+from worker.prints import PAGE, printed
+
+if TYPE_CHECKING:
+    from tensorfleet.execution import Execution, Pools
 
 _LIBC = ctypes.CDLL(None)
 _IOLBF = 1
@@ -38,22 +58,39 @@ class AgentGone(BaseException):
     """The agent's socket is closed: there is nobody to work for."""
 
 
+class Ends(NamedTuple):
+    """Its descriptors: socket, standard output and error, the page where the agent counts what it has read of these,
+    and orders."""
+
+    connection: int
+    stdout: int
+    stderr: int
+    page: int
+    orders: int
+
+
 class Agent:
-    """The slot's end of its socket."""
+    """The slot's ends of what is between it and its agent."""
 
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self._framer = Framer()
-        self._orders: list[Run] = []
+    def __init__(self, ends: Ends) -> None:
+        self._ends = ends
+        self._connection = socket.socket(fileno=ends.connection)
+        self._orders = socket.socket(fileno=ends.orders)
+        self._page = memoryview(mmap.mmap(ends.page, PAGE)).cast("Q")
+        self._printed = (0, 0)
 
-    def next_order(self) -> Run | None:
-        """Waits for the next task; None where there will be none."""
-        while not self._orders:
-            data = self._connection.recv(1 << 16)
-            if not data:
-                return None
-            self._orders = [to_slot.decode(payload) for payload in self._framer.feed(data)]
-        return self._orders.pop(0)
+    def next_order(self) -> bytes:
+        """Waits for the next order; empty where there will be none."""
+        return self._orders.recv(MAX_MESSAGE)
+
+    def printed(self) -> tuple[int, int] | None:
+        """How much was printed so far; None where that is as much as when this was last asked."""
+        ends, page = self._ends, self._page
+        both = printed(page, 0, ends.stdout), printed(page, 1, ends.stderr)
+        if both == self._printed:
+            return None
+        self._printed = both
+        return both
 
     def say(self, message: FromSlot) -> None:
         self.send(frame(message))
@@ -73,19 +110,21 @@ class Agent:
         self.say(Lines(tuple(LogLine(now, stream, line) for line in text.splitlines())))
 
 
-def main(connection: int, stdout: int, stderr: int, order: Fork) -> None:
+def main(descriptors: Sequence[int], order: Fork) -> None:
     """Becomes a slot, and serves until its agent is gone or it has run as many tasks as it may."""
-    agent = Agent(socket.socket(fileno=connection))
-    _settle(stdout, stderr, order)
+    ends = Ends(*descriptors)
+    for descriptor in ends:
+        os.set_inheritable(descriptor, False)
+    agent = Agent(ends)
+    _settle(ends, order)
     _capture(agent)
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    tasks = Tasks(agent)
     done = 0
     try:
-        while (run := agent.next_order()) is not None:
-            last_words = perform(agent, run)
-            _flush()
-            agent.send(last_words)
+        while packet := agent.next_order():
+            agent.send(tasks.perform(packet))
             done += 1
             if order.max_tasks and done >= order.max_tasks:
                 return
@@ -93,47 +132,78 @@ def main(connection: int, stdout: int, stderr: int, order: Fork) -> None:
         return
 
 
-def perform(agent: Agent, run: Run) -> bytes:
-    """Runs one task and gives the message that says how it ended; whatever the task raises ends here."""
-    try:
-        with warnings.catch_warnings():  # so that a warning that an earlier task gave is given again
-            return frame(_execute(agent, run))
-    except (Stopped, AgentGone):
-        raise
-    except BaseException as error:
-        return frame(_failure(agent, error))
+class Tasks:
+    """Runs one task after another, for what they may have in common: their orders' encoding, their threads."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        self._pools: Pools | None = None
+        self._encoded = b""
+        self._run = Run("", {}, (), 1, "")
+
+    def perform(self, packet: bytes) -> bytes:
+        """Runs one task and gives the message that says how it ended; whatever the task raises ends here."""
+        begun = time.perf_counter()
+        try:
+            with warnings.catch_warnings():  # so that a warning that an earlier task gave is given again
+                done = self._execute(int.from_bytes(packet[:TOKEN_BYTES], "big"), packet[TOKEN_BYTES:])
+            outputs = tuple([(str(path), ref) for ref, path in done.files])
+            encode(done.summary)
+            _flush()
+            printed, seconds = self._agent.printed(), time.perf_counter() - begun
+            return frame(Succeeded(seconds, printed, outputs, done.summary, time.time()))
+        except (Stopped, AgentGone):
+            raise
+        except BaseException as error:
+            failure = _failure(self._agent, error)
+            _flush()
+            printed, seconds = self._agent.printed(), time.perf_counter() - begun
+            return frame(Failed(*failure, seconds, printed, time.time()))
+
+    def _execute(self, token: int, encoded: bytes) -> "Execution":
+        from tensorfleet.execution import Pools, execute
+
+        self._pools = self._pools or Pools()
+        if encoded != self._encoded:
+            self._encoded, self._run = encoded, _decoded(encoded)
+        run = self._run
+        inputs = [Path(path) for path in run.inputs]
+        out = Path(run.scratch, str(token))
+        return execute(run.operator, run.params, inputs, run.threads, self._agent.report, out, self._pools)
 
 
-def _failure(agent: Agent, error: BaseException) -> Failed:
+def _decoded(encoded: bytes) -> Run:
+    order = to_slot.decode(encoded)
+    if isinstance(order, Run):
+        return order
+    stored = Path(order.path)
+    run = to_slot.decode(stored.read_bytes())
+    stored.unlink()
+    assert isinstance(run, Run)
+    return run
+
+
+def _failure(agent: Agent, error: BaseException) -> tuple[Cause, str, str]:
+    """Cause, reason and message of what a task raised, whose traceback is logged where it says more."""
     if isinstance(error, BadInput):
-        return Failed(Cause.BAD_INPUT, error.reason, error.message)
+        return Cause.BAD_INPUT, error.reason, error.message
     if isinstance(error, SystemExit):
-        return Failed(Cause.EXCEPTION, "SystemExit", f"the task left by itself: SystemExit: {error.code}")
+        return Cause.EXCEPTION, "SystemExit", f"the task left by itself: SystemExit: {error.code}"
     lines = "".join(traceback.format_exception(error)).splitlines()
     agent.log("error", "\n".join(lines[-TRACEBACK_LINES:]))
     summary = "".join(traceback.format_exception_only(error)).strip()
     if isinstance(error, MemoryError):
-        return Failed(Cause.OUT_OF_MEMORY, "MEMORY_LIMIT", f"the task ran out of memory: {summary}")
+        return Cause.OUT_OF_MEMORY, "MEMORY_LIMIT", f"the task ran out of memory: {summary}"
     if disk.is_full(error):
-        return Failed(Cause.EXCEPTION, disk.REASON, f"the worker's disk is full: {summary}")
+        return Cause.EXCEPTION, disk.REASON, f"the worker's disk is full: {summary}"
     reason = error.reason if isinstance(error, TensorFleetError) else type(error).__name__
-    return Failed(Cause.EXCEPTION, reason, summary)
+    return Cause.EXCEPTION, reason, summary
 
 
-def _execute(agent: Agent, run: Run) -> Succeeded:
-    from tensorfleet.execution import execute
-
-    inputs = [Path(path) for path in run.inputs]
-    done = execute(run.operator, run.params, inputs, run.threads, agent.report, Path(run.out))
-    return Succeeded(tuple((str(path), ref) for ref, path in done.files), done.summary)
-
-
-def _settle(stdout: int, stderr: int, order: Fork) -> None:
+def _settle(ends: Ends, order: Fork) -> None:
     """Takes its place: standard streams, limits, and random numbers that its siblings do not share."""
-    os.dup2(stdout, 1)
-    os.dup2(stderr, 2)
-    os.close(stdout)
-    os.close(stderr)
+    os.dup2(ends.stdout, 1)
+    os.dup2(ends.stderr, 2)
     sys.stdout, sys.stderr = _writer(1), _writer(2)
     # C's own buffer would else hold a library's lines back until the end, after lines that came later.
     _LIBC.setvbuf(ctypes.c_void_p.in_dll(_LIBC, "stdout"), None, _IOLBF, 0)

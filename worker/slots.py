@@ -1,22 +1,23 @@
 """The agent's slots: processes forked by the zygote, kept filled, watched, and ended when they must be.
 
 The rule: whatever a task does to its process costs that task and nothing else. A slot that is gone is replaced at
-once, a zygote that is gone is started again, and each run ends in exactly one outcome.
+once, a zygote that is gone is started again, and what waits in a dead slot's pipe is told to be waiting still.
 """
 
 import asyncio
 import select
 import signal
 import socket
-from collections import deque
-from collections.abc import Callable
+import time
+from collections.abc import Sequence
+from typing import Protocol
 
 from msgspec import Struct
 
 from tensorfleet.logs import Logger
 from tensorfleet.model import Cause
 from worker import sandbox
-from worker.executor import Executor, Heard, Outcome, Running
+from worker.executor import Executor, Said
 from worker.launch import Zygote, launch_zygote, part
 from worker.messages import (
     MAX_MESSAGE,
@@ -26,11 +27,9 @@ from worker.messages import (
     Forked,
     FromZygote,
     Preloaded,
-    Run,
     Signal,
     ToZygote,
     encode,
-    frame,
     from_zygote,
 )
 
@@ -53,8 +52,23 @@ class Limits(Struct, frozen=True, kw_only=True):
     gpus: int = 0
 
 
+class Host(Protocol):
+    """Who has the slots."""
+
+    def slot_came(self, number: int, pid: int) -> None:
+        """A slot is there, and its pipe is empty."""
+
+    def slot_said(self, number: int, messages: Said) -> None:
+        """What a slot's process said, in order."""
+
+    def slot_gone(self, number: int, waiting: int, died: Died) -> None:
+        """A slot's process ended. waiting: how many orders, the last that it was given, it has not taken."""
+
+
 class Slots:
-    """All slots of a worker. `run` waits for a free one and gives what came of the task."""
+    """All slots of a worker. What it hears it tells its host, which must be there when the loop goes on."""
+
+    host: Host
 
     def __init__(self, limits: Limits, zygote: Zygote) -> None:
         self.limits = limits
@@ -62,59 +76,38 @@ class Slots:
         self._loop = asyncio.get_running_loop()
         self.broken: asyncio.Future[str] = self._loop.create_future()
         self._slots: dict[int, Executor] = {}
-        self._idle: deque[Executor] = deque()
-        self._waiting: deque[asyncio.Future[Executor]] = deque()
-        self._running: dict[int, Executor] = {}
         self._kills: dict[int, asyncio.TimerHandle] = {}
         self._oom_kills = sandbox.oom_kills()
         self._failed_starts = 0
         self._closed = False
         self._watch(zygote)
 
-    async def run(self, token: int, run: Run, started: Callable[[int], None], heard: Heard) -> Outcome:
-        """Runs one task on the next free slot. `started` hears the process's id, `heard` all that it reports."""
-        slot = await self._free_slot()
-        while self._slots.get(slot.number) is not slot:  # it ended after it was given and before this went on
-            slot = await self._free_slot()
-        running = slot.running = Running(heard, self._loop.create_future())
-        self._running[token] = slot
-        try:
-            started(slot.pid)
-            slot.send(frame(run))
-            return await running.outcome
-        finally:
-            del self._running[token]
-            slot.running = None
-            self._give_back(slot, running)
+    def give(self, number: int, packets: Sequence[bytes]) -> int:
+        """Puts orders into a slot's pipe, as far as there is room; says how many."""
+        return self._slots[number].give(packets)
 
-    def stop(self, token: int) -> bool:
-        """Ends a task's process: first asked, then made to. False where the task is on no slot."""
-        slot = self._running.get(token)
-        if slot is None or slot.running is None:
-            return False
-        if slot.running.killed:
-            return True
-        slot.running.killed = True
+    def take_back(self, number: int) -> int:
+        """Takes the last orders back that a slot was given, as far as it has not taken them; says how many."""
+        return self._slots[number].take_back()
+
+    def stop(self, number: int) -> None:
+        """Ends a slot's process: first asked, then made to."""
+        slot = self._slots[number]
+        slot.killed = True
         self._signal(slot, signal.SIGTERM)
         self._kills[slot.pid] = self._loop.call_later(KILL_GRACE, self._signal, slot, signal.SIGKILL)
-        return True
 
-    def pause(self, token: int) -> None:
-        """Stops reading what a task says."""
-        if token in self._running:
-            self._running[token].hold()
+    def pause(self, number: int) -> None:
+        """Stops reading what a slot says."""
+        self._slots[number].hold()
 
-    def resume(self, token: int) -> None:
-        if token in self._running:
-            self._running[token].listen()
+    def resume(self, number: int) -> None:
+        self._slots[number].listen()
 
     def pids(self) -> list[int]:
         """The zygote where it is this worker's own, then the slots that are there."""
         zygote = [self._zygote.process.pid] if self._zygote.process else []
         return [*zygote, *(slot.pid for slot in self._slots.values() if slot.pid)]
-
-    def idle_pids(self) -> list[int]:
-        return [slot.pid for slot in self._idle]
 
     async def close(self) -> None:
         """Ends every slot and the zygote, and waits until they are gone."""
@@ -123,62 +116,37 @@ class Slots:
         for timer in self._kills.values():
             timer.cancel()
         for slot in list(self._slots.values()):
-            self._conclude(slot, Died(Cause.LOST_WORKER, "WORKER_LEFT", "the worker left"))
+            self._conclude(slot, _died(Cause.LOST_WORKER, "WORKER_LEFT", "the worker left"))
         await asyncio.to_thread(part, self._zygote, KILL_GRACE * 2)
 
     # --- slots
-
-    async def _free_slot(self) -> Executor:
-        if self._idle:
-            return self._idle.popleft()
-        waiting: asyncio.Future[Executor] = self._loop.create_future()
-        self._waiting.append(waiting)
-        try:
-            return await waiting
-        except asyncio.CancelledError:
-            if waiting.done() and not waiting.cancelled():
-                self._offer(waiting.result())
-            raise
-
-    def _give_back(self, slot: Executor, running: Running) -> None:
-        slot.done += 1
-        worn = 0 < self.limits.max_tasks <= slot.done
-        if self._slots.get(slot.number) is slot and not worn and not running.killed:
-            slot.listen()
-            self._offer(slot)
-
-    def _offer(self, slot: Executor) -> None:
-        while self._waiting:
-            waiting = self._waiting.popleft()
-            if not waiting.done():
-                waiting.set_result(slot)
-                return
-        self._idle.append(slot)
 
     def _fill(self, number: int) -> None:
         """Has a slot forked where there is none."""
         if self._closed or number in self._slots:
             return
-        slot = self._slots[number] = Executor(number, self._disconnected)
+        slot = self._slots[number] = Executor(number, self)
         gpus = sandbox.gpus_of_slot(number, self.limits.slots, self.limits.gpus)
         fork = Fork(number, gpus, self.limits.memory, self.limits.max_tasks, warm=True)
         slot.hand_over(lambda descriptors: self._tell(fork, descriptors))
 
-    def _disconnected(self, slot: Executor) -> None:
+    def said(self, slot: Executor, messages: Said) -> None:
+        self.host.slot_said(slot.number, messages)
+
+    def disconnected(self, slot: Executor) -> None:
         """A process that closed its socket can do no more, even where it has not ended yet."""
         self._signal(slot, signal.SIGKILL)
 
     def _conclude(self, slot: Executor, died: Died) -> None:
-        """A slot is gone: reads its last words, and ends its task with them."""
-        self._slots.pop(slot.number, None)
-        if slot in self._idle:
-            self._idle.remove(slot)
+        """A slot is gone: reads its last words, and tells what became of its orders."""
         timer = self._kills.pop(slot.pid, None)
         if timer is not None:
             timer.cancel()
         slot.close()
-        if slot.running is not None:
-            slot.running.conclude(died)
+        if slot.pid:
+            self.host.slot_gone(slot.number, slot.take_back(), died)
+        slot.close_orders()
+        self._slots.pop(slot.number, None)
 
     # --- the zygote
 
@@ -210,7 +178,7 @@ class Slots:
             slot = self._slots[message.number]
             slot.pid = message.pid
             slot.listen()
-            self._offer(slot)
+            self.host.slot_came(slot.number, slot.pid)
             self.warm.set()
         else:
             self._exited(message)
@@ -219,8 +187,9 @@ class Slots:
         slot = next((slot for slot in self._slots.values() if slot.pid == message.pid), None)
         if slot is None:
             return
+        slot.close()  # what it said last tells why it ended
         self._conclude(slot, self._autopsy(slot, message.status))
-        if slot.done or slot.running is not None:
+        if slot.taken:
             self._fill(slot.number)
         else:
             log.warning("a slot ended without a task", pid=message.pid, status=message.status)
@@ -231,23 +200,21 @@ class Slots:
         kills, before = sandbox.oom_kills(), self._oom_kills
         self._oom_kills = kills
         if status >= 0:
-            return Died(Cause.SIGNAL, "EXITED", f"the task's process left by itself with exit code {status}")
+            return _died(Cause.SIGNAL, "EXITED", f"the task's process left by itself with exit code {status}")
         known = -status in set(signal.Signals)
         name = signal.Signals(-status).name if known else f"SIGNAL_{-status}"
-        asked = slot.running is not None and slot.running.killed
-        if status == -signal.SIGKILL and kills > before and not asked:
-            return Died(
-                Cause.OUT_OF_MEMORY, "OOM_KILLED", "the kernel ended the task's process: the machine's memory ran out"
-            )
+        if status == -signal.SIGKILL and kills > before and not slot.killed:
+            message = "the kernel ended the task's process: the machine's memory ran out"
+            return _died(Cause.OUT_OF_MEMORY, "OOM_KILLED", message)
         if status == -signal.SIGABRT and any("bad_alloc" in line for line in slot.last_errors):
-            return Died(Cause.OUT_OF_MEMORY, "MEMORY_LIMIT", "the task ran out of memory in compiled code")
-        return Died(Cause.SIGNAL, name, f"the task's process died of signal {-status} ({name})")
+            return _died(Cause.OUT_OF_MEMORY, "MEMORY_LIMIT", "the task ran out of memory in compiled code")
+        return _died(Cause.SIGNAL, name, f"the task's process died of signal {-status} ({name})")
 
     def _zygote_gone(self) -> None:
         """Its slots died with it. Another is started, unless none has ever come up."""
         self._loop.remove_reader(self._zygote.connection)
         self._loop.run_in_executor(None, part, self._zygote, KILL_GRACE)
-        died = Died(Cause.SIGNAL, "ZYGOTE_LOST", "the task's process died with the process that it was forked from")
+        died = _died(Cause.SIGNAL, "ZYGOTE_LOST", "the task's process died with the process that it was forked from")
         for slot in list(self._slots.values()):
             self._conclude(slot, died)
         self._failed_starts += not self._preloaded
@@ -275,3 +242,7 @@ class Slots:
     def _signal(self, slot: Executor, number: int) -> None:
         if slot.pid and self._slots.get(slot.number) is slot:
             self._tell(Signal(slot.pid, number))
+
+
+def _died(cause: Cause, reason: str, message: str) -> Died:
+    return Died(cause, reason, message, time.time())

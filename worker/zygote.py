@@ -102,7 +102,7 @@ class Zygote:
     def _obey(self, agent: Agent) -> None:
         """Takes one message of an agent."""
         try:
-            data, descriptors, _, _ = socket.recv_fds(agent.connection, MAX_MESSAGE, 3)
+            data, descriptors, _, _ = socket.recv_fds(agent.connection, MAX_MESSAGE, len(slot.Ends._fields))
         except ConnectionResetError:
             data, descriptors = b"", []
         if not data:
@@ -188,8 +188,7 @@ class Zygote:
             self._fleet.close()
         os.close(self._wake_out)
         os.close(self._wake_in)
-        connection, stdout, stderr = descriptors
-        slot.main(connection, stdout, stderr, order)
+        slot.main(descriptors, order)
 
     def _reap(self) -> None:
         try:

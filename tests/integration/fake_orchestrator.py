@@ -174,7 +174,7 @@ class FakeOrchestrator(worker_pb2_grpc.WorkerServiceServicer, artifacts_pb2_grpc
         session.hang_up()
 
     def _ack(self, session: Stream, message: worker_pb2.WorkerMessage) -> None:
-        finished = [result.token for result in message.finished.results]
+        finished = [result.token for result in message.finished.results] + list(message.finished.succeeded)
         reports = [worker_pb2.ReportAck(token=item.token, number=item.number) for item in message.reports.reports]
         if finished or reports:
             session.say(ack=worker_pb2.Ack(finished=finished, reports=reports))

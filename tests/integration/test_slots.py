@@ -15,45 +15,94 @@ import pytest_asyncio
 
 from tensorfleet.model import Cause, LogLine, Point
 from tests.integration.processes import gone
-from worker.executor import Outcome
+from worker.executor import Said
 from worker.launch import Zygote, launch_zygote
-from worker.messages import Died, Failed, Run, Succeeded
+from worker.messages import Died, Failed, Lines, Points, Run, Succeeded, encode, packet
 from worker.slots import MAX_FAILED_STARTS, Limits, Slots
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+Outcome = Succeeded | Failed | Died
 
 MEMORY = 256 << 20
 
 
 class Bench:
-    """Slots, and what was heard of each task by its token."""
+    """Slots whose orders wait for a free one, or for each other in a slot's pipe; and what was heard of each task."""
 
     def __init__(self, slots: Slots, directory: Path) -> None:
+        slots.host = self
         self.slots = slots
         self.directory = directory
         self.points: dict[int, list[Point]] = {}
         self.lines: dict[int, list[LogLine]] = {}
+        self.outcomes: dict[int, asyncio.Future[Outcome]] = {}
         self.pids: dict[int, int] = {}
+        self.given: dict[int, list[int]] = {}
+        self.back: list[int] = []
         self.news = asyncio.Event()
-        self._tokens = 0
+        self._waiting: list[int] = []
+        self._packets: dict[int, bytes] = {}
 
-    def start(self, operator: str, inputs: Sequence[Path] = (), **params: Any) -> tuple[int, asyncio.Task[Outcome]]:
-        self._tokens += 1
-        token = self._tokens
+    # --- the slots' host
+
+    def slot_came(self, number: int, pid: int) -> None:
+        self.pids[number], self.given[number] = pid, []
+        self._fill()
+
+    def slot_said(self, number: int, messages: Said) -> None:
+        given = self.given[number]
+        for message in messages:
+            if isinstance(message, Points):
+                self.points[given[0]].extend(message.points)
+            elif isinstance(message, Lines):
+                if given:
+                    self.lines[given[0]].extend(message.lines)
+            else:
+                self.outcomes[given.pop(0)].set_result(message)
+        self._fill()
+
+    def slot_gone(self, number: int, waiting: int, died: Died) -> None:
+        given = self.given.pop(number)
+        self.back = given[len(given) - waiting :]
+        for token in given[: len(given) - waiting]:
+            self.outcomes[token].set_result(died)
+        self._waiting = self.back + self._waiting
+        self._fill()
+
+    def _fill(self) -> None:
+        for number, given in self.given.items():
+            if not given and self._waiting:
+                self.give(number, self._waiting.pop(0))
+        self.news.set()
+
+    # --- what a test does
+
+    def make(self, operator: str, inputs: Sequence[Path] = (), **params: Any) -> int:
+        token = len(self.outcomes) + 1
         self.points[token], self.lines[token] = [], []
-        out = self.directory / str(token)
-        run = Run(f"probe.{operator}@1", params, tuple(map(str, inputs)), 1, str(out))
+        self.outcomes[token] = asyncio.get_running_loop().create_future()
+        run = Run(f"probe.{operator}@1", params, tuple(map(str, inputs)), 1, str(self.directory))
+        self._packets[token] = packet(token, encode(run))
+        return token
 
-        def started(pid: int) -> None:
-            self.pids[token] = pid
-            self.news.set()
+    def give(self, number: int, *tokens: int) -> int:
+        """Puts orders into a slot's pipe; how many there was room for."""
+        taken = self.slots.give(number, [self._packets[token] for token in tokens])
+        self.given[number] += tokens[:taken]
+        return taken
 
-        def heard(points: Sequence[Point], lines: Sequence[LogLine]) -> None:
-            self.points[token].extend(points)
-            self.lines[token].extend(lines)
-            self.news.set()
+    def take_back(self, number: int) -> list[int]:
+        given = self.given[number]
+        at = len(given) - self.slots.take_back(number)
+        self.given[number] = given[:at]
+        return given[at:]
 
-        return token, asyncio.create_task(self.slots.run(token, run, started, heard))
+    def start(self, operator: str, inputs: Sequence[Path] = (), **params: Any) -> tuple[int, asyncio.Future[Outcome]]:
+        token = self.make(operator, inputs, **params)
+        self._waiting.append(token)
+        self._fill()
+        return token, self.outcomes[token]
 
     async def run(self, operator: str, inputs: Sequence[Path] = (), **params: Any) -> Outcome:
         return await self.start(operator, inputs, **params)[1]
@@ -63,8 +112,13 @@ class Bench:
             self.news.clear()
             await self.news.wait()
 
-    async def begun(self, token: int) -> None:
+    async def begun(self, token: int) -> int:
+        """Waits for the first point of a task; the slot that it runs in."""
         await self.until(lambda: bool(self.points[token]))
+        return self.slot_of(token)
+
+    def slot_of(self, token: int) -> int:
+        return next(number for number, given in self.given.items() if given[:1] == [token])
 
     def said(self, token: int) -> list[tuple[str, str]]:
         return [(line.stream, line.text) for line in self.lines[token]]
@@ -118,14 +172,18 @@ async def test_a_warning_is_given_again_to_the_next_task_of_the_process(bench: B
 async def test_an_exception_is_told_with_its_traceback_and_the_slot_lives(bench: Bench) -> None:
     token, task = bench.start("fail")
     done = await task
-    assert done == Failed(Cause.EXCEPTION, "ValueError", "ValueError: this cannot be\nsecond line")
+    assert isinstance(done, Failed)
+    assert done.cause is Cause.EXCEPTION
+    assert (done.reason, done.message) == ("ValueError", "ValueError: this cannot be\nsecond line")
     assert any("worker_probes.py" in text for _, text in bench.said(token))
     again = await bench.run("echo")
     assert isinstance(again, Succeeded)
 
 
 async def test_bad_input_keeps_its_reason(bench: Bench) -> None:
-    assert await bench.run("bad_input") == Failed(Cause.BAD_INPUT, "CSV_MALFORMED", "line 3 is broken")
+    done = await bench.run("bad_input")
+    assert isinstance(done, Failed)
+    assert (done.cause, done.reason, done.message) == (Cause.BAD_INPUT, "CSV_MALFORMED", "line 3 is broken")
 
 
 async def test_an_unknown_operator_fails_the_task_alone(bench: Bench) -> None:
@@ -180,15 +238,13 @@ async def test_the_memory_limit_counts_what_the_task_allocates_alone(bench: Benc
 
 async def test_a_sleeping_task_is_stopped(bench: Bench) -> None:
     token, task = bench.start("sleep")
-    await bench.begun(token)
-    assert bench.slots.stop(token)
+    bench.slots.stop(await bench.begun(token))
     assert isinstance(await task, Died)
 
 
 async def test_an_endless_loop_that_ignores_sigterm_is_killed(bench: Bench) -> None:
     token, task = bench.start("stubborn")
-    await bench.begun(token)
-    bench.slots.stop(token)
+    bench.slots.stop(await bench.begun(token))
     done = await task
     assert isinstance(done, Died)
     assert done.reason == "SIGKILL"
@@ -196,17 +252,16 @@ async def test_an_endless_loop_that_ignores_sigterm_is_killed(bench: Bench) -> N
 
 async def test_what_a_task_started_ends_with_it(bench: Bench) -> None:
     token, task = bench.start("with_child")
-    await bench.begun(token)
+    number = await bench.begun(token)
     child = int(bench.points[token][0].value)
-    bench.slots.stop(token)
+    bench.slots.stop(number)
     await task
     await gone(child)
 
 
 async def test_a_killed_slot_is_a_signal_and_the_next_task_runs(bench: Bench) -> None:
     token, task = bench.start("sleep")
-    await bench.begun(token)
-    os.kill(bench.pids[token], signal.SIGKILL)
+    os.kill(bench.pids[await bench.begun(token)], signal.SIGKILL)
     done = await task
     assert isinstance(done, Died)
     assert (done.cause, done.reason) == (Cause.SIGNAL, "SIGKILL")
@@ -232,37 +287,65 @@ async def test_each_slot_sees_its_own_gpus_and_one_thread_by_default(bench: Benc
 
 async def test_a_held_task_waits_and_loses_nothing(bench: Bench) -> None:
     token, task = bench.start("flood", points=50_000)
-    await bench.begun(token)
-    bench.slots.pause(token)
+    number = await bench.begun(token)
+    bench.slots.pause(number)
     before = len(bench.points[token])
     assert isinstance(await bench.run("echo"), Succeeded)  # the other slot goes on
     assert len(bench.points[token]) == before
     assert not task.done()
-    bench.slots.resume(token)
+    bench.slots.resume(number)
     assert isinstance(await task, Succeeded)
     assert [point.step for point in bench.points[token]] == list(range(50_000))
 
 
-async def test_a_task_waits_for_a_slot_and_a_cancelled_wait_costs_none(bench: Bench) -> None:
-    busy = [bench.start("sleep") for _ in range(2)]
-    for token, _ in busy:
-        await bench.begun(token)
-    _, waiting = bench.start("echo")
-    _, given_up = bench.start("echo")
-    await asyncio.sleep(0)
-    given_up.cancel()
-    for token, _ in busy:
-        bench.slots.stop(token)
-    assert isinstance(await waiting, Succeeded)
-    assert isinstance(await bench.run("echo"), Succeeded)
-    for _, task in busy:
-        assert isinstance(await task, Died)
+async def test_what_waits_in_a_pipe_is_taken_back_and_has_not_begun(bench: Bench) -> None:
+    token, task = bench.start("sleep")
+    number = await bench.begun(token)
+    waiting = [bench.make("echo", a=at) for at in range(5)]
+    assert bench.give(number, *waiting) == 5
+    assert bench.take_back(number) == waiting
+    assert bench.take_back(number) == []
+    assert bench.give(number, *waiting[3:]) == 2
+    bench.slots.stop(number)
+    assert isinstance(await task, Died)
+    assert bench.back == waiting[3:]
+    for token in waiting[3:]:
+        done = await bench.outcomes[token]
+        assert isinstance(done, Succeeded)
+        assert done.summary["a"] == waiting.index(token)
+
+
+async def test_a_pipe_takes_what_it_has_room_for(bench: Bench) -> None:
+    token, _ = bench.start("sleep")
+    number = await bench.begun(token)
+    many = [bench.make("echo", text="x" * 10_000) for _ in range(200)]
+    taken = bench.give(number, *many)
+    assert 0 < taken < 200
+    assert bench.take_back(number) == many[:taken]
+    bench.slots.stop(number)
+    await bench.outcomes[token]
+
+
+async def test_orders_of_one_pipe_run_in_order_and_each_is_told_with_its_own_prints(bench: Bench) -> None:
+    token, task = bench.start("sleep")
+    number = await bench.begun(token)
+    other = next(slot for slot in bench.given if slot != number)
+    tokens = [bench.make(("say", "echo", "hush")[at % 3], text=f"text {at}", times=at % 5) for at in range(300)]
+    bench.give(other, *tokens[:100])
+    for at in range(100, 300, 50):
+        await bench.outcomes[tokens[at - 100]]
+        bench.give(other, *tokens[at : at + 50])
+    for at, token in enumerate(tokens):
+        assert isinstance(await bench.outcomes[token], Succeeded)
+        said = [("stdout", f"text {at}"), ("stderr", f"text {at}")] * (at % 5) if at % 3 == 0 else []
+        assert sorted(bench.said(token)) == sorted(said)
+    bench.slots.stop(number)
+    await task
 
 
 async def test_a_dead_zygote_is_replaced(bench: Bench) -> None:
     token, task = bench.start("sleep")
-    await bench.begun(token)
-    zygote, pid = bench.slots.pids()[0], bench.pids[token]
+    zygote, pid = bench.slots.pids()[0], bench.pids[await bench.begun(token)]
     os.kill(zygote, signal.SIGKILL)
     done = await task
     assert isinstance(done, Died)

@@ -39,6 +39,19 @@ def chatter(context: Context) -> Outcome:
     return Outcome()
 
 
+def say(context: Context) -> Outcome:
+    """Prints a text by the bytes, to both streams, where Python does not see it."""
+    for _ in range(int(str(context.params["times"]))):
+        os.write(1, f"{context.params['text']}\n".encode())
+        os.write(2, str(context.params["text"]).encode())
+        os.write(2, b"\n")
+    return Outcome()
+
+
+def hush(_: Context) -> Outcome:
+    return Outcome()
+
+
 def flood(context: Context) -> Outcome:
     """Reports as many points as asked for, as fast as it is let."""
     count = int(str(context.params["points"]))
@@ -131,6 +144,8 @@ OPERATORS: dict[str, Callable[[Context], Outcome]] = {
     "probe.echo@1": echo,
     "probe.large@1": large,
     "probe.chatter@1": chatter,
+    "probe.say@1": say,
+    "probe.hush@1": hush,
     "probe.flood@1": flood,
     "probe.fail@1": fail,
     "probe.bad_input@1": bad_input,

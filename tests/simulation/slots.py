@@ -1,132 +1,168 @@
 """Slots without processes: what the agent sees of its slots, where tasks take virtual time and fail as they are told.
 
 The rule: an attempt reads the bytes it was given and makes what the drill says of them, or what goes wrong is decided
-by the seed and by how often the task was begun before.
+by the seed and by how often the task was begun before. A slot takes one order after another out of its pipe, and goes
+on before its agent has read how the last one ended.
 """
 
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tensorfleet.model import Cause, LogLine, Point, Ref
 from tensorfleet.testing.simulated.processes import Process
 from tests.simulation import drills
-from worker.executor import Heard, Outcome
-from worker.messages import Died, Failed, Run, Succeeded
+from worker.executor import Said
+from worker.messages import TOKEN_BYTES, Died, Failed, FromSlot, Lines, Points, Run, Stored, Succeeded, to_slot
+from worker.slots import Host
 
 RESPAWN = 0.05
 """Seconds until a slot that died has another in its place."""
+ROOM = 5
+"""Orders in a pipe, at most."""
+UNREAD = 3
+"""Messages that a slot gets rid of while nobody reads them."""
+LATE = 0.02
+"""Seconds until the agent reads what a slot said, at most."""
 
 
-class _Running:
-    def __init__(self, token: int, pid: int, over: "asyncio.Future[Outcome]") -> None:
-        self.token = token
+class _Slot:
+    """One process: its pipe, and what it said that was not read yet. left: tasks until it retires."""
+
+    def __init__(self, number: int, pid: int, left: int) -> None:
+        self.number = number
         self.pid = pid
-        self.over = over
+        self.left = left
+        self.pipe: deque[bytes] = deque()
+        self.filled = asyncio.Event()
         self.listening = asyncio.Event()
         self.listening.set()
-
-    def conclude(self, outcome: Outcome) -> None:
-        if not self.over.done():
-            self.over.set_result(outcome)
+        self.unread: Said = []
+        self.token = 0
+        self.work: asyncio.Task[None] | None = None
 
 
 class SimulatedSlots:
     """As `worker.slots.Slots`. begun: how often each task was begun in this world, by what it is."""
 
+    host: Host
+
     def __init__(self, process: Process, count: int, begun: dict[tuple[object, ...], int]) -> None:
         self.broken: asyncio.Future[str] = process.create_future()
         self._process = process
         self._begun = begun
-        self._free = count
+        self._ran: set[int] = set()
         self._pids = 100
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        self._running: dict[int, _Running] = {}
+        self._slots: dict[int, _Slot] = {}
+        for number in range(count):
+            self._fork(number)
 
-    async def run(self, token: int, run: Run, started: Callable[[int], None], heard: Heard) -> Outcome:
-        await self._free_slot()
-        self._pids += 1
-        running = _Running(token, self._pids, self._process.create_future())
-        self._running[token] = running
-        working = asyncio.create_task(self._work(running, run, heard))
-        outcome: Outcome | None = None
-        try:
-            started(running.pid)
-            outcome = await running.over
-            return outcome
-        finally:
-            working.cancel()
-            del self._running[token]
-            if isinstance(outcome, Succeeded | Failed):
-                self._give_back()
-            else:  # another process must take its place
-                self._process.call_later(RESPAWN, self._give_back)
+    def give(self, number: int, packets: Sequence[bytes]) -> int:
+        slot = self._slots[number]
+        taken = packets[: max(ROOM - len(slot.pipe), 0)]
+        slot.pipe.extend(taken)
+        slot.filled.set()
+        return len(taken)
 
-    def stop(self, token: int) -> bool:
-        running = self._running.get(token)
-        if running is None:
-            return False
-        delay = self._process.simulation.chance.uniform(0.0, 0.3)
+    def take_back(self, number: int) -> int:
+        pipe = self._slots[number].pipe
+        count = len(pipe)
+        pipe.clear()
+        return count
+
+    def stop(self, number: int) -> None:
+        slot = self._slots[number]
         died = Died(Cause.SIGNAL, "SIGTERM", "the task's process died of signal 15 (SIGTERM)")
-        self._process.call_later(delay, running.conclude, died)
-        return True
+        self._process.call_later(self._process.simulation.chance.uniform(0.0, 0.3), self._end, slot, died)
 
-    def pause(self, token: int) -> None:
-        if token in self._running:
-            self._running[token].listening.clear()
+    def pause(self, number: int) -> None:
+        self._slots[number].listening.clear()
 
-    def resume(self, token: int) -> None:
-        if token in self._running:
-            self._running[token].listening.set()
+    def resume(self, number: int) -> None:
+        slot = self._slots[number]
+        slot.listening.set()
+        self._process.call_later(0.0, self._read, slot)
 
     def pids(self) -> list[int]:
-        return [1, *(running.pid for running in self._running.values())]
-
-    def idle_pids(self) -> list[int]:
-        return []
+        return [1, *(slot.pid for slot in self._slots.values())]
 
     async def close(self) -> None:
-        for running in list(self._running.values()):
-            running.conclude(Died(Cause.LOST_WORKER, "WORKER_LEFT", "the worker left"))
+        for slot in list(self._slots.values()):
+            self._end(slot, Died(Cause.LOST_WORKER, "WORKER_LEFT", "the worker left"), again=False)
 
     def kill_one(self) -> bool:
         """One of the processes that run something dies."""
-        for running in self._running.values():
-            running.conclude(Died(Cause.SIGNAL, "SIGKILL", "the task's process died of signal 9 (SIGKILL)"))
-            return True
+        for slot in self._slots.values():
+            if slot.token:
+                died = Died(Cause.SIGNAL, "SIGKILL", "the task's process died of signal 9 (SIGKILL)")
+                self._process.call_later(0.0, self._end, slot, died)
+                return True
         return False
 
     @property
     def busy(self) -> int:
-        return len(self._running)
+        return sum(bool(slot.token or slot.pipe) for slot in self._slots.values())
 
-    async def _free_slot(self) -> None:
-        if self._free:
-            self._free -= 1
+    # --- processes
+
+    def _fork(self, number: int) -> None:
+        self._process.call_later(self._process.simulation.chance.uniform(0.0, RESPAWN), self._forked, number)
+
+    def _forked(self, number: int) -> None:
+        self._pids += 1
+        slot = self._slots[number] = _Slot(number, self._pids, self._process.simulation.chance.choice([3, 1000]))
+        slot.work = self._process.spawn(self._serve(slot))
+        self.host.slot_came(number, slot.pid)
+
+    def _end(self, slot: _Slot, died: Died, again: bool = True) -> None:
+        """A process is over: its last words are read, and what waits in its pipe waits still."""
+        if self._slots.get(slot.number) is not slot:
             return
-        waiting: asyncio.Future[None] = self._process.create_future()
-        self._waiting.append(waiting)
-        try:
-            await waiting
-        except asyncio.CancelledError:
-            if waiting.done() and not waiting.cancelled():
-                self._give_back()
-            raise
+        assert slot.work is not None
+        slot.work.cancel()
+        self._read(slot, last=True)
+        self.host.slot_gone(slot.number, self.take_back(slot.number), died)
+        del self._slots[slot.number]
+        if again:
+            self._fork(slot.number)
 
-    def _give_back(self) -> None:
-        while self._waiting:
-            waiting = self._waiting.popleft()
-            if not waiting.done():
-                waiting.set_result(None)
-                return
-        self._free += 1
+    def _say(self, slot: _Slot, message: FromSlot) -> None:
+        slot.unread.append(message)
+        self._process.call_later(self._process.simulation.chance.uniform(0.0, LATE), self._read, slot)
+
+    def _read(self, slot: _Slot, last: bool = False) -> None:
+        if self._slots.get(slot.number) is not slot or not (slot.listening.is_set() or last):
+            return
+        said, slot.unread = slot.unread, []
+        if said:
+            self.host.slot_said(slot.number, said)
 
     # --- what a slot's process would do
 
-    async def _work(self, running: _Running, run: Run, heard: Heard) -> None:
+    async def _serve(self, slot: _Slot) -> None:
+        while slot.left:
+            while not slot.pipe:
+                slot.filled.clear()
+                await slot.filled.wait()
+            packet = slot.pipe.popleft()
+            slot.token, slot.left = int.from_bytes(packet[:TOKEN_BYTES], "big"), slot.left - 1
+            if slot.token in self._ran:
+                self._process.belongings["world"].fail(f"attempt {slot.token} runs twice")
+            self._ran.add(slot.token)
+            outcome = await self._work(slot, to_slot.decode(packet[TOKEN_BYTES:]))
+            if isinstance(outcome, Died):
+                self._process.call_later(0.0, self._end, slot, outcome)
+                return
+            slot.token = 0
+            self._say(slot, outcome)
+        died = Died(Cause.SIGNAL, "EXITED", "the task's process left by itself with exit code 0")
+        self._process.call_later(self._process.simulation.chance.uniform(0.0, RESPAWN), self._end, slot, died)
+
+    async def _work(self, slot: _Slot, run: Run | Stored) -> Succeeded | Failed | Died:
+        assert isinstance(run, Run)
         params: dict[str, Any] = run.params
         chance = self._process.simulation.chance
         trouble, _, times = params["trouble"].partition(" ")
@@ -135,26 +171,27 @@ class SimulatedSlots:
         troubled = trouble if self._begun[what] <= int(times or 1_000_000) else ""
         for step in range(chance.randint(0, 3)):
             await asyncio.sleep(chance.uniform(0.1, 0.6) * params["seconds"])
-            await running.listening.wait()
-            lines = [LogLine(self._process.wall_time(), "stdout", f"step {step}")]
-            heard([Point("loss", step, 1.0 / (step + 1))], lines)
+            if len(slot.unread) >= UNREAD:
+                await slot.listening.wait()
+            self._say(slot, Points((Point("loss", step, 1.0 / (step + 1)),)))
+            self._say(slot, Lines((LogLine(self._process.wall_time(), "stdout", f"step {step}"),)))
         await asyncio.sleep(chance.uniform(0.1, 1.0) * params["seconds"] * (20 if troubled == "slow" else 1))
-        running.conclude(self._made(run, params) if troubled in ("", "slow") else _TROUBLES[troubled])
+        return self._made(slot.token, run, params) if troubled in ("", "slow") else _TROUBLES[troubled]
 
-    def _made(self, run: Run, params: dict[str, Any]) -> Outcome:
+    def _made(self, token: int, run: Run, params: dict[str, Any]) -> Succeeded | Failed:
         try:
             inputs = drills.read(run.inputs)
         except FileNotFoundError as error:
             return Failed(Cause.EXCEPTION, "FileNotFoundError", str(error))
         data = drills.work(params, inputs)
-        path = Path(run.out) / "output-0"
+        path = Path(run.scratch, str(token), "output-0")
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(data)
         ref = Ref(hashlib.sha256(data).hexdigest(), len(data))
-        return Succeeded(((str(path), ref),), {"index": params["index"]})
+        return Succeeded(0.1, None, ((str(path), ref),), {"index": params["index"]})
 
 
-_TROUBLES: dict[str, Outcome] = {
+_TROUBLES: dict[str, Failed | Died] = {
     "raise": Failed(Cause.EXCEPTION, "ValueError", "it raised"),
     "bad": Failed(Cause.BAD_INPUT, "BAD_INPUT", "line 7 is no number"),
     "die": Died(Cause.SIGNAL, "SIGSEGV", "the task's process died of signal 11 (SIGSEGV)"),

@@ -139,7 +139,7 @@ def test_a_source_becomes_a_dataset_that_later_jobs_take(tmp_path: Path) -> None
 def test_threads_are_pinned_while_an_operator_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from threadpoolctl import threadpool_info
 
-    from tensorfleet.execution import execute
+    from tensorfleet.execution import Pools, execute
     from tensorfleet.operators import Context, Outcome
 
     seen: list[int] = []
@@ -151,8 +151,11 @@ def test_threads_are_pinned_while_an_operator_runs(tmp_path: Path, monkeypatch: 
         return Outcome([[b"ab", b"c"], []], {"n": context.threads})
 
     monkeypatch.setattr(catalog, "operator", lambda name: look)
-    done = execute("any", {}, [], 1, lambda *point: None, tmp_path / "out")
+    before, pools = [pool["num_threads"] for pool in threadpool_info()], Pools()
+    done = execute("any", {}, [], 1, lambda *point: None, tmp_path / "out", pools)
     assert set(seen) == {1}
+    pools.let_go()
+    assert [pool["num_threads"] for pool in threadpool_info()][: len(before)] == before
     assert [path.read_bytes() for _, path in done.files] == [b"abc", b""]
     assert [ref.size for ref, _ in done.files] == [3, 0]
     assert done.summary == {"n": 1}

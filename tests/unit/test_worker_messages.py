@@ -1,4 +1,4 @@
-"""Frames and lines cut from bytes, however the bytes arrive."""
+"""Messages between an agent and its slots, however their bytes arrive."""
 
 import itertools
 
@@ -7,24 +7,27 @@ from hypothesis import strategies as st
 
 from tensorfleet.model import Cause, LogLine, Point, Ref
 from worker.messages import (
-    LONGEST_LINE,
+    TOKEN_BYTES,
     Failed,
     Framer,
     FromSlot,
-    LineCutter,
     Lines,
     Points,
     Run,
+    Stored,
     Succeeded,
+    encode,
     frame,
     from_slot,
+    packet,
     to_slot,
 )
 
 MESSAGES: list[FromSlot] = [
     Points((Point("loss", 1, 0.5),)),
     Lines((LogLine(1.5, "warning", "mind the gap"),)),
-    Succeeded((("/tmp/0", Ref("ab", 3)),), {"rows": 1, "share": 1.0, "names": ["a"], "none": None}),
+    Succeeded(0.5, (3, 4), (("/tmp/0", Ref("ab", 3)),), {"rows": 1, "share": 1.0, "names": ["a"], "none": None}),
+    Succeeded(0.5),
     Failed(Cause.BAD_INPUT, "CSV_MALFORMED", "line 3"),
 ]
 
@@ -42,30 +45,12 @@ def test_frames_come_out_as_they_went_in_however_they_are_cut(cuts: list[int]) -
     assert found == MESSAGES
 
 
-def test_a_run_keeps_integers_and_reals_apart() -> None:
+def test_an_orders_packet_has_its_token_and_what_to_run() -> None:
     run = Run("a.b@1", {"max_features": 1, "share": 1.0}, ("/tmp/x",), 2, "/tmp/out")
-    (payload,) = Framer().feed(frame(run))
-    params = to_slot.decode(payload).params
-    assert [type(value) for value in params.values()] == [int, float]
-
-
-@given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=10))
-def test_lines_do_not_depend_on_how_the_bytes_arrive(data: bytes, cuts: list[int]) -> None:
-    whole, parts = LineCutter(), LineCutter()
-    expected = whole.feed(data) + whole.rest()
-    found = [line for piece in pieces(data, cuts) for line in parts.feed(piece)] + parts.rest()
-    assert found == expected
-
-
-def test_of_a_redrawn_line_the_last_drawing_counts() -> None:
-    assert LineCutter().feed(b"10%\r50%\r100%\r\ndone\r\n\n") == ["100%", "done", ""]
-
-
-def test_a_line_without_end_is_cut_and_kept_whole() -> None:
-    cutter = LineCutter()
-    found = cutter.feed(b"x" * (3 * LONGEST_LINE + 5)) + cutter.rest()
-    assert [len(line) for line in found] == [LONGEST_LINE] * 3 + [5]
-
-
-def test_bytes_that_are_no_text_are_shown_escaped() -> None:
-    assert LineCutter().feed(b"caf\xc3\xa9 \xff\n") == ["caf\N{LATIN SMALL LETTER E WITH ACUTE} \\xff"]
+    found = packet((1 << 53) + 1, encode(run))
+    assert int.from_bytes(found[:TOKEN_BYTES], "big") == (1 << 53) + 1
+    decoded = to_slot.decode(found[TOKEN_BYTES:])
+    assert decoded == run
+    assert isinstance(decoded, Run)
+    assert [type(value) for value in decoded.params.values()] == [int, float]
+    assert to_slot.decode(encode(Stored("/tmp/1.order"))) == Stored("/tmp/1.order")

@@ -1,0 +1,167 @@
+"""Which of a worker's slots has which of its orders, and which it is to get next.
+
+The rule: an order that was put into a slot's pipe has begun once it cannot be taken back; results come in the order of
+the pipe. So of what a slot was given and did not end, the first runs or is about to, and what is behind it waits.
+"""
+
+import heapq
+import math
+from collections import deque
+from collections.abc import Iterable
+from enum import IntEnum
+
+from msgspec import Struct
+
+from tensorfleet.model import Cause
+from worker.actions import Action, Give, Kill, TakeBack
+from worker.messages import Ending, Order
+from worker.reports import Reports
+
+DEPTH = 64
+"""Orders in a slot's pipe, at most, with the one that runs."""
+
+
+class Phase(IntEnum):
+    WAITING = 0  # for its inputs, or for a place in a slot's pipe
+    GIVEN = 1
+    STORING = 2  # its outputs are on their way
+    ENDED = 3
+
+
+class Attempt(Struct, eq=False):
+    """One attempt that the worker holds. dropped: nobody is told of it any more."""
+
+    order: Order
+    phase: Phase = Phase.WAITING
+    begun: bool = False
+    lane: "Lane | None" = None
+    recalled: bool = False
+    dropped: bool = False
+    stopping: tuple[Cause, str] | None = None
+    ending: Ending | None = None
+    reports: Reports | None = None
+    told_start: bool = False
+    told_end: bool = False
+
+
+class Lane:
+    """A slot's pipe. waiting: whether something may be in it. killed: its process will end, whatever it does."""
+
+    __slots__ = ("full", "given", "killed", "number", "paused", "pid", "since", "waiting")
+
+    def __init__(self, number: int, pid: int) -> None:
+        self.number = number
+        self.pid = pid
+        self.given: deque[Attempt] = deque()
+        self.since = 0.0  # when the first of the given began
+        self.waiting = False
+        self.full = False
+        self.paused = False
+        self.killed = False
+
+    @property
+    def open(self) -> bool:
+        """Whether it should be given more."""
+        return not (self.full or self.paused or self.killed or (self.given and self.given[0].stopping is not None))
+
+
+class Lanes:
+    """All of a worker's slots that are there, and the attempts that may go to any of them."""
+
+    def __init__(self) -> None:
+        self.ready: deque[Attempt] = deque()
+        self.by_slot: dict[int, Lane] = {}
+        self.deadline = math.inf
+        """When something that runs may have run too long, at the earliest."""
+        self._asked: set[int] = set()  # slots whose orders are on their way back
+
+    @property
+    def dry(self) -> bool:
+        """Whether no slot has anything to do."""
+        return not self.ready and not any(lane.given for lane in self.by_slot.values())
+
+    def end_first(self, lane: Lane, now: float) -> Attempt:
+        """What a slot ran is over; what is behind it begins."""
+        attempt = lane.given.popleft()
+        attempt.lane, attempt.begun = None, True
+        lane.full = False
+        self._begin(lane, now)
+        return attempt
+
+    def late(self, now: float) -> list[Attempt]:
+        """What has run longer than it may; from here on `deadline` is that of the rest."""
+        late, self.deadline = [], math.inf
+        for lane in self.by_slot.values():
+            first = lane.given[0] if lane.given else None
+            if first is None or not first.order.work.timeout or first.stopping is not None:
+                continue
+            if lane.since + first.order.work.timeout <= now:
+                late.append(first)
+            else:
+                self.deadline = min(self.deadline, lane.since + first.order.work.timeout)
+        return late
+
+    def take_back(self, lanes: Iterable[Lane]) -> list[Action]:
+        """Asks for what is in these pipes, where something may be and it was not asked for already."""
+        actions: list[Action] = []
+        for lane in lanes:
+            if lane.number not in self._asked:
+                self._asked.add(lane.number)
+                actions.append(TakeBack(lane.number))
+        return actions
+
+    def came_back(self, lane: Lane, count: int) -> list[Attempt]:
+        """The last orders of a pipe were taken out of it and have not begun, the last first; it is empty now."""
+        self._asked.discard(lane.number)
+        lane.waiting = lane.full = False
+        return self.unplace(lane, count)
+
+    def unplace(self, lane: Lane, count: int) -> list[Attempt]:
+        """The last of what a slot was given is not in its pipe; the last comes first."""
+        back = [lane.given.pop() for _ in range(count)]
+        for attempt in back:
+            attempt.phase, attempt.lane, attempt.told_start = Phase.WAITING, None, False
+        return back
+
+    def spread(self, now: float) -> list[Action]:
+        """Gives what is ready to whoever has least; where one has nothing, takes back what waits behind another."""
+        lanes = [lane for lane in self.by_slot.values() if lane.number not in self._asked and lane.open]
+        actions: list[Action] = []
+        if self.ready:
+            actions += self._give([lane for lane in lanes if len(lane.given) <= DEPTH // 2], now)
+        if not self.ready and not all(lane.given for lane in lanes):
+            others = [lane for lane in self.by_slot.values() if lane.waiting and len(lane.given) > 1]
+            actions += self.take_back([max(others, key=lambda lane: len(lane.given))] if others else [])
+        return actions
+
+    def press(self, lane: Lane) -> list[Action]:
+        """Ends the process of a slot whose attempt is to be stopped, once it can have begun no other."""
+        if lane.killed or not lane.given or lane.given[0].stopping is None:
+            return []
+        if lane.waiting:
+            return self.take_back([lane])
+        if len(lane.given) > 1:  # what was to be stopped has ended already, or it would be alone
+            return []
+        lane.killed = True
+        return [Kill(lane.number)]
+
+    def _give(self, lanes: list[Lane], now: float) -> list[Action]:
+        shares: dict[int, list[Order]] = {}
+        least = [(len(lane.given), lane.number) for lane in lanes]
+        heapq.heapify(least)
+        while self.ready and least and least[0][0] < DEPTH:
+            size, number = least[0]
+            lane, attempt = self.by_slot[number], self.ready.popleft()
+            attempt.phase, attempt.lane = Phase.GIVEN, lane
+            lane.given.append(attempt)
+            lane.waiting = True
+            if size == 0:
+                self._begin(lane, now)
+            shares.setdefault(number, []).append(attempt.order)
+            heapq.heapreplace(least, (size + 1, number))
+        return [Give(number, orders) for number, orders in shares.items()]
+
+    def _begin(self, lane: Lane, now: float) -> None:
+        lane.since = now
+        if lane.given and (timeout := lane.given[0].order.work.timeout):
+            self.deadline = min(self.deadline, now + timeout)
