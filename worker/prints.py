@@ -66,13 +66,13 @@ class Prints:
         self._unread = b""
         self._taken = 0  # bytes that have a task
 
-    def read(self) -> int | None:
+    def read(self, most: int = READ) -> int | None:
         """Reads once; says how many bytes, 0 at the end, None where there are none yet."""
         counted = self._page[self._place]
         self._page[self._place] = counted | BUSY
         size = 0
         try:
-            data = os.read(self.descriptor, READ)
+            data = os.read(self.descriptor, most)
             size = len(data)
             self._unread += data
         except BlockingIOError:
@@ -82,8 +82,11 @@ class Prints:
         return size
 
     def up_to(self, count: int) -> list[str]:
-        """The lines up to where so many bytes were printed, which are in the pipe; a task ended there."""
-        while self._taken + len(self._unread) < count and self.read():
+        """The lines up to where so many bytes were printed, which are in the pipe; a task ended there.
+
+        No more is read than that: of what is behind it, it is not known yet whose it is.
+        """
+        while (lacking := count - self._taken - len(self._unread)) > 0 and self.read(min(lacking, READ)):
             pass
         size = max(count - self._taken, 0)
         printed, self._unread = self._unread[:size], self._unread[size:]

@@ -84,7 +84,7 @@ async def test_tasks_run_in_order_with_reports_before_their_end(orchestrator: Fa
     reports = orchestrator.reports(11)
     assert [report.number for report in reports] == list(range(1, result.last_report + 1))
     assert ("stdout", "printed") in orchestrator.lines(11)
-    assert sum(len(report.points) for report in reports) == 2
+    assert sum(len(report.points.steps) for report in reports) == 2
     echoed = await orchestrator.result(12)
     assert echoed.outputs[0].inline == b"small"
     assert summary(echoed)["a"] == 1
@@ -224,7 +224,7 @@ async def test_a_full_buffer_slows_the_task_and_loses_nothing(orchestrator: Fake
     result = await orchestrator.result(1)
     reports = orchestrator.reports(1)
     assert [report.number for report in reports] == list(range(1, result.last_report + 1))
-    assert [point.step for report in reports for point in report.points] == list(range(200_000))
+    assert [step for report in reports for step in report.points.steps] == list(range(200_000))
 
 
 async def test_a_broken_stream_is_joined_again_and_all_that_is_unacknowledged_said_again(
@@ -393,7 +393,7 @@ async def test_a_killed_agent_leaves_no_process_behind(orchestrator: FakeOrchest
     orchestrator.assign(2, "with_child")
     pids = [await orchestrator.started(1), await orchestrator.started(2)]
     await orchestrator.reported(1)
-    child = int((await orchestrator.reported(2))[0].points[0].value)
+    child = int((await orchestrator.reported(2))[0].points.values[0])
     zygotes = children(worker.pid)
     assert zygotes
     worker.kill()

@@ -135,3 +135,13 @@ def test_no_byte_is_lost_nor_given_to_another_task(tasks: list[tuple[bytes, int]
         assert pipe.prints.up_to(end) == alone.feed(data) + alone.rest()
     assert pipe.prints.rest() == []
     pipe.close()
+
+
+def test_no_more_is_read_for_a_task_that_ended_than_it_printed(pipe: Pipe) -> None:
+    pipe.write(b"first\n")
+    end = pipe.printed()
+    pipe.write(b"second\n")
+    assert pipe.prints.up_to(end) == ["first"]
+    assert pipe.prints.so_far() == [], "whose it is was not known when it could have been read"
+    pipe.prints.read()
+    assert pipe.prints.so_far() == ["second"]
