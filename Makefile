@@ -61,7 +61,7 @@ bench: setup ## Every benchmark, small.
 	$(BIN)/python -m bench
 
 bench-peers: setup ## Our figures beside Ray's, Dask's, Celery's and bare gRPC's; installs these into a cache folder.
-	$(BIN)/python -m bench.peers
+	$(BIN)/python -m bench.peers --markdown
 
 clean: ## Forgets the virtual environment and what tools left.
 	-$(BIN)/python -m tests.servers stop

@@ -18,6 +18,7 @@ from bench.peers.turns import Told, Turn, adopt_orphans, take
 TURNS = {
     "dispatch": (
         Turn("tensorfleet", "dispatch"),
+        Turn("tensorfleet", "dispatch", "mongodb"),
         Turn("ray", "dispatch"),
         Turn("dask", "dispatch"),
         Turn("celery", "dispatch"),
@@ -53,6 +54,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--full", action="store_true", help="the forest at 100,000 rows and 200 trees")
     parser.add_argument("--limit", type=float, default=900.0, help="seconds after which a turn is ended")
     parser.add_argument("--patience", type=float, default=20.0, help="seconds to wait for a quiet machine, a turn")
+    parser.add_argument("--markdown", action="store_true", help="also print the tables as the README has them")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all samples there")
     options = parser.parse_args(given)
     if unknown := set(options.parts) - set(PARTS):
@@ -60,8 +62,8 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     return options
 
 
-def measure(options: argparse.Namespace, matrix: str) -> list[list[tuple[Turn, Told]]]:
-    """The turns of each round."""
+def measure(options: argparse.Namespace, matrix: str, missing: set[str]) -> list[list[tuple[Turn, Told]]]:
+    """The turns of each round. missing: variants for which this machine has no server."""
     rows, trees = ("100000", "200") if options.full else ("20000", "40")
     sizes = ["--tasks", str(options.tasks), "--jobs", str(options.jobs), "--runs", str(options.runs)]
     sizes += ["--trees", trees, "--shape", rows, "54", "7", "--matrix", matrix]
@@ -69,7 +71,7 @@ def measure(options: argparse.Namespace, matrix: str) -> list[list[tuple[Turn, T
         turn
         for part in options.parts or PARTS
         for turn in TURNS[part]
-        if not options.only or turn.environment in options.only
+        if (not options.only or turn.environment in options.only) and turn.variant not in missing
     ]
     for turn in turns:
         if turn.part == "start":  # so that what programs read is in the page cache from here on
@@ -87,10 +89,10 @@ def measure(options: argparse.Namespace, matrix: str) -> list[list[tuple[Turn, T
 
 def main() -> None:
     options = arguments()
-    environments.ready()
+    missing = environments.ready()
     adopt_orphans()
     with tempfile.TemporaryDirectory(prefix="tensorfleet-bench-") as matrix:
-        rounds = measure(options, matrix)
+        rounds = measure(options, matrix, missing)
     told = [each for turns in rounds for _, each in turns]
     merged = [merge([each for _, each in turns]) for turns in rounds]
     figures = {one.name: found for one in tables.MEASURES if (found := tables.rows(one, merged))}
@@ -104,6 +106,8 @@ def main() -> None:
     print(f"others had {min(others):.0%} to {max(others):.0%} of the processors during a turn")
     versions = sorted({each.version for each in told if each.version})
     print(", ".join(versions))
+    if options.markdown:
+        print(tables.markdown(figures))
     if options.json:
         options.json.write_text(json.dumps(merged) + "\n")
     failed = [f"{turn}: {each.error}" for turns in rounds for turn, each in turns if each.error]

@@ -47,8 +47,16 @@ def need_redis() -> None:
     subprocess.run(install, check=True, stdout=subprocess.DEVNULL)
 
 
-def ready() -> None:
-    """Everything that the peers need, from now on without a network."""
+def ready() -> set[str]:
+    """Everything that the turns need, from now on without a network; and the variants that have to be left out."""
     for peer in PEERS:
         interpreter(peer)
     need_redis()
+    from tests.servers import builds
+
+    try:
+        builds.ferretdb()
+    except builds.BuildError as error:
+        sys.stderr.write(f"left out: the fleet's documents in FerretDB, since {error}\n")
+        return {"mongodb"}
+    return set()

@@ -64,11 +64,11 @@ class Samples:
         system has settled."""
         self.add("cold_start", who, time.time() - begun)
         self.add("cold_start_cost", who, sum(processors(os.getpid()).values()))
-        self._memory("first", who, with_client)
+        self.memory("first", who, with_client=with_client)
         time.sleep(SETTLING)
-        self._memory("idle", who, with_client)
+        self.memory("idle", who, with_client=with_client)
 
-    def _memory(self, when: str, who: str, with_client: bool) -> None:
+    def memory(self, when: str, who: str, *, with_client: bool = False) -> None:
         """MiB of what this program started. with_client: of this program too, since part of the system is in it."""
         processes = [*descendants(os.getpid()), *([os.getpid()] if with_client else [])]
         for kind in ("rss", "pss"):

@@ -15,10 +15,13 @@ Rounds = Sequence[Mapping[str, Mapping[str, Sequence[float]]]]
 
 
 class Measure(Struct, frozen=True):
-    """What is shown in one table. rate: more is better. share: of several values of a turn, the one to show."""
+    """What is shown in one table, and in one column of its part's. rate: more is better. share: of several values of a
+    turn, the one to show."""
 
+    part: str
     name: str
     title: str
+    column: str = ""
     rate: bool = False
     scale: float = 1.0
     digits: int = 0
@@ -30,21 +33,31 @@ class Measure(Struct, frozen=True):
         return percentile(values, self.share) * self.scale
 
 
+def trip(at: str, share: float) -> Measure:
+    title, column = f"round trip of one task, {at}: ms", f"round trip {at}, ms"
+    return Measure(
+        "dispatch", f"round_trip_{at}", title, column, scale=1e3, digits=2, share=share, samples="round_trip"
+    )  # fmt: skip
+
+
 MEASURES = (
-    Measure("tasks", "no-op tasks of one job, results at the client: tasks/s", rate=True),
-    Measure("tasks_cost", "the same: microseconds of processors a task, in all processes"),
-    Measure("jobs", "many jobs of one task: jobs/s", rate=True),
-    Measure("single_jobs", "the same, one by one: jobs/s", rate=True),
-    Measure("round_trip_p50", "round trip of one task, p50: ms", scale=1e3, digits=2, samples="round_trip"),
-    Measure("round_trip_p99", "round trip of one task, p99: ms", scale=1e3, digits=2, samples="round_trip", share=0.99),
-    Measure("cold_start", "start of the program to its first result: s", digits=2),
-    Measure("cold_start_cost", "the same: seconds of processors, in all processes", digits=2),
-    Measure("rss_first", "memory at the first result, RSS of all processes: MiB"),
-    Measure("rss_idle", "memory 5 s later, RSS: MiB"),
-    Measure("pss_idle", "memory 5 s later, PSS: MiB"),
-    Measure("forest", "a forest: s", digits=2),
+    Measure("dispatch", "tasks", "no-op tasks of one job, results at the client: tasks/s", "tasks/s", rate=True),
+    Measure("dispatch", "tasks_cost", "the same: microseconds of processors a task, in all processes", "µs a task"),
+    Measure("dispatch", "jobs", "many jobs of one task: jobs/s", "jobs/s, in batches", rate=True),
+    Measure("dispatch", "single_jobs", "the same, by 8 clients one by one: jobs/s", "jobs/s, one by one", rate=True),
+    trip("p50", 0.5),
+    trip("p99", 0.99),
+    Measure("start", "cold_start", "start of the program to its first result: s", "first result, s", digits=2),
+    Measure("start", "cold_start_cost", "the same: seconds of processors, in all processes", "processors, s", digits=2),
+    Measure("start", "rss_first", "memory at the first result, RSS of all processes: MiB", "RSS then, MiB"),
+    Measure("start", "rss_idle", "memory 5 s later, RSS: MiB", "5 s later"),
+    Measure("start", "rss_loaded", "memory once numerics are loaded, RSS: MiB", "with numerics"),
+    Measure("start", "pss_idle", "memory 5 s later, PSS: MiB", "PSS 5 s later"),
+    Measure("forest", "forest", "a forest: s", "a forest, s", digits=2),
 )
 OURS = ("TensorFleet", "tensorfleet", "AsyncLocalFleet")
+KEPT = {"TensorFleet": "everything, before it is told", "Celery, Redis with fsync": "messages and results"}
+"""What each keeps on disk meanwhile, by how its name begins; the others keep nothing."""
 
 
 class Row(Struct, frozen=True):
@@ -77,3 +90,36 @@ def print_table(measure: Measure, found: Mapping[str, Row]) -> None:
         for who, row in found.items()
     ]
     show(measure.title, ["", "min", "median", "max", "ahead: min", "median", "max"], shown)
+
+
+def markdown(figures: Mapping[str, Mapping[str, Row]]) -> str:
+    """The parts' tables as the README has them: medians and, for a peer, how far the fleet is ahead of it."""
+    parts = dict.fromkeys(measure.part for measure in MEASURES)
+    return "\n\n".join(filter(None, (_part(part, figures) for part in parts)))
+
+
+def _part(part: str, figures: Mapping[str, Mapping[str, Row]]) -> str:
+    shown = [measure for measure in MEASURES if measure.part == part and measure.name in figures]
+    everybody = dict.fromkeys(who for measure in shown for who in figures[measure.name])
+    if not shown:
+        return ""
+    keeps = ["keeps on disk"] if part == "dispatch" else []
+    lines = [["", *(measure.column for measure in shown), *keeps], ["---"] * (1 + len(shown) + len(keeps))]
+    for who in everybody:
+        cells = [_cell(measure, figures[measure.name].get(who)) for measure in shown]
+        lines.append([who, *cells, *([_kept(who)] if keeps else [])])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(measure: Measure, row: Row | None) -> str:
+    if row is None:
+        return ""
+    median = f"{row.values.median:,.{measure.digits}f}"
+    if row.ahead is None:
+        return median
+    least, ahead, most = row.ahead.shown(1)
+    return f"{median}; **{ahead}** ({least} to {most})"
+
+
+def _kept(who: str) -> str:
+    return next((kept for name, kept in KEPT.items() if who.startswith(name)), "nothing")

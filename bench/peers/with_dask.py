@@ -1,10 +1,12 @@
 """Dask's part: a local cluster of processes with one thread each.
 
-The settings: uvloop; tasks sent to the workers at once rather than kept at the scheduler until a thread is free
+The settings: uvloop in the client, the scheduler and the workers; tasks sent to the workers at once rather than kept at
+the scheduler until a thread is free
 (`worker-saturation`), as there is nothing to balance; no profiler in the workers, no stealing, no dashboard; the client
 sends tasks in batches of 500.
 """
 
+import asyncio
 import os
 import time
 from typing import Any
@@ -24,6 +26,15 @@ for name, value in SETTINGS.items():  # by the environment, so that the workers 
 
 def nothing(_: int = 0) -> None:
     pass
+
+
+def loops(client: Any) -> set[str]:
+    """On what event loops the client, the scheduler and the workers run."""
+
+    async def loop() -> str:
+        return type(asyncio.get_running_loop()).__module__
+
+    return {client.sync(loop), client.run_on_scheduler(loop), *client.run(loop).values()}
 
 
 def dispatch(samples: Samples, options: Any, client: Any) -> None:
@@ -61,6 +72,7 @@ def main() -> None:
             client.submit(nothing, pure=False).result()
             samples.first_result("Dask", options.begun or time.time(), with_client=True)
         elif options.part == "dispatch":
+            assert loops(client) == {"uvloop"}, "everything of it runs on uvloop"
             dispatch(samples, options, client)
         else:
             answers = forest(samples, options)

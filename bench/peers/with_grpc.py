@@ -1,7 +1,7 @@
 """Bare gRPC's part: what `grpc.aio` alone does between two processes, in Python, with nothing done and nothing kept.
 
 A message holds some tasks of 100 bytes each; the server sends it back as it is. That is the limit of anything that
-sends a task there and a result back by it.
+sends a task there and a result back by it. Both run on uvloop.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 
 from bench.peers.sampling import Samples, arguments
+from tensorfleet.loops import run
 
 TASK = b"x" * 100
 BATCHES = (1, 8, 64)
@@ -78,13 +79,13 @@ async def measure(samples: Samples, options: Any, port: int) -> None:
 
 def main() -> None:
     if sys.argv[1:] == ["serve"]:
-        asyncio.run(serve())
+        run(serve())
         return
     options, samples = arguments(), Samples()
     with subprocess.Popen([sys.executable, "-m", "bench.peers.with_grpc", "serve"], stdout=subprocess.PIPE) as server:
         try:
             assert server.stdout is not None
-            asyncio.run(measure(samples, options, int(server.stdout.readline())))
+            run(measure(samples, options, int(server.stdout.readline())))
         finally:
             server.kill()
     samples.tell(version=f"grpcio {grpc.__version__}")

@@ -50,7 +50,7 @@ def dispatch(samples: Samples, options: Any, ray: Any) -> None:
         with samples.counted(measure, "Ray tasks", options.jobs):
             ray.get([task.remote() for _ in range(options.jobs)])
     for _ in range(options.runs):
-        with samples.timed("round_trip", "Ray task"):
+        with samples.timed("round_trip", "Ray tasks"):
             ray.get(task.remote())
 
     actors = [ray.remote(Nothing).options(num_cpus=1).remote() for _ in range(options.slots)]
@@ -58,7 +58,7 @@ def dispatch(samples: Samples, options: Any, ray: Any) -> None:
     with samples.counted("tasks", "Ray actors", options.tasks):
         ray.get([actors[index % options.slots].run.remote() for index in range(options.tasks)])
     for _ in range(options.runs):
-        with samples.timed("round_trip", "Ray actor"):
+        with samples.timed("round_trip", "Ray actors"):
             ray.get(actors[0].run.remote())
     for actor in actors:
         ray.kill(actor)

@@ -1,4 +1,5 @@
-"""The fleet's own part, with its ordinary durable store: SQLite that syncs each group commit.
+"""The fleet's own part, with its ordinary durable store: SQLite that syncs each group commit. Variant `mongodb`: a
+FerretDB of its own, which speaks MongoDB's protocol, keeps the documents; it is counted with the fleet.
 
 Results are at the client: a job is run by `RunJob`, and every task's event has arrived when the time ends. Of many jobs
 submitted in one call the client asks how many have ended, since nothing tells it of several jobs at once.
@@ -11,32 +12,56 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.peers.sampling import Samples, arguments
+from bench.peers.sampling import SETTLING, Samples, arguments
 from tensorfleet.loops import run
 
 POLL = 0.002
 
 
-async def dispatch(samples: Samples, options: Any) -> None:
+@contextmanager
+def stores(options: Any) -> Iterator[str]:
+    """Where the fleet keeps things meanwhile, and what it is called then."""
+    from tensorfleet.config import STORE_VARIABLES
+
+    for variable in STORE_VARIABLES:
+        os.environ.pop(variable, None)
+    if options.variant != "mongodb":
+        yield "TensorFleet"
+        return
+    from tests.servers.programs import durable_mongo
+
+    with tempfile.TemporaryDirectory(prefix="tensorfleet-bench-") as folder:
+        server = durable_mongo(Path(folder))
+        server.start()
+        os.environ["MONGODB_URL"] = f"{server.url}/bench"
+        try:
+            yield "TensorFleet, FerretDB"
+        finally:
+            server.kill()
+
+
+async def dispatch(samples: Samples, options: Any, who: str) -> None:
     from bench.noops import results, warm_fleet
-    from clients.cli.measures import CLIENTS, many_jobs, noop, one_by_one
+    from clients.cli.measures import many_jobs, noop, one_by_one
     from tensorfleet.api.v1 import jobs_pb2_grpc
     from tensorfleet.rpc.channels import open_channel
 
     async with warm_fleet(options.slots) as (fleet, _), open_channel(fleet.address) as channel:
         stub = jobs_pb2_grpc.JobServiceStub(channel)
         await results(stub, 500)
-        with samples.counted("tasks", "TensorFleet", options.tasks):
+        with samples.counted("tasks", who, options.tasks):
             await results(stub, options.tasks)
-        with samples.counted("jobs", "TensorFleet, SubmitJobs", options.jobs):
+        with samples.counted("jobs", who, options.jobs):
             await many_jobs(stub, noop(name="many"), options.jobs)
         for _ in range(options.runs):
-            with samples.timed("round_trip", "TensorFleet"):
+            with samples.timed("round_trip", who):
                 await results(stub, 1)
-        with samples.counted("single_jobs", f"TensorFleet, RunJob from {CLIENTS} clients", options.jobs):
+        with samples.counted("single_jobs", who, options.jobs):
             await one_by_one(fleet.address, noop(), options.jobs)
 
 
@@ -50,6 +75,9 @@ def start_standing(samples: Samples, options: Any) -> None:
             try:
                 run(_first_result(home))
                 samples.first_result("tensorfleet up", options.begun or time.time())
+                run(_with_numerics(home))
+                time.sleep(SETTLING)
+                samples.memory("loaded", "tensorfleet up")
             finally:
                 fleet.send_signal(signal.SIGTERM)
 
@@ -64,6 +92,17 @@ async def _first_result(home: Path) -> None:
         await asyncio.sleep(POLL)
     async with open_channel(seat.address) as channel:
         await results(jobs_pb2_grpc.JobServiceStub(channel), 1)
+
+
+async def _with_numerics(home: Path) -> None:
+    """Trains something, so that the numerics are loaded from here on."""
+    from tensorfleet import AsyncClient
+    from tensorfleet.sdk.seat import read_seat
+
+    seat = read_seat(home)
+    assert seat is not None
+    async with AsyncClient(seat.address) as client:
+        await (await client.train("iris")).result()
 
 
 async def start_inside(samples: Samples, options: Any) -> None:
@@ -108,14 +147,15 @@ async def forest(samples: Samples, options: Any) -> str:
 def main() -> None:
     options, samples = arguments(), Samples()
     answers = ""
-    if options.part == "dispatch":
-        run(dispatch(samples, options))
-    elif options.part == "forest":
-        answers = run(forest(samples, options))
-    elif options.variant == "inside":
-        run(start_inside(samples, options))
-    else:
-        start_standing(samples, options)
+    with stores(options) as who:
+        if options.part == "dispatch":
+            run(dispatch(samples, options, who))
+        elif options.part == "forest":
+            answers = run(forest(samples, options))
+        elif options.variant == "inside":
+            run(start_inside(samples, options))
+        else:
+            start_standing(samples, options)
     from tensorfleet import __version__
 
     samples.tell(version=f"TensorFleet {__version__}", answers=answers)

@@ -8,7 +8,7 @@ import pytest
 
 from bench.budget import module_of
 from bench.peers.sampling import Samples, descendants, memory
-from bench.peers.tables import Measure, rows
+from bench.peers.tables import MEASURES, Measure, markdown, rows
 
 
 def test_more_is_ahead_in_a_rate_and_less_in_a_time():
@@ -16,7 +16,10 @@ def test_more_is_ahead_in_a_rate_and_less_in_a_time():
         {"tasks": {"Ray": [100.0], "TensorFleet": [300.0]}, "start": {"Ray": [4.0], "TensorFleet": [2.0]}},
         {"tasks": {"TensorFleet": [500.0], "Ray": [100.0]}, "start": {"TensorFleet": [1.0], "Ray": [4.0]}},
     ]
-    rates, times = rows(Measure("tasks", "", rate=True), rounds), rows(Measure("start", ""), rounds)
+    rates, times = (
+        rows(Measure("dispatch", "tasks", "", rate=True), rounds),
+        rows(Measure("start", "start", ""), rounds),
+    )
     assert list(rates) == ["TensorFleet", "Ray"]
     assert (rates["Ray"].ahead.min, rates["Ray"].ahead.max) == (3.0, 5.0)
     assert (times["Ray"].ahead.min, times["Ray"].ahead.max) == (2.0, 4.0)
@@ -25,9 +28,27 @@ def test_more_is_ahead_in_a_rate_and_less_in_a_time():
 
 def test_a_peer_that_failed_in_a_round_is_compared_in_the_others():
     rounds = [{"tasks": {"TensorFleet": [300.0]}}, {"tasks": {"TensorFleet": [500.0], "Ray": [100.0]}}]
-    found = rows(Measure("tasks", "", rate=True), rounds)
+    found = rows(Measure("dispatch", "tasks", "", rate=True), rounds)
     assert found["Ray"].values.median == 100.0
     assert found["Ray"].ahead.median == 5.0
+
+
+def test_the_tables_of_the_readme_tell_medians_how_far_ahead_we_are_and_what_is_kept():
+    rounds = [
+        {"tasks": {"TensorFleet": [300.0], "Ray actors": [100.0]}, "cold_start": {"Dask": [1.5]}},
+        {"tasks": {"TensorFleet": [500.0], "Ray actors": [100.0]}, "cold_start": {"Dask": [1.5]}},
+    ]
+    figures = {one.name: found for one in MEASURES if (found := rows(one, rounds))}
+    assert markdown(figures).splitlines() == [
+        "|  | tasks/s | keeps on disk |",
+        "| --- | --- | --- |",
+        "| TensorFleet | 400 | everything, before it is told |",
+        "| Ray actors | 100; **4.0** (3.0 to 5.0) | nothing |",
+        "",
+        "|  | first result, s |",
+        "| --- | --- |",
+        "| Dask | 1.50 |",
+    ]
 
 
 def test_the_processes_of_processes_are_counted():
