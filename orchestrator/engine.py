@@ -7,7 +7,7 @@ runs; what it decides goes into the next one. One commit is in flight.
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from orchestrator.core import records as r
@@ -20,6 +20,7 @@ from orchestrator.core.snapshot import capture, restore
 from orchestrator.core.state import Now, Settings, State
 from orchestrator.core.timers import next_tick
 from orchestrator.drawing import Drawing, draw
+from orchestrator.ends import Ends
 from orchestrator.groups import Group, Page
 from orchestrator.lookups import Lookups
 from orchestrator.underway import Underway
@@ -150,7 +151,11 @@ class Engine:
 
     def watch(self, job: str, after: Cursor = BEGINNING, *, new: bool = False) -> Watch:
         """A job's durable events after a cursor, to its end; close it. new: the job has not been fed yet."""
-        return self._feed_of_events.watch(job, after, new=new)
+        return Watch(self._feed_of_events, job, after, new=new)
+
+    def ends(self, jobs: Iterable[str]) -> Ends:
+        """The ends of jobs, each once it is durable; close it."""
+        return Ends(self._feed_of_events, jobs, self.state.active)
 
     @property
     def watched(self) -> set[str]:

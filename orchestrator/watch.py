@@ -8,7 +8,7 @@ date. So a slow one costs bounded memory, and one that comes back with its curso
 import asyncio
 from collections import deque
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -67,6 +67,12 @@ class Told(Struct, frozen=True):
     size: int = 0
 
 
+class Hearer(Protocol):
+    def hear(self, job: str, told: Told) -> None:
+        """Takes in what an entry has of a job. It comes while its commit is spoken, so it takes no time."""
+        ...
+
+
 class EventFeed:
     """Hands watchers the durable events of their jobs, and reads those to them that they were not handed.
 
@@ -77,33 +83,31 @@ class EventFeed:
     def __init__(self, documents: DocumentStore) -> None:
         self.spoken = 0
         self._documents = documents
-        self._watches: dict[str, dict[Watch, None]] = {}  # told in the order they came
+        self._hearers: dict[str, dict[Hearer, None]] = {}  # told in the order they came
 
     def announce(self, number: int, drawing: Drawing, size: int) -> None:
         """An entry is durable: whoever keeps up is handed what it drew. size: of its records, in bytes."""
         self.spoken = number
         for job, events in drawing.events.items():
-            if watches := self._watches.get(job):
+            if hearers := self._hearers.get(job):
                 told = Told(number, events, drawing.documents.get(("jobs", job)), size)
-                for watch in watches:
-                    watch.hear(told)
-
-    def watch(self, job: str, after: Cursor, *, new: bool) -> "Watch":
-        """Begins at once, and goes on until it is closed. new: nothing of the job has been announced yet."""
-        watch = Watch(self, job, after, new=new)
-        self._watches.setdefault(job, {})[watch] = None
-        return watch
+                for hearer in hearers:
+                    hearer.hear(job, told)
 
     @property
     def watched(self) -> set[str]:
-        """The jobs that somebody watches."""
-        return set(self._watches)
+        """The jobs of which somebody is told."""
+        return set(self._hearers)
 
-    def leave(self, watch: "Watch") -> None:
-        watches = self._watches.get(watch.job, {})
-        watches.pop(watch, None)
-        if not watches:
-            self._watches.pop(watch.job, None)
+    def join(self, job: str, hearer: Hearer) -> None:
+        """From now on it is told of what is announced of a job."""
+        self._hearers.setdefault(job, {})[hearer] = None
+
+    def leave(self, job: str, hearer: Hearer) -> None:
+        hearers = self._hearers.get(job, {})
+        hearers.pop(hearer, None)
+        if not hearers:
+            self._hearers.pop(job, None)
 
     async def read(self, job: str, after: Cursor) -> list[Told]:
         """What the store has of a job from a cursor's entry on, of what was announced when this began: a page of it."""
@@ -113,8 +117,9 @@ class EventFeed:
         )
         return [Told(document["number"], document["events"]) for document in found if document["number"] <= spoken]
 
-    async def document(self, job: str) -> dict[str, Any]:
-        return (await self._documents.get("jobs", [job]))[job]
+    async def jobs(self, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """The documents of those of some jobs that there are."""
+        return await self._documents.get("jobs", names)
 
 
 class Watch:
@@ -122,7 +127,8 @@ class Watch:
 
     It is up to date while all that it has not told yet is among what it was handed, or still to be announced. So it is
     from before its last look into the store on, until it falls behind: then what it was handed is let go of. held: the
-    bytes of that. document: the job's, as of the last entry that was announced since the watch began.
+    bytes of that. document: the job's, as of the last entry that was announced since the watch began. new: nothing of
+    the job has been announced yet.
     """
 
     def __init__(self, feed: EventFeed, job: str, after: Cursor, *, new: bool) -> None:
@@ -135,11 +141,12 @@ class Watch:
         self.held = 0
         self._more = asyncio.Event()
         self._over = False
+        feed.join(job, self)
 
     def close(self) -> None:
-        self._feed.leave(self)
+        self._feed.leave(self.job, self)
 
-    def hear(self, told: Told) -> None:
+    def hear(self, job: str, told: Told) -> None:
         self.document = told.job
         if not self._up_to_date:
             return
@@ -206,7 +213,7 @@ class Watch:
             happenings.pop()
             return
         if job is None:
-            job = await self._feed.document(self.job)
+            job = (await self._feed.jobs([self.job]))[self.job]
             if job["ended_at"] != end.event["at"] or self._handed or not self._up_to_date:
                 return  # put back in the queue
         happenings[-1] = replace(end, ended=job)

@@ -1,8 +1,8 @@
 """The fleet's own part, with its ordinary durable store: SQLite that syncs each group commit. Variant `mongodb`: a
 FerretDB of its own, which speaks MongoDB's protocol, keeps the documents; it is counted with the fleet.
 
-Results are at the client: a job is run by `RunJob`, and every task's event has arrived when the time ends. Of many jobs
-submitted in one call the client asks how many have ended, since nothing tells it of several jobs at once.
+Results are at the client: a job is run by `RunJob`, and every task's event has arrived when the time ends. Many jobs
+are submitted in batches, and each has come back as it ended.
 """
 
 import asyncio

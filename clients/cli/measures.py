@@ -29,7 +29,6 @@ BATCH = 500
 """Jobs that are submitted in one call."""
 AGAIN = 5
 """How often the same bytes are asked for again: a worker that has them may not be the first to be chosen."""
-POLL = 0.005
 PAGE = 1000
 OVER = "its measure is over"
 
@@ -114,10 +113,11 @@ def count(came: Came, event: jobs_pb2.JobEvent) -> None:
 
 def require_success(job: jobs_pb2.Job) -> None:
     """JobFailed where it ended without its result."""
+    if job.state == jobs_pb2.JOB_STATE_SUCCEEDED:
+        return
     info = reading.job(job)
-    if info.state is not JobState.SUCCEEDED:
-        message = info.failure.message if info.failure else f"job {info.id} was {info.state}"
-        raise JobFailed(message, reason=info.failure.reason if info.failure else None, failure=info.failure)
+    message = info.failure.message if info.failure else f"job {info.id} was {info.state}"
+    raise JobFailed(message, reason=info.failure.reason if info.failure else None, failure=info.failure)
 
 
 async def clear(stub: Any, name: str) -> None:
@@ -130,27 +130,23 @@ async def clear(stub: Any, name: str) -> None:
 
 
 async def many_jobs(stub: Any, spec: JobSpec, count: int, limit: float | None = None) -> Came:
-    """Many jobs of one task, submitted in batches, until the last has ended. spec: named as no other jobs are.
-
-    Nothing tells a client of several jobs at once, so the last is watched, and then all that ended are counted.
-    """
+    """Many jobs of one task, submitted in batches, until each has come as it ended. spec: named as no others are."""
     single = jobs_pb2.SubmitJobRequest(spec=wire.spec_to_proto(spec))
-    ended = jobs_pb2.ListJobsRequest(page_size=1, filter=f"state=succeeded AND model_name={spec.model_name}")
-    before = (await stub.ListJobs(ended)).total_size
     came, begun = Came(), perf_counter()
+
+    async def submitted(jobs: int) -> None:
+        """Submits some and waits for them."""
+        answer = await stub.SubmitJobs(jobs_pb2.SubmitJobsRequest(requests=[single] * jobs))
+        async for ended in stub.WaitForJobs(jobs_pb2.WaitForJobsRequest(job_ids=answer.job_ids)):
+            for job in ended.jobs:
+                require_success(job)
+                came.tasks += 1
+
     try:
         async with asyncio.timeout(limit):
-            last = ""
-            for start in range(0, count, BATCH):
-                requests = [single] * min(BATCH, count - start)
-                last = (await stub.SubmitJobs(jobs_pb2.SubmitJobsRequest(requests=requests))).job_ids[-1]
-            async for _ in stub.WatchJob(jobs_pb2.WatchJobRequest(job_id=last)):
-                pass
-            while (await stub.ListJobs(ended)).total_size < before + count:  # noqa: ASYNC110 -- of another program
-                await asyncio.sleep(POLL)
-            came.tasks = count
+            await asyncio.gather(*(submitted(min(BATCH, count - start)) for start in range(0, count, BATCH)))
     except TimeoutError:
-        came.cut, came.tasks = True, (await stub.ListJobs(ended)).total_size - before
+        came.cut = True
         await clear(stub, spec.model_name)
     came.seconds = perf_counter() - begun
     return came

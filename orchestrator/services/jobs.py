@@ -2,10 +2,11 @@
 
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import closing
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import grpc
 import msgspec
+from google.protobuf.message import Message
 from msgspec.structs import replace
 
 from orchestrator import views
@@ -18,7 +19,7 @@ from orchestrator.documents import JobDocument
 from orchestrator.services import paging
 from orchestrator.submitting import Submitting, submitter
 from orchestrator.tasks import Place, TaskPages
-from orchestrator.watch import Cursor, Happening
+from orchestrator.watch import Cursor
 from tensorfleet.api.v1 import jobs_pb2 as pb
 from tensorfleet.api.v1 import jobs_pb2_grpc
 from tensorfleet.errors import FailedPrecondition, InvalidRequest, NotFound
@@ -29,9 +30,11 @@ from tensorfleet.stores.contract import DocumentStore, ObjectStore
 from tensorfleet.stores.presence import present
 from tensorfleet.wire import spec_from_proto
 
+M = TypeVar("M", bound=Message)
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 FILTERS = ("state", "algorithm", "dataset", "submitter", "kind", "model_name")
 BATCH = 10_000
+WAITED = 100_000
 
 
 class Jobs(jobs_pb2_grpc.JobServiceServicer):
@@ -61,7 +64,7 @@ class Jobs(jobs_pb2_grpc.JobServiceServicer):
         spec = replace(spec_from_proto(request.spec), submitter=submitter(context))
         with closing(await self._submitting.run(spec, request.request_id)) as watch:
             async for happenings in watch:
-                for events in _messages(watch.job, happenings):
+                for events in _batches(views.event(watch.job, happening) for happening in happenings):
                     yield pb.RunJobResponse(events=events)
 
     async def GetJob(self, request: pb.GetJobRequest, context: Context) -> pb.GetJobResponse:
@@ -129,23 +132,33 @@ class Jobs(jobs_pb2_grpc.JobServiceServicer):
             await self._document(request.job_id)
         with closing(self._engine.watch(request.job_id, after)) as watch:
             async for happenings in watch:
-                for events in _messages(watch.job, happenings):
+                for events in _batches(views.event(watch.job, happening) for happening in happenings):
                     yield pb.WatchJobResponse(events=events)
 
+    async def WaitForJobs(
+        self, request: pb.WaitForJobsRequest, context: Context
+    ) -> AsyncIterator[pb.WaitForJobsResponse]:
+        if len(request.job_ids) > WAITED:
+            found = f"expected at most {WAITED:,} ids in one call, got {len(request.job_ids):,}"
+            raise InvalidRequest([FieldViolation("job_ids", found)])
+        with closing(self._engine.ends(request.job_ids)) as ends:
+            async for documents in ends:
+                for jobs in _batches(map(views.job, documents)):
+                    yield pb.WaitForJobsResponse(jobs=jobs)
 
-def _messages(job_id: str, happenings: Iterable[Happening]) -> Iterator[list[pb.JobEvent]]:
-    """What happened, as the events of one message or, where they are many or large, of several."""
-    events: list[pb.JobEvent] = []
+
+def _batches(messages: Iterable[M]) -> Iterator[list[M]]:
+    """All of them, as the parts of one message or, where they are many or large, of several."""
+    batch: list[M] = []
     size = 0
-    for happening in happenings:
-        event = views.event(job_id, happening)
-        events.append(event)
-        size += event.ByteSize()
+    for message in messages:
+        batch.append(message)
+        size += message.ByteSize()
         if size >= CHUNK_BYTES:
-            yield events
-            events, size = [], 0
-    if events:
-        yield events
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def _tasks_of(known: JobDocument) -> int:

@@ -3,6 +3,7 @@
 The rule: no logic here; a docstring that is not written here is the asynchronous method's own.
 """
 
+from collections.abc import Iterable, Iterator
 from typing import Self
 
 from tensorfleet.model import JobState
@@ -126,6 +127,16 @@ class Jobs:
     submit = blocking_as(Job, AsyncJobs.submit)
     submit_many = blocking_list(Job, AsyncJobs.submit_many)
     run = blocking_as(Job, AsyncJobs.run)
+    run_many = blocking_list(Job, AsyncJobs.run_many)
+
+    def as_completed(self, jobs: Iterable[Job]) -> Iterator[Job]:
+        """Each of some jobs once it has ended, in the order in which they end; 100,000 at most, waited for in one call.
+
+        It goes on by itself as a watch does. NotFound where one of them is none.
+        """
+        twins = {job.inner: job for job in jobs}
+        return (twins[ended] for ended in self.bridge.iterate(self.inner.as_completed(twins)))
+
     get = blocking_as(Job, AsyncJobs.get)
     list = blocking_list(Job, AsyncJobs.list)
     cancel = blocking_as(Job, AsyncJobs.cancel)

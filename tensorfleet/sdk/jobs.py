@@ -154,6 +154,8 @@ class AsyncJobs:
         until they are refreshed, watched or waited for. InvalidRequest names every bad field of every spec.
         """
         given = list(specs)
+        if not given:
+            return []
         names = list(request_ids) if request_ids is not None else [uuid.uuid4().hex for _ in given]
         requests = [
             jobs_pb2.SubmitJobRequest(request_id=name, spec=wire.spec_to_proto(spec))
@@ -172,6 +174,29 @@ class AsyncJobs:
         """
         request = jobs_pb2.RunJobRequest(request_id=request_id or uuid.uuid4().hex, spec=wire.spec_to_proto(spec))
         return AsyncJob(self._calls, await watching.end(watching.run(self._calls, request)))
+
+    async def run_many(
+        self, specs: Iterable[JobSpec], *, request_ids: Sequence[str] | None = None
+    ) -> Sequence[AsyncJob]:
+        """Submits jobs in one call, as `submit_many` does, and waits until each has ended, however it did."""
+        jobs = await self.submit_many(specs, request_ids=request_ids)
+        async for _ in self.as_completed(jobs):
+            pass
+        return jobs
+
+    async def as_completed(self, jobs: Iterable[AsyncJob]) -> AsyncIterator[AsyncJob]:
+        """Each of some jobs once it has ended, in the order in which they end; 100,000 at most, waited for in one call.
+
+        It goes on by itself as a watch does. NotFound where one of them is none.
+        """
+        handles: dict[str, list[AsyncJob]] = {}
+        for job in jobs:
+            handles.setdefault(job.id, []).append(job)
+        async for ended in watching.ends(self._calls, handles):
+            info = reading.job(ended)
+            for job in handles[ended.id]:
+                job._info = info
+                yield job
 
     async def get(self, job_id: str) -> AsyncJob:
         """One job. NotFound where there is none of that id."""

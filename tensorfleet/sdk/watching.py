@@ -3,7 +3,7 @@
 The rule: a stream that broke goes on after the last event that came, so every event is told once and in order.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import TypeAlias
 
 from tensorfleet.api.v1 import jobs_pb2
@@ -44,6 +44,22 @@ async def end(messages: AsyncIterator[Message]) -> JobInfo:
         if message.events[-1].HasField("ended"):
             return reading.job(message.events[-1].ended)
     raise AssertionError("a watch ends by its reader")
+
+
+async def ends(calls: Calls, job_ids: Iterable[str]) -> AsyncIterator[jobs_pb2.Job]:
+    """Each of some jobs, once it has ended, in the order in which they end."""
+    left = set(job_ids)
+
+    def open_anew(_: str) -> AsyncIterator[jobs_pb2.WaitForJobsResponse]:
+        request = jobs_pb2.WaitForJobsRequest(job_ids=sorted(left))
+        return aiter(calls.jobs.WaitForJobs(request, metadata=calls.metadata))
+
+    messages = calls.stream(open_anew, lambda _: "", "")
+    while left:
+        for job in (await anext(messages)).jobs:
+            if job.id in left:
+                left.discard(job.id)
+                yield job
 
 
 def _watch(calls: Calls, job_id: str, after: str) -> AsyncIterator[Message]:

@@ -4,6 +4,7 @@ import random
 
 from tensorfleet import AsyncClient
 from tensorfleet.local import AsyncLocalFleet
+from tensorfleet.model import JobSpec, JobState
 from tensorfleet.sdk.events import Ended, Event, StageOpened, TaskReported, TasksSucceeded
 
 SPEC = {"algorithm": "random_forest", "hyperparameters": {"n_estimators": 30}}
@@ -56,3 +57,28 @@ async def test_a_job_that_ended_has_all_its_reports(client: AsyncClient) -> None
             assert numbers.get(token, []) == list(range(1, last + 1)), event
     points = [point for event in events if isinstance(event, TaskReported) for point in event.points]
     assert {"accuracy", "loss"} <= {point.series for point in points}
+
+
+async def test_many_jobs_are_run_at_once_and_come_as_they_end(client: AsyncClient) -> None:
+    one, long = (JobSpec(algorithm="noop", hyperparameters={"tasks": 1, "seconds": each}) for each in (0.0, 60.0))
+    jobs = await client.jobs.run_many([one] * 50, request_ids=[f"many-{number}" for number in range(50)])
+    assert {job.state for job in jobs} == {JobState.SUCCEEDED}
+    assert sum(job.tasks.run for job in jobs) == 50
+    again = await client.jobs.submit_many([one] * 50, request_ids=[f"many-{number}" for number in range(50)])
+    assert [job.id for job in again] == [job.id for job in jobs]
+    (lasting,) = await client.jobs.submit_many([long])
+    ended = []
+    async for job in client.jobs.as_completed([lasting, *again]):
+        ended.append(job)
+        if len(ended) == 50:
+            await client.jobs.cancel(lasting.id)
+    assert (ended[-1], lasting.state) == (lasting, JobState.CANCELLED)
+    assert {job.id for job in ended[:-1]} == {job.id for job in jobs}
+
+
+async def test_a_job_that_is_run_has_ended(client: AsyncClient) -> None:
+    job = await client.run(JobSpec(algorithm="decision_tree", dataset="iris"))
+    assert job.state is JobState.SUCCEEDED
+    assert (await client.job(job.id)).info == job.info
+    failed = await client.run(JobSpec(algorithm="decision_tree", dataset="iris", deadline=0.000001))
+    assert failed.state is JobState.FAILED

@@ -19,6 +19,7 @@ class Ledger:
         self.lives: dict[str, int] = {}
         self.specs: dict[str, JobSpec] = {}
         self.live: set[str] = set()
+        self.ended: set[str] = set()
         self.results: dict[tuple[str, int, str, int], str] = {}
         self.tokens: set[int] = set()
         self.open: dict[int, tuple[str, str, int]] = {}
@@ -86,6 +87,7 @@ class Ledger:
     def _ended(self, record: r.JobEnded) -> None:
         assert record.job in self.live, f"{record.job} ended twice"
         self.live.discard(record.job)
+        self.ended.add(record.job)
         self.open = {token: place for token, place in self.open.items() if place[0] != record.job}
         if record.state == JobState.SUCCEEDED:
             wanted = {(name, index) for name, count in self._stages(self.specs[record.job]) for index in range(count)}

@@ -4,7 +4,7 @@ The rule: whatever they were told must be true of the journal in the end; what t
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct, field
@@ -79,7 +79,7 @@ class User:
             if again.id != job.id:
                 self._world.fail(f"{errand.request_id} made two jobs: {job.id} and {again.id}")
         account.seen = [Seen(job.id) for _ in range(errand.watchers)]
-        looking = asyncio.gather(*(self._watch(seen) for seen in account.seen))
+        looking = asyncio.gather(self._wait_for(job), *(self._watch(seen) for seen in account.seen))
         if errand.cancel_after is not None:
             await self._cancel(job, errand.cancel_after)
         await looking
@@ -133,6 +133,14 @@ class User:
         if not isinstance(seen.events[-1], Ended):
             await self._watch(seen)
 
+    async def _wait_for(self, job: AsyncJob) -> None:
+        """Waits for the job and is told of it once."""
+        client = self._client()
+        told = await self._persist(lambda: _all(client.jobs.as_completed([job])))
+        if [(each.id, each.state.ended) for each in told] != [(job.id, True)]:
+            self._world.fail(f"who waited for {job.id} was told of {told}")
+        await client.close()
+
     async def _watch(self, seen: Seen) -> None:
         """Watches to the end, now and then over another connection."""
         chance = self._world.simulation.chance
@@ -150,3 +158,7 @@ class User:
                 self._world.tell(f"{self._name} watches again after {error!r}")
             finally:
                 await client.close()
+
+
+async def _all(items: AsyncIterator[T]) -> list[T]:
+    return [item async for item in items]

@@ -114,6 +114,11 @@ class Witness:
             if entry > len(self.entries):
                 self._world.fail(f"an event of entry {entry} was shown before that was durable")
 
+    def _over(self, call: Call, message: Any) -> None:
+        for job in message.jobs:
+            if job.id not in self.ledger.ended:
+                self._world.fail(f"{job.id} was said to be over before that was durable")
+
     # --- looked at afterwards
 
     def replayed(self) -> tuple[State, Drawing, list[Drawing]]:
@@ -142,6 +147,7 @@ _WORDS = {
     "welcome": Witness._welcome,
     "SubmitJobResponse": Witness._submitted,
     "RunJobResponse": Witness._happened,
+    "WaitForJobsResponse": Witness._over,
     "WatchJobResponse": Witness._happened,
 }
 

@@ -32,7 +32,7 @@ SERVICES = (
     (fleet_pb2_grpc.FleetServiceServicer, fleet_pb2_grpc.add_FleetServiceServicer_to_server),
     (artifacts_pb2_grpc.ArtifactServiceServicer, artifacts_pb2_grpc.add_ArtifactServiceServicer_to_server),
 )
-STREAMS = {"WatchJob", "RunJob", "GetArtifact", "DownloadModel"}
+STREAMS = {"WatchJob", "RunJob", "WaitForJobs", "GetArtifact", "DownloadModel"}
 UPLOADS = {"UploadDataset", "PutArtifact"}
 
 

@@ -9,6 +9,7 @@ from tensorfleet import client as module
 from tensorfleet.api.v1 import jobs_pb2
 from tensorfleet.client import Client
 from tensorfleet.errors import NotFound, Unavailable
+from tensorfleet.model import JobSpec, JobState
 from tensorfleet.sdk import blocking, datasets, fleet, jobs, models
 from tensorfleet.sdk.bridge import Bridge
 from tests.unit.fake_fleet import FakeFleet, event, job, reported, serving
@@ -58,6 +59,16 @@ def test_a_training_is_submitted_watched_and_waited_for(fake: FakeFleet) -> None
     spec = fake.requests["SubmitJob"][0].spec
     assert spec.hyperparameters["n_estimators"].WhichOneof("kind") == "integer"
     assert spec.hyperparameters["max_features"].WhichOneof("kind") == "real"
+
+
+def test_jobs_come_as_they_end(fake: FakeFleet) -> None:
+    fake.answer("SubmitJobs", jobs_pb2.SubmitJobsResponse(job_ids=["job-1", "job-2"]))
+    over = [jobs_pb2.Job(id=each, state="JOB_STATE_SUCCEEDED") for each in ("job-2", "job-1")]
+    fake.answer("WaitForJobs", jobs_pb2.WaitForJobsResponse(jobs=over))
+    with Client(fake.address) as client:
+        jobs = client.jobs.submit_many([JobSpec(dataset="iris")] * 2)
+        assert list(client.jobs.as_completed(jobs)) == [jobs[1], jobs[0]]
+        assert jobs[0].state is JobState.SUCCEEDED
 
 
 def test_a_watch_may_be_left_early(fake: FakeFleet) -> None:

@@ -33,6 +33,10 @@ def ran(*messages: jobs_pb2.WatchJobResponse) -> jobs_pb2.RunJobResponse:
     return jobs_pb2.RunJobResponse(events=together(*messages).events)
 
 
+def over(*ids: str) -> jobs_pb2.WaitForJobsResponse:
+    return jobs_pb2.WaitForJobsResponse(jobs=[jobs_pb2.Job(id=each, state="JOB_STATE_SUCCEEDED") for each in ids])
+
+
 def cursors(fake: FakeFleet) -> list[str]:
     return [request.after for request in fake.requests["WatchJob"]]
 
@@ -168,6 +172,26 @@ async def test_many_jobs_are_submitted_in_one_call_and_waited_for(fake: FakeFlee
     asked, again = [[each.request_id for each in request.requests] for request in fake.requests["SubmitJobs"]]
     assert asked == again
     assert len(set(asked)) == 2
+
+
+async def test_jobs_come_as_they_end_whatever_breaks_meanwhile(fake: FakeFleet) -> None:
+    fake.answer("SubmitJobs", jobs_pb2.SubmitJobsResponse(job_ids=["job-1", "job-2", "job-3", "job-1"]))
+    fake.answer("WaitForJobs", [over("job-2"), AWAY], [AWAY], [over("job-3", "job-2", "job-1")])
+    async with AsyncClient(fake.address) as client:
+        jobs = await client.jobs.submit_many([JobSpec(dataset="iris")] * 4)
+        ended = [job async for job in client.jobs.as_completed(jobs)]
+    assert [job.id for job in ended] == ["job-2", "job-3", "job-1", "job-1"]
+    assert {job.state for job in jobs} == {JobState.SUCCEEDED}
+    assert [len(request.job_ids) for request in fake.requests["WaitForJobs"]] == [3, 2, 2]
+
+
+async def test_many_jobs_are_run_in_two_calls(fake: FakeFleet) -> None:
+    fake.answer("SubmitJobs", jobs_pb2.SubmitJobsResponse(job_ids=["job-1", "job-2"]))
+    fake.answer("WaitForJobs", [over("job-2", "job-1")])
+    async with AsyncClient(fake.address) as client:
+        jobs = await client.jobs.run_many([JobSpec(dataset="iris")] * 2)
+        assert await client.jobs.run_many([]) == []
+    assert [(job.id, job.state) for job in jobs] == [("job-1", JobState.SUCCEEDED), ("job-2", JobState.SUCCEEDED)]
 
 
 async def test_a_watch_begins_after_the_cursor_it_is_given(fake: FakeFleet) -> None:

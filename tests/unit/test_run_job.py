@@ -65,15 +65,16 @@ async def fleet() -> AsyncIterator[Fleet]:
     await fleet.engine.stop()
 
 
-def kinds(messages: list[list[pb.JobEvent]]) -> list[list[str | None]]:
-    return [[event.WhichOneof("event") for event in events] for events in messages]
+def kinds(messages: list[list[pb.JobEvent]]) -> list[str | None]:
+    return [event.WhichOneof("event") for events in messages for event in events]
 
 
 async def test_a_job_of_one_task_is_two_messages_and_no_read(fleet: Fleet) -> None:
     messages = await fleet.run()
+    assert len(messages) <= 2
     assert kinds(messages) == [
-        ["state_changed", "stage_opened", "state_changed", "tasks_assigned"],
-        ["tasks_succeeded", "ended"],
+        *("state_changed", "stage_opened", "state_changed", "tasks_assigned"),
+        *("tasks_succeeded", "ended"),
     ]
     assert messages[-1][-1].ended.state == pb.JOB_STATE_SUCCEEDED
     assert messages[-1][-1].ended.tasks.run == 1

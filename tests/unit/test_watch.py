@@ -74,7 +74,8 @@ class Journal:
         events = [{"type": kind, "at": float(self._number)} for kind in kinds]
         ended = float(self._number) if kinds[-1] == END else None
         drawing.events[job] = events
-        drawing.put("jobs", job, {"id": job, "ended_at": ended})
+        state = "succeeded" if ended else "running"
+        drawing.put("jobs", job, {"id": job, "state": state, "ended_at": ended})
         told = [(Cursor(self._number, place), event) for place, event in enumerate(events)]
         entry = Entry(self._number, 1, "test", b"")
         await self.documents.commit(entry, drawing.writes(self._number))
@@ -110,7 +111,7 @@ def ends(happenings: list[Happening]) -> list[Any]:
 
 
 async def test_who_watches_a_new_job_is_handed_it_all_and_nothing_is_read(journal: Journal) -> None:
-    with closing(journal.feed.watch("j", BEGINNING, new=True)) as watch:
+    with closing(Watch(journal.feed, "j", BEGINNING, new=True)) as watch:
         await journal.happen("JobAccepted", "StageOpened")
         await journal.happen("Reported")
         assert len(await anext(watch)) == 3, "all that is there comes together"
@@ -125,7 +126,7 @@ async def test_who_watches_a_new_job_is_handed_it_all_and_nothing_is_read(journa
 
 async def test_who_comes_later_reads_what_was_and_is_handed_what_follows(journal: Journal) -> None:
     await journal.happen("JobAccepted", "StageOpened")
-    with closing(journal.feed.watch("j", BEGINNING, new=False)) as watch:
+    with closing(Watch(journal.feed, "j", BEGINNING, new=False)) as watch:
         assert len(await anext(watch)) == 2
         waiting = asyncio.create_task(anext(watch))
         await asyncio.sleep(0)
@@ -146,7 +147,7 @@ async def test_what_is_announced_while_the_store_is_read_comes_once(journal: Jou
         await journal.happen(last)
 
     setattr(journal.documents, when, meanwhile)
-    with closing(journal.feed.watch("j", BEGINNING, new=False)) as watch:
+    with closing(Watch(journal.feed, "j", BEGINNING, new=False)) as watch:
         seen = await anext(watch)
         assert plain(seen) == journal.whole["j"]
         assert ends(seen) == ([3.0] if last == END else [])
@@ -156,7 +157,7 @@ async def test_what_is_announced_while_the_store_is_read_comes_once(journal: Jou
 async def test_what_is_durable_and_not_announced_is_not_told_yet(journal: Journal) -> None:
     await journal.happen("JobAccepted")
     await journal.commit("Reported")
-    with closing(journal.feed.watch("j", BEGINNING, new=False)) as watch:
+    with closing(Watch(journal.feed, "j", BEGINNING, new=False)) as watch:
         assert len(await anext(watch)) == 1
         waiting = asyncio.create_task(anext(watch))
         await asyncio.sleep(0)
@@ -167,7 +168,7 @@ async def test_what_is_durable_and_not_announced_is_not_told_yet(journal: Journa
 
 async def test_who_falls_behind_reads_and_keeps_up_again(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "HELD_BYTES", 3 * SIZE)
-    with closing(journal.feed.watch("j", BEGINNING, new=True)) as watch:
+    with closing(Watch(journal.feed, "j", BEGINNING, new=True)) as watch:
         await journal.happen("JobAccepted")
         seen = await anext(watch)
         for _ in range(4):  # one more than is held
@@ -183,7 +184,7 @@ async def test_who_falls_behind_reads_and_keeps_up_again(journal: Journal, monke
 
 async def test_a_large_entry_is_held_alone(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "HELD_BYTES", SIZE // 2)
-    with closing(journal.feed.watch("j", BEGINNING, new=True)) as watch:
+    with closing(Watch(journal.feed, "j", BEGINNING, new=True)) as watch:
         for _ in range(3):
             await journal.happen("Reported")
             await anext(watch)
@@ -192,7 +193,7 @@ async def test_a_large_entry_is_held_alone(journal: Journal, monkeypatch: pytest
 
 async def test_what_falls_behind_holds_nothing(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "HELD_BYTES", 3 * SIZE)
-    with closing(journal.feed.watch("j", BEGINNING, new=True)) as watch:
+    with closing(Watch(journal.feed, "j", BEGINNING, new=True)) as watch:
         for _ in range(50):
             await journal.happen("Reported")
             assert watch.held <= 3 * SIZE
@@ -211,7 +212,7 @@ async def test_a_watcher_that_falls_behind_while_it_reads_reads_again(
         await journal.happen(END)
 
     journal.documents.after = meanwhile
-    with closing(journal.feed.watch("j", BEGINNING, new=False)) as watch:
+    with closing(Watch(journal.feed, "j", BEGINNING, new=False)) as watch:
         seen = await rest(watch)
     assert plain(seen) == journal.whole["j"]
     assert ends(seen) == [5.0]
@@ -220,7 +221,7 @@ async def test_a_watcher_that_falls_behind_while_it_reads_reads_again(
 @pytest.mark.parametrize("together", [True, False])
 @pytest.mark.parametrize("new", [True, False])
 async def test_a_job_that_was_retried_goes_on(journal: Journal, together: bool, new: bool) -> None:
-    with closing(journal.feed.watch("j", BEGINNING, new=new)) as watch:
+    with closing(Watch(journal.feed, "j", BEGINNING, new=new)) as watch:
         if together:
             await journal.happen("JobAccepted", END, "JobAccepted")
         else:
@@ -250,7 +251,7 @@ async def test_a_job_that_is_retried_while_its_end_is_read_goes_on(
         journal.documents.after = second_look
 
     journal.documents.after = first_look
-    with closing(journal.feed.watch("j", BEGINNING, new=False)) as watch:
+    with closing(Watch(journal.feed, "j", BEGINNING, new=False)) as watch:
         seen = await anext(watch)
         assert looks, "the job's document was read"
         assert ends(seen) == []
@@ -263,7 +264,7 @@ async def test_a_job_that_is_retried_while_its_end_is_read_goes_on(
 async def test_a_retry_that_is_durable_and_not_announced_is_no_end(journal: Journal) -> None:
     await journal.happen("JobAccepted", END)
     await journal.commit("JobAccepted")
-    with closing(journal.feed.watch("j", BEGINNING, new=False)) as watch:
+    with closing(Watch(journal.feed, "j", BEGINNING, new=False)) as watch:
         assert ends(await anext(watch)) == []
         journal.speak()
         await journal.happen(END)
@@ -273,7 +274,7 @@ async def test_a_retry_that_is_durable_and_not_announced_is_no_end(journal: Jour
 async def test_who_comes_after_the_end_reads_the_job(journal: Journal) -> None:
     await journal.happen("JobAccepted")
     await journal.happen(END)
-    with closing(journal.feed.watch("j", Cursor(1, 0), new=False)) as watch:
+    with closing(Watch(journal.feed, "j", Cursor(1, 0), new=False)) as watch:
         assert ends(await rest(watch)) == [2.0]
     assert journal.documents.reads == ["events", "jobs"]
 
@@ -282,7 +283,7 @@ async def test_watchers_with_different_cursors_see_what_follows_theirs(journal: 
     await journal.happen("JobAccepted", "StageOpened", "Reported")
     await journal.happen("Reported")
     whole = journal.whole["j"]
-    watches = [journal.feed.watch("j", cursor, new=False) for cursor, _ in whole]
+    watches = [Watch(journal.feed, "j", cursor, new=False) for cursor, _ in whole]
     watching = [asyncio.create_task(rest(watch)) for watch in watches]
     await journal.happen("Reported")
     await journal.happen(END)
@@ -300,7 +301,7 @@ async def test_an_end_between_two_pages_is_the_end(
     for _ in range(entries):
         await journal.happen("Reported")
     await journal.happen(END)
-    with closing(journal.feed.watch("j", BEGINNING, new=False)) as watch:
+    with closing(Watch(journal.feed, "j", BEGINNING, new=False)) as watch:
         seen = await rest(watch)
     assert plain(seen) == journal.whole["j"]
     assert ends(seen) == [entries + 1.0]
@@ -339,7 +340,7 @@ async def test_whatever_the_interleaving_each_event_comes_once(
         while True:
             await pause()
             after = seen[-1].cursor if seen else BEGINNING
-            with closing(journal.feed.watch("j", after, new=new and not seen)) as watch:
+            with closing(Watch(journal.feed, "j", after, new=new and not seen)) as watch:
                 async for happenings in watch:
                     assert happenings
                     seen += happenings
@@ -350,7 +351,7 @@ async def test_whatever_the_interleaving_each_event_comes_once(
             if over.is_set() and seen and seen[-1].cursor == journal.whole["j"][-1][0]:
                 return seen
 
-    fresh = journal.feed.watch("j", BEGINNING, new=True)
+    fresh = Watch(journal.feed, "j", BEGINNING, new=True)
     watchers = [asyncio.create_task(look(new=False)) for _ in range(3)]
     await asyncio.gather(write(), *watchers)
     for watcher in watchers:
@@ -359,5 +360,5 @@ async def test_whatever_the_interleaving_each_event_comes_once(
         assert seen[-1].ended
     handed = await rest(fresh)
     while handed[-1].cursor != journal.whole["j"][-1][0]:
-        handed += await rest(journal.feed.watch("j", handed[-1].cursor, new=False))
+        handed += await rest(Watch(journal.feed, "j", handed[-1].cursor, new=False))
     assert plain(handed) == journal.whole["j"]

@@ -85,6 +85,11 @@ class JobServiceStub:
                 request_serializer=tensorfleet_dot_api_dot_v1_dot_jobs__pb2.WatchJobRequest.SerializeToString,
                 response_deserializer=tensorfleet_dot_api_dot_v1_dot_jobs__pb2.WatchJobResponse.FromString,
                 _registered_method=True)
+        self.WaitForJobs = channel.unary_stream(
+                '/tensorfleet.api.v1.JobService/WaitForJobs',
+                request_serializer=tensorfleet_dot_api_dot_v1_dot_jobs__pb2.WaitForJobsRequest.SerializeToString,
+                response_deserializer=tensorfleet_dot_api_dot_v1_dot_jobs__pb2.WaitForJobsResponse.FromString,
+                _registered_method=True)
 
 
 class JobServiceServicer:
@@ -162,6 +167,13 @@ class JobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WaitForJobs(self, request, context):
+        """Tells of each of some jobs once it has ended, in the order in which they end; ends with the last of them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_JobServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -214,6 +226,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.WatchJob,
                     request_deserializer=tensorfleet_dot_api_dot_v1_dot_jobs__pb2.WatchJobRequest.FromString,
                     response_serializer=tensorfleet_dot_api_dot_v1_dot_jobs__pb2.WatchJobResponse.SerializeToString,
+            ),
+            'WaitForJobs': grpc.unary_stream_rpc_method_handler(
+                    servicer.WaitForJobs,
+                    request_deserializer=tensorfleet_dot_api_dot_v1_dot_jobs__pb2.WaitForJobsRequest.FromString,
+                    response_serializer=tensorfleet_dot_api_dot_v1_dot_jobs__pb2.WaitForJobsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -487,6 +504,33 @@ class JobService:
             '/tensorfleet.api.v1.JobService/WatchJob',
             tensorfleet_dot_api_dot_v1_dot_jobs__pb2.WatchJobRequest.SerializeToString,
             tensorfleet_dot_api_dot_v1_dot_jobs__pb2.WatchJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WaitForJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/tensorfleet.api.v1.JobService/WaitForJobs',
+            tensorfleet_dot_api_dot_v1_dot_jobs__pb2.WaitForJobsRequest.SerializeToString,
+            tensorfleet_dot_api_dot_v1_dot_jobs__pb2.WaitForJobsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -55,6 +55,8 @@ class JobServiceStub:
     """The tasks of a job with their attempts, in pages."""
     WatchJob: _grpc.UnaryStreamMultiCallable[_jobs_pb2.WatchJobRequest, _jobs_pb2.WatchJobResponse]
     """What happened to a job, from a cursor on, each event once and in order; ends with the job."""
+    WaitForJobs: _grpc.UnaryStreamMultiCallable[_jobs_pb2.WaitForJobsRequest, _jobs_pb2.WaitForJobsResponse]
+    """Tells of each of some jobs once it has ended, in the order in which they end; ends with the last of them."""
 
 @_typing.type_check_only
 class JobServiceAsyncStub(JobServiceStub):
@@ -83,6 +85,8 @@ class JobServiceAsyncStub(JobServiceStub):
     """The tasks of a job with their attempts, in pages."""
     WatchJob: _aio.UnaryStreamMultiCallable[_jobs_pb2.WatchJobRequest, _jobs_pb2.WatchJobResponse]  # type: ignore[assignment]
     """What happened to a job, from a cursor on, each event once and in order; ends with the job."""
+    WaitForJobs: _aio.UnaryStreamMultiCallable[_jobs_pb2.WaitForJobsRequest, _jobs_pb2.WaitForJobsResponse]  # type: ignore[assignment]
+    """Tells of each of some jobs once it has ended, in the order in which they end; ends with the last of them."""
 
 class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     """Submits, watches and steers jobs."""
@@ -168,5 +172,13 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_jobs_pb2.WatchJobResponse], _abc.AsyncIterator[_jobs_pb2.WatchJobResponse]]:
         """What happened to a job, from a cursor on, each event once and in order; ends with the job."""
+
+    @_abc_1.abstractmethod
+    def WaitForJobs(
+        self,
+        request: _jobs_pb2.WaitForJobsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_jobs_pb2.WaitForJobsResponse], _abc.AsyncIterator[_jobs_pb2.WaitForJobsResponse]]:
+        """Tells of each of some jobs once it has ended, in the order in which they end; ends with the last of them."""
 
 def add_JobServiceServicer_to_server(servicer: JobServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
