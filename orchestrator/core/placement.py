@@ -21,6 +21,9 @@ from tensorfleet.model import JobState, Ref, Task
 LONG = 60.0
 """Seconds that a task may take for another to be sent ahead of its end."""
 
+MANY = 16
+"""Tasks waiting at a worker, from which on they are sent half of them at a time."""
+
 Placed = tuple[int, int, str]
 """A worker's place in its pool; see `Pool`."""
 
@@ -49,7 +52,7 @@ class Round:
             for held, order, name in places:
                 worker = self._state.workers[name]
                 slots, credit = worker.info.slots - held, worker.info.credit - held
-                if slots <= 0 and (credit <= 0 or -slots >= ahead * worker.info.slots or best[0]):
+                if slots <= 0 and (best[0] or held >= _refilled_at(worker, ahead)):
                     break  # those that follow hold no less
                 if name == apart or not self._has(worker, needs.memory, needs.gpus):
                     continue
@@ -116,6 +119,17 @@ class Round:
 def _most(worker: Worker, ahead: int) -> int:
     """How many tasks a worker may hold, of which each slot may have so many waiting."""
     return min((1 + ahead) * worker.info.slots, worker.info.credit)
+
+
+def _refilled_at(worker: Worker, ahead: int) -> int:
+    """How many tasks a worker that has no free slot must hold less than to be sent more ahead.
+
+    Where many wait there, half of them are to be through first: what is sent is then many at once, and so is what is
+    heard of them.
+    """
+    most = _most(worker, ahead)
+    waiting = most - worker.info.slots
+    return most if waiting < MANY else most - waiting // 2
 
 
 def _cached(worker: Worker, inputs: tuple[Ref, ...]) -> int:
