@@ -100,7 +100,7 @@ def _task(task: Task, objects: Path, pools: Pools, report: Callable[[str, int, f
     inputs = [object_path(objects, ref.digest) for ref in task.inputs]
     objects.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=objects, prefix="task-") as folder:
-        execution = execute(task.operator, task.params, inputs, task.threads, report, Path(folder), pools)
+        execution = execute(task.operator, task.params, inputs, task.threads, report, folder, pools)
         for ref, path in execution.files:
             _moved(objects, ref, path)
     return TaskResult(tuple(ref for ref, _ in execution.files), execution.summary)

@@ -57,7 +57,7 @@ def execute(
     inputs: Sequence[Path],
     threads: int,
     report: Callable[[str, int, float], None],
-    out: Path,
+    out: str,
     pools: Pools,
 ) -> Execution:
     """Runs an operator by name and writes its outputs into the folder `out`, as files `0`, `1` and so on.
@@ -72,8 +72,10 @@ def execute(
     outcome = run(context)
     if not outcome.outputs:
         return Execution((), dict(outcome.summary))
-    out.mkdir(parents=True, exist_ok=True)
-    files = tuple((written(output, out / str(index)), out / str(index)) for index, output in enumerate(outcome.outputs))
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    places = [folder / str(index) for index in range(len(outcome.outputs))]
+    files = tuple((written(output, place), place) for output, place in zip(outcome.outputs, places, strict=True))
     return Execution(files, dict(outcome.summary))
 
 

@@ -4,8 +4,9 @@ Every room speaks in these; `wire.py` alone translates them to and from the prot
 1970 in UTC, durations as they are. Digests are SHA-256 in 64 hexadecimal digits.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
+from itertools import chain
 from typing import Any, TypeAlias
 
 from msgspec import Struct, field
@@ -177,6 +178,17 @@ class Points(Struct, frozen=True, array_like=True):
             tuple([point.step for point in listed]),
             tuple([point.value for point in listed]),
         )
+
+    @classmethod
+    def joined(cls, parts: Sequence["Points"]) -> "Points":
+        """The points of all, in order."""
+        if len(parts) < 2:
+            return parts[0] if parts else cls()
+        if any(part.names != parts[0].names for part in parts):
+            return cls.of(chain.from_iterable(parts))
+        columns = ((part.series, part.steps, part.values) for part in parts)
+        series, steps, values = (tuple(chain.from_iterable(column)) for column in zip(*columns, strict=True))
+        return cls(parts[0].names, series, steps, values)
 
     def __len__(self) -> int:
         return len(self.steps)

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import msgspec
 from msgspec import Struct, field
 
-from tensorfleet.model import Cause, LogLine, Point, Ref, Value
+from tensorfleet.model import Cause, LogLine, Points, Ref, Value
 
 
 class OrderInput(Struct, frozen=True):
@@ -125,10 +125,10 @@ class Stored(Struct, frozen=True, tag=2, array_like=True):
     path: str
 
 
-class Points(Struct, frozen=True, tag=1, array_like=True):
+class Measured(Struct, frozen=True, tag=1, array_like=True):
     """Points that the task reported."""
 
-    points: tuple[Point, ...]
+    points: Points
 
 
 class Lines(Struct, frozen=True, tag=2, array_like=True):
@@ -171,7 +171,7 @@ class Died(Struct, frozen=True):
     ended_at: float = 0.0
 
 
-FromSlot: TypeAlias = Points | Lines | Succeeded | Failed
+FromSlot: TypeAlias = Measured | Lines | Succeeded | Failed
 
 encode = msgspec.msgpack.Encoder().encode
 to_zygote = msgspec.msgpack.Decoder(ToZygote)

@@ -9,7 +9,7 @@ from msgspec import Struct, field
 
 from tensorfleet import wire
 from tensorfleet.api.v1 import values_pb2, worker_pb2
-from tensorfleet.model import Points, Resources, Value
+from tensorfleet.model import Resources, Value
 from worker.messages import Order, OrderInput, Work
 from worker.outbox import Batch, Ended
 from worker.reports import Report
@@ -141,7 +141,7 @@ def _report(report: Report) -> worker_pb2.Report:
     return worker_pb2.Report(
         token=report.token,
         number=report.number,
-        points=wire.points_to_proto(Points.of(report.points)),
+        points=wire.points_to_proto(report.points),
         lines=[wire.line_to_proto(line) for line in report.lines],
     )
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from tensorfleet.model import LogLine, Point
+from tensorfleet.model import LogLine, Points
 
 MAX_REPORT = 256 * 1024
 """Bytes of points and lines in one report, roughly."""
@@ -22,7 +22,7 @@ class Report(Struct, frozen=True):
 
     token: int
     number: int
-    points: tuple[Point, ...]
+    points: Points
     lines: tuple[LogLine, ...]
     size: int
 
@@ -37,7 +37,7 @@ class Reports:
         self.paused = False
         self.tail: deque[str] = deque(maxlen=LOG_TAIL)
         self._token = token
-        self._points: list[Point] = []
+        self._points: list[Points] = []
         self._lines: list[LogLine] = []
         self._fill = 0  # bytes of points and lines that have no number yet
         self._unacked: deque[Report] = deque()
@@ -53,11 +53,12 @@ class Reports:
     def unsaid(self) -> bool:
         return bool(self._unsent or self._fill)
 
-    def add(self, points: Sequence[Point], lines: Sequence[LogLine]) -> None:
-        self._points.extend(points)
+    def add(self, points: Points, lines: Sequence[LogLine]) -> None:
+        if points:
+            self._points.append(points)
         self._lines.extend(lines)
         self.tail.extend(line.text for line in lines)
-        self._fill += sum(map(_point_size, points)) + sum(map(_line_size, lines))
+        self._fill += _points_size(points) + sum(map(_line_size, lines))
         if self._fill > MAX_REPORT:
             self._close()
 
@@ -86,15 +87,15 @@ class Reports:
     def _close(self) -> None:
         """Makes one report of the points and lines that wait."""
         self.number += 1
-        report = Report(self._token, self.number, tuple(self._points), tuple(self._lines), self._fill)
+        report = Report(self._token, self.number, Points.joined(self._points), tuple(self._lines), self._fill)
         self._unacked.append(report)
         self._unsent += 1
         self._size += self._fill
         self._points, self._lines, self._fill = [], [], 0
 
 
-def _point_size(point: Point) -> int:
-    return 24 + len(point.series)
+def _points_size(points: Points) -> int:
+    return 24 * len(points) + sum(map(len, points.names))
 
 
 def _line_size(line: LogLine) -> int:

@@ -1,8 +1,8 @@
 """The process that trains: takes one task at a time from its agent, runs it, and says what came of it.
 
-The rule: it is one thread that does what it is told and keeps nothing. It takes an order out of its pipe only when the
-end of the one before was told. All it prints goes to the agent by pipes that only the agent reads, so that even a
-crash's last words arrive.
+The rule: one thread does what it is told, and keeps nothing but the points of a moment. It takes an order out of its
+pipe only when the end of the one before was told. All it prints goes to the agent by pipes that only the agent reads,
+so that even a crash's last words arrive.
 """
 
 import ctypes
@@ -22,8 +22,9 @@ from types import FrameType
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 from tensorfleet.errors import BadInput, TensorFleetError
-from tensorfleet.model import Cause, LogLine, Point
+from tensorfleet.model import Cause, LogLine
 from worker import disk, sandbox
+from worker.measured import PointsOut
 from worker.messages import (
     MAX_MESSAGE,
     TOKEN_BYTES,
@@ -31,7 +32,6 @@ from worker.messages import (
     Fork,
     FromSlot,
     Lines,
-    Points,
     Run,
     Succeeded,
     encode,
@@ -78,6 +78,7 @@ class Agent:
         self._orders = socket.socket(fileno=ends.orders)
         self._page = memoryview(mmap.mmap(ends.page, PAGE)).cast("Q")
         self._printed = (0, 0)
+        self._points = PointsOut(self._send)
 
     def next_order(self) -> bytes:
         """Waits for the next order; empty where there will be none."""
@@ -98,12 +99,20 @@ class Agent:
     def send(self, data: bytes) -> None:
         """Sends; waits while the agent does not read, which is how a full buffer slows the training."""
         try:
-            self._connection.sendall(data)
+            with self._points.lock:
+                self._points.say()
+                self._send(data)
         except (BrokenPipeError, ConnectionResetError) as error:
             raise AgentGone from error
 
+    def _send(self, data: bytes) -> None:
+        self._connection.sendall(data)
+
     def report(self, series: str, step: int, value: float) -> None:
-        self.say(Points((Point(series, int(step), float(value)),)))
+        try:
+            self._points.add(series, int(step), float(value))
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise AgentGone from error
 
     def log(self, stream: str, text: str) -> None:
         now = time.time()
@@ -168,7 +177,7 @@ class Tasks:
             self._encoded, self._run = encoded, _decoded(encoded)
         run = self._run
         inputs = [Path(path) for path in run.inputs]
-        out = Path(run.scratch, str(token))
+        out = f"{run.scratch}/{token}"
         return execute(run.operator, run.params, inputs, run.threads, self._agent.report, out, self._pools)
 
 

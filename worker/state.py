@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
-from tensorfleet.model import Cause, LogLine, Point
+from tensorfleet.model import Cause, LogLine, Points
 from worker import disk
 from worker.actions import Action, Fetch, Forget, Leave, LookAtDisk, Pause, PutAway, Resume
 from worker.lanes import DEPTH, Attempt, Lane, Lanes, Phase
-from worker.messages import Died, Ending, Failed, FromSlot, Order, Points, Succeeded
+from worker.messages import Died, Ending, Failed, FromSlot, Measured, Order, Succeeded
 from worker.outbox import Batch, Ended, Outbox, told
 from worker.reports import Reports
 
@@ -148,10 +148,10 @@ class State:
             elif isinstance(message, Failed):
                 ended = True
                 self._failed(self._end_first(lane, actions, now), message, message.seconds, actions)
-            elif isinstance(message, Points):
+            elif isinstance(message, Measured):
                 self._report(lane, message.points, (), actions)
             else:
-                self._report(lane, (), message.lines, actions)
+                self._report(lane, Points(), message.lines, actions)
         if not (ended or actions):
             return []
         return actions + self.lanes.press(lane) + self._advance(now)
@@ -278,7 +278,7 @@ class State:
         ending = Ending(cause=cause, reason=reason, message=message, duration=seconds, ended_at=outcome.ended_at)
         actions += self._end(attempt, ending)
 
-    def _report(self, lane: Lane, points: Sequence[Point], lines: Sequence[LogLine], actions: list[Action]) -> None:
+    def _report(self, lane: Lane, points: Points, lines: Sequence[LogLine], actions: list[Action]) -> None:
         attempt = lane.given[0]
         if attempt.dropped:
             return

@@ -17,7 +17,7 @@ from tensorfleet.model import Cause, LogLine, Point
 from tests.integration.processes import gone
 from worker.executor import Said
 from worker.launch import Zygote, launch_zygote
-from worker.messages import Died, Failed, Lines, Points, Run, Succeeded, encode, packet
+from worker.messages import Died, Failed, Lines, Measured, Run, Succeeded, encode, packet
 from worker.slots import MAX_FAILED_STARTS, Limits, Slots
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -53,7 +53,7 @@ class Bench:
     def slot_said(self, number: int, messages: Said) -> None:
         given = self.given[number]
         for message in messages:
-            if isinstance(message, Points):
+            if isinstance(message, Measured):
                 self.points[given[0]].extend(message.points)
             elif isinstance(message, Lines):
                 if given:

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tensorfleet.model import Cause, LogLine, Point, Ref
+from tensorfleet.model import Cause, LogLine, Points, Ref
 from tensorfleet.testing.simulated.processes import Process
 from tests.simulation import drills
 from worker.executor import Said
-from worker.messages import TOKEN_BYTES, Died, Failed, FromSlot, Lines, Points, Run, Stored, Succeeded, to_slot
+from worker.messages import TOKEN_BYTES, Died, Failed, FromSlot, Lines, Measured, Run, Stored, Succeeded, to_slot
 from worker.slots import Host
 
 RESPAWN = 0.05
@@ -173,7 +173,7 @@ class SimulatedSlots:
             await asyncio.sleep(chance.uniform(0.1, 0.6) * params["seconds"])
             if len(slot.unread) >= UNREAD:
                 await slot.listening.wait()
-            self._say(slot, Points((Point("loss", step, 1.0 / (step + 1)),)))
+            self._say(slot, Measured(Points(("loss",), (), (step,), (1.0 / (step + 1),))))
             self._say(slot, Lines((LogLine(self._process.wall_time(), "stdout", f"step {step}"),)))
         await asyncio.sleep(chance.uniform(0.1, 1.0) * params["seconds"] * (20 if troubled == "slow" else 1))
         return self._made(slot.token, run, params) if troubled in ("", "slow") else _TROUBLES[troubled]

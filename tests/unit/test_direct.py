@@ -152,7 +152,7 @@ def test_threads_are_pinned_while_an_operator_runs(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(catalog, "operator", lambda name: look)
     before, pools = [pool["num_threads"] for pool in threadpool_info()], Pools()
-    done = execute("any", {}, [], 1, lambda *point: None, tmp_path / "out", pools)
+    done = execute("any", {}, [], 1, lambda *point: None, str(tmp_path / "out"), pools)
     assert set(seen) == {1}
     pools.let_go()
     assert [pool["num_threads"] for pool in threadpool_info()][: len(before)] == before

@@ -19,6 +19,11 @@ def test_columns_tell_each_point_in_its_order(points: list[Point]) -> None:
     assert points_from_proto(points_to_proto(columns)) == columns
 
 
+@given(st.lists(POINTS))
+def test_parts_are_joined_in_their_order(parts: list[list[Point]]) -> None:
+    assert list(Points.joined([Points.of(part) for part in parts])) == [point for part in parts for point in part]
+
+
 @given(POINTS, st.dictionaries(st.sampled_from("abcd"), st.integers(0, 9)))
 def test_what_is_past_what_was_told(points: list[Point], told: dict[str, int]) -> None:
     assert list(Points.of(points).beyond(told)) == [

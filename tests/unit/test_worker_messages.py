@@ -5,14 +5,14 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tensorfleet.model import Cause, LogLine, Point, Ref
+from tensorfleet.model import Cause, LogLine, Points, Ref
 from worker.messages import (
     TOKEN_BYTES,
     Failed,
     Framer,
     FromSlot,
     Lines,
-    Points,
+    Measured,
     Run,
     Stored,
     Succeeded,
@@ -24,7 +24,7 @@ from worker.messages import (
 )
 
 MESSAGES: list[FromSlot] = [
-    Points((Point("loss", 1, 0.5),)),
+    Measured(Points(("loss",), (), (1,), (0.5,))),
     Lines((LogLine(1.5, "warning", "mind the gap"),)),
     Succeeded(0.5, (3, 4), (("/tmp/0", Ref("ab", 3)),), {"rows": 1, "share": 1.0, "names": ["a"], "none": None}),
     Succeeded(0.5),

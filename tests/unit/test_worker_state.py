@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tensorfleet.model import Cause, LogLine, Point, Ref
+from tensorfleet.model import Cause, LogLine, Point, Points, Ref
 from worker.actions import Action, Fetch, Forget, Give, Kill, Leave, LookAtDisk, Pause, PutAway, Resume, TakeBack
 from worker.lanes import DEPTH
-from worker.messages import Died, Ending, Failed, Lines, Order, OrderInput, Points, Succeeded, Work
+from worker.messages import Died, Ending, Failed, Lines, Measured, Order, OrderInput, Succeeded, Work
 from worker.outbox import Batch
 from worker.state import FETCHES, State
 
@@ -106,7 +106,7 @@ class Machine:
         return next(number for number, running in self.runs.items() if running == token)
 
     def report(self, token: int, points: Any = (), lines: Any = ()) -> None:
-        self.do(self.state.slot_said(self.slot_of(token), [Points(tuple(points)), Lines(tuple(lines))], self.now))
+        self.do(self.state.slot_said(self.slot_of(token), [Measured(Points.of(points)), Lines(tuple(lines))], self.now))
 
     def finish(self, token: int, outcome: Succeeded | Failed | None = None) -> None:
         number = self.slot_of(token)
@@ -261,7 +261,7 @@ def test_a_batch_tells_reports_then_the_end() -> None:
     it.finish(1)
     batch = it.collect()
     (report,) = batch.reports
-    assert (report.number, report.points, report.lines) == (1, (POINT, POINT), (LINE,))
+    assert (report.number, report.points, report.lines) == (1, Points.of([POINT, POINT]), (LINE,))
     (ended,) = batch.ended
     assert (ended.last_report, ended.started) == (1, True)
     assert not it.collect()
@@ -270,9 +270,14 @@ def test_a_batch_tells_reports_then_the_end() -> None:
 def test_reports_belong_to_what_was_first_in_the_pipe_when_they_were_made() -> None:
     it = Machine()
     it.assign(1, 2)
-    said = [Points((Point("a", 0, 0.0),)), Succeeded(0.5), Points((Point("b", 0, 0.0),)), Failed(Cause.SIGNAL, "", "")]
+    said = [
+        Measured(Points.of([Point("a", 0, 0.0)])),
+        Succeeded(0.5),
+        Measured(Points.of([Point("b", 0, 0.0)])),
+        Failed(Cause.SIGNAL, "", ""),
+    ]
     it.do(it.state.slot_said(0, said, it.now))
-    assert [(report.token, report.points[0].series) for report in it.collect().reports] == [(1, "a"), (2, "b")]
+    assert [(report.token, report.points.names[0]) for report in it.collect().reports] == [(1, "a"), (2, "b")]
 
 
 def test_nothing_is_said_while_not_connected_and_nothing_is_lost() -> None:
@@ -615,7 +620,7 @@ def test_what_waits_behind_a_slot_that_is_held_goes_to_the_others() -> None:
 def test_a_slot_that_is_held_is_read_again_when_its_task_is_over() -> None:
     it = Machine(max_unacked=1000)
     it.assign(1, 2)
-    it.do(it.state.slot_said(0, [Points((POINT,) * 100), Succeeded(0.5)], it.now))
+    it.do(it.state.slot_said(0, [Measured(Points.of([POINT] * 100)), Succeeded(0.5)], it.now))
     assert it.held == set()
 
 
@@ -685,7 +690,7 @@ def test_leaving_is_said_again_to_the_next_session() -> None:
 
 def test_unknown_tokens_change_nothing() -> None:
     it = Machine()
-    it.do(it.state.slot_said(0, [Points((POINT,)), Succeeded(0.5)], it.now))
+    it.do(it.state.slot_said(0, [Measured(Points.of([POINT])), Succeeded(0.5)], it.now))
     it.do(it.state.ended(9, Ending(), it.now) + it.state.fetched(9, it.now))
     it.ack(9, t9=3)
     it.recall(9)
@@ -819,6 +824,7 @@ class Fleet(RuleBasedStateMachine):
         for report in batch.reports:
             assert report.token not in self.stopped
             self.heard[report.token][report.number] = [point.step for point in report.points]
+        assert not self.stopped & {*ends(batch)}, "an end is said of what was stopped before"
         for ended in batch.ended:
             assert set(self.heard[ended.token]) == set(range(1, ended.last_report + 1))
             self.ended[ended.token] = ended.last_report
@@ -831,7 +837,6 @@ class Fleet(RuleBasedStateMachine):
     def nothing_is_taken_twice_nor_after_it_was_given_back(self) -> None:
         assert len(self.it.started) == len(set(self.it.started))
         assert not self.released & set(self.it.started)
-        assert not self.stopped & set(self.ended)
 
     @invariant()
     def the_state_knows_what_is_in_the_pipes(self) -> None:
