@@ -17,7 +17,7 @@ SMALL = {
     "points": ("--points", "100000", "--repeat", "1"),
     "dispatch": ("--tasks", "2000", "--jobs", "200", "--repeat", "2"),
     "recovery": ("--repeat", "2", "--tasks", "2000"),
-    "flat": ("--sizes", "1000", "50000", "--crowds", "2", "200", "--tasks", "20000", "--repeat", "2"),
+    "flat": ("--sizes", "1000", "100000", "--crowds", "2", "200", "--tasks", "50000", "--repeat", "2"),
     "load": ("--tasks", "5000", "--workers", "200", "--beside", "1000", "--seconds", "5", "--repeat", "2"),
     "bytes": ("--mib", "128", "--repeat", "2"),
     "forest": ("--rows", "20000", "--trees", "40", "--repeat", "2"),
@@ -47,6 +47,7 @@ def main() -> None:
     options = parser.parse_args()
     figures = [run(name) for name in options.names or SMALL]
     if options.json is not None:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(figures, indent=2) + "\n")
     print(json.dumps({"bench": "all", "measured": figures}))
 

@@ -21,7 +21,7 @@ AT_ONCE = 20
 """Hellos on their way, at most."""
 WELCOME_WITHIN = 10.0
 """Seconds until a hello is said again, as by a real worker."""
-SLOTS, CREDIT = 4, 32
+SLOTS, CREDIT = 4, 1024
 """Of each worker, and tasks that it holds for each slot, where it works: as many as a real one."""
 
 
