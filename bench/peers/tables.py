@@ -117,7 +117,7 @@ def _cell(measure: Measure, row: Row | None) -> str:
     median = f"{row.values.median:,.{measure.digits}f}"
     if row.ahead is None:
         return median
-    least, ahead, most = row.ahead.shown(1)
+    least, ahead, most = row.ahead.shown(1 if row.ahead.median >= 1 else 2)
     return f"{median}; **{ahead}** ({least} to {most})"
 
 
