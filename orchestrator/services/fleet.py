@@ -51,9 +51,11 @@ class Fleet(fleet_pb2_grpc.FleetServiceServicer):
         return pb.DrainWorkerResponse(worker=views.worker(state, state.workers[request.worker_id]))
 
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
+        jobs = {kind.value: await self._documents.count("jobs", {"state": kind.value}) for kind in JobState}
+        models, datasets = await self._documents.count("models"), await self._documents.count("datasets")
+        # From here on nothing is waited for, so that workers and slots are those of one moment.
         state = self._engine.state
         ready = [worker for worker in state.workers.values() if worker.state == WorkerState.READY]
-        jobs = {kind.value: await self._documents.count("jobs", {"state": kind.value}) for kind in JobState}
         return pb.GetStatusResponse(
             release=__version__,
             term=state.term,
@@ -65,8 +67,8 @@ class Fleet(fleet_pb2_grpc.FleetServiceServicer):
             document_store=self._documents.url,
             object_store=self._objects.url,
             journal_entry=self._engine.number,
-            models=await self._documents.count("models"),
-            datasets=await self._documents.count("datasets"),
+            models=models,
+            datasets=datasets,
         )
 
     async def CollectGarbage(self, request: pb.CollectGarbageRequest, context: Context) -> pb.CollectGarbageResponse:
