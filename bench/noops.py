@@ -33,9 +33,10 @@ async def results(stub: Any, tasks: int) -> None:
 
 @asynccontextmanager
 async def warm_fleet(slots: int) -> AsyncIterator[tuple[AsyncLocalFleet, AsyncClient]]:
-    """One worker of some slots, each of which has run a task."""
+    """One worker of some slots that has its numerics, which would else load meanwhile; each slot has run a task."""
     with tempfile.TemporaryDirectory(prefix="tensorfleet-bench-") as home:
         async with AsyncLocalFleet(home, slots=slots) as fleet, AsyncClient(fleet.address) as client:
+            await (await client.train("iris", hyperparameters={"n_estimators": 1})).result()
             job = await (await client.submit(noop(10 * slots, rounds=3))).wait()
             job.require_success()
             yield fleet, client

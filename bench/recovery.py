@@ -91,8 +91,10 @@ class Fleet:
 
 
 def warm(worker: int) -> bool:
-    """Whether a worker's process has a slot: a child of the one that slots are forked from."""
-    return any(children(zygote) for zygote in children(worker))
+    """Whether the process that a worker's slots are forked from has loaded the numerics."""
+    with suppress(OSError):
+        return any("sklearn/ensemble" in Path(f"/proc/{zygote}/maps").read_text() for zygote in children(worker))
+    return False
 
 
 def children(pid: int) -> list[int]:

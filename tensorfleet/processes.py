@@ -8,6 +8,7 @@ import resource
 import signal
 
 PR_SET_PDEATHSIG = 1
+MADV_DONTNEED = 4
 COLLECT_AFTER = (10_000, 20, 20)
 """Objects made and not freed before the collector looks at the new ones, and how many such looks go before one at the
 older and at the oldest. Nothing that passes by in masses here refers to itself."""
@@ -35,6 +36,13 @@ def spare_the_collector() -> None:
     """Call it once a program is loaded: what it has then stays for good, and the collector never looks at it again."""
     gc.freeze()
     gc.set_threshold(*COLLECT_AFTER)
+
+
+def advise_unneeded(start: int, length: int) -> None:
+    """Linux's madvise(2) of pages of this process with MADV_DONTNEED: what was written to them is lost. OSError."""
+    if _libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), MADV_DONTNEED) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
 
 
 def prctl(option: int, value: int) -> None:

@@ -79,10 +79,11 @@ def _work(options: argparse.Namespace, zygote: Zygote) -> int:
     async def work() -> int:
         chosen = Options(servers=split(options.server), home=home)
         slots = Slots(limits, zygote)
+        agent = Agent(chosen, who, slots)
         if not await first_contact(chosen.servers):
             await slots.close()
             return 0
-        return await Agent(chosen, who, slots).run()
+        return await agent.run()
 
     return run(work())
 

@@ -21,7 +21,7 @@ from tensorfleet.api.v1 import worker_pb2
 from tensorfleet.errors import BadInput, CorruptArtifact, NotFound, TensorFleetError
 from tensorfleet.logs import Logger
 from tensorfleet.model import Cause
-from worker import disk, resources
+from worker import disk, numerics, resources
 from worker.actions import (
     Action,
     Fetch,
@@ -154,7 +154,8 @@ class Agent:
     def _carry_out(self, action: Action) -> None:
         match action:
             case Give(slot, orders):
-                count = self._slots.give(slot, [self._packet(order) for order in orders])
+                warm = any(numerics.needed_by(order.work.operator) for order in orders)
+                count = self._slots.give(slot, [self._packet(order) for order in orders], warm)
                 if count < len(orders):
                     self.act(self.state.slot_full(slot, len(orders) - count, self._loop.time()))
             case TakeBack(slot):
@@ -263,6 +264,9 @@ class Agent:
 
     def slot_came(self, number: int, pid: int) -> None:
         self.act(self.state.slot_came(number, pid, self._loop.time()))
+
+    def slot_has(self, number: int, pid: int) -> None:
+        self.act(self.state.slot_has(number, pid))
 
     def slot_said(self, number: int, messages: Said) -> None:
         self.act(self.state.slot_said(number, messages, self._loop.time()))

@@ -38,13 +38,16 @@ class Listener(Protocol):
 
 
 class Executor:
-    """The agent's hold on one slot process."""
+    """The agent's hold on one slot process, from before it is forked. warm: it has the numerics."""
 
-    def __init__(self, number: int, listener: Listener) -> None:
+    def __init__(self, number: int, listener: Listener, *, warm: bool) -> None:
         self.number = number
+        self.warm = warm
         self.pid = 0
         self.taken = 0
         """Orders that it was given and did not give back."""
+        self.ended = self.seen = 0
+        """Orders that it ended, and how many those were when somebody last looked."""
         self.killed = False
         self.last_errors: deque[str] = deque(maxlen=LAST_LINES)
         self._listener = listener
@@ -73,6 +76,11 @@ class Executor:
         finally:
             for descriptor in self._far:
                 os.close(descriptor)
+
+    @property
+    def idle(self) -> bool:
+        """Whether it has nothing to do."""
+        return self.ended == self.taken
 
     # --- orders
 
@@ -165,9 +173,11 @@ class Executor:
             return
         said: Said = []
         for message in messages:
-            if isinstance(message, Succeeded | Failed) and message.printed is not None:
-                counts = zip(self._outputs, message.printed, strict=True)
-                said.extend(self._lines([(prints.stream, prints.up_to(count)) for prints, count in counts]))
+            if isinstance(message, Succeeded | Failed):
+                self.ended += 1
+                if message.printed is not None:
+                    counts = zip(self._outputs, message.printed, strict=True)
+                    said.extend(self._lines([(prints.stream, prints.up_to(count)) for prints, count in counts]))
             said.append(message)
         self._listener.said(self, said)
 

@@ -60,9 +60,9 @@ class Ending(Struct, frozen=True, kw_only=True):
 
 
 class Fork(Struct, frozen=True, tag="fork"):
-    """Fork a slot. Its descriptors, as `slot.Ends` has them, travel with the message.
+    """Fork a slot's process. Its descriptors, as `slot.Ends` has them, travel with the message.
 
-    warm: with the numerics, once they are loaded.
+    number: of the fork. warm: with the numerics, once they are loaded.
     """
 
     number: int
@@ -90,7 +90,7 @@ class Preloaded(Struct, frozen=True, tag="preloaded"):
 
 
 class Forked(Struct, frozen=True, tag="forked"):
-    """The slot of this number is there."""
+    """The process of the fork of this number is there."""
 
     number: int
     pid: int

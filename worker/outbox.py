@@ -152,7 +152,7 @@ class Outbox:
         started = []
         for lane in lanes.by_slot.values():
             first = lane.given[0] if lane.given else None
-            if first is not None and not (first.told_start or first.dropped):
+            if first is not None and lane.pid and not (first.told_start or first.dropped):
                 first.told_start = True
                 started.append((first.order.token, lane.pid))
         return started

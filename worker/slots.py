@@ -1,7 +1,8 @@
-"""The agent's slots: processes forked by the zygote, kept filled, watched, and ended when they must be.
+"""The agent's slots: processes that the zygote forks when there are orders for them; watched, and ended when they must.
 
-The rule: whatever a task does to its process costs that task and nothing else. A slot that is gone is replaced at
-once, a zygote that is gone is started again, and what waits in a dead slot's pipe is told to be waiting still.
+The rule: whatever a task does to its process costs that task and nothing else. A slot whose process is gone gets
+another, a zygote that is gone is started again, and what waits in a dead slot's pipe is told to be waiting still. What
+needs the numerics runs in a process that was forked with them; one that has nothing to do does not stay for long.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import signal
 import socket
 import time
 from collections.abc import Sequence
+from itertools import count
 from typing import Protocol
 
 from msgspec import Struct
@@ -26,6 +28,7 @@ from worker.messages import (
     Fork,
     Forked,
     FromZygote,
+    Preload,
     Preloaded,
     Signal,
     ToZygote,
@@ -41,6 +44,10 @@ MAX_FAILED_STARTS = 5
 """Zygotes in a row that may end before they are ready; after that the installation is at fault."""
 REFILL_DELAY = 0.2
 """Seconds before a slot that ended without a task is replaced, so that a slot that cannot live is not a busy loop."""
+PRELOAD_AFTER = 1.0
+"""Seconds until the numerics are loaded that no task has asked for yet: first the fleet comes up."""
+REST = 5.0
+"""A process that did nothing for so many seconds is let go, in twice as many at most; forking takes milliseconds."""
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -56,7 +63,10 @@ class Host(Protocol):
     """Who has the slots."""
 
     def slot_came(self, number: int, pid: int) -> None:
-        """A slot is there, and its pipe is empty."""
+        """A slot is there, and its pipe is empty. pid: of its process, 0 as long as it has none."""
+
+    def slot_has(self, number: int, pid: int) -> None:
+        """A slot that is there has another process, or for now none: 0."""
 
     def slot_said(self, number: int, messages: Said) -> None:
         """What a slot's process said, in order."""
@@ -72,37 +82,53 @@ class Slots:
 
     def __init__(self, limits: Limits, zygote: Zygote) -> None:
         self.limits = limits
-        self.warm = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self.broken: asyncio.Future[str] = self._loop.create_future()
         self._slots: dict[int, Executor] = {}
+        self._coming: dict[int, Executor] = {}
+        """Those that are not forked yet, by the number of the fork."""
+        self._forks = count()
         self._kills: dict[int, asyncio.TimerHandle] = {}
         self._oom_kills = sandbox.oom_kills()
         self._failed_starts = 0
         self._closed = False
         self._watch(zygote)
+        self._loop.call_soon(self._open_all)
+        self._loop.call_later(REST, self._look_for_rest)
 
-    def give(self, number: int, packets: Sequence[bytes]) -> int:
-        """Puts orders into a slot's pipe, as far as there is room; says how many."""
-        return self._slots[number].give(packets)
+    def give(self, number: int, packets: Sequence[bytes], warm: bool = True) -> int:
+        """Puts orders into a slot's pipe, as far as there is room; says how many. A process is forked for them where
+        there is none that will do. warm: whether it must have the numerics."""
+        slot = self._slots.get(number)
+        if slot is not None and warm and not slot.warm:
+            if not slot.idle:
+                return 0
+            self._let_go(slot)
+            slot = None
+        return (slot or self._fork(number, warm or self._preloaded)).give(packets)
 
     def take_back(self, number: int) -> int:
         """Takes the last orders back that a slot was given, as far as it has not taken them; says how many."""
-        return self._slots[number].take_back()
+        slot = self._slots.get(number)
+        return slot.take_back() if slot is not None else 0
 
     def stop(self, number: int) -> None:
         """Ends a slot's process: first asked, then made to."""
-        slot = self._slots[number]
+        slot = self._slots.get(number)
+        if slot is None:
+            return
         slot.killed = True
-        self._signal(slot, signal.SIGTERM)
-        self._kills[slot.pid] = self._loop.call_later(KILL_GRACE, self._signal, slot, signal.SIGKILL)
+        if slot.pid:
+            self._end(slot)
 
     def pause(self, number: int) -> None:
         """Stops reading what a slot says."""
-        self._slots[number].hold()
+        if number in self._slots:
+            self._slots[number].hold()
 
     def resume(self, number: int) -> None:
-        self._slots[number].listen()
+        if number in self._slots:
+            self._slots[number].listen()
 
     def pids(self) -> list[int]:
         """The zygote where it is this worker's own, then the slots that are there."""
@@ -121,14 +147,44 @@ class Slots:
 
     # --- slots
 
-    def _fill(self, number: int) -> None:
-        """Has a slot forked where there is none."""
-        if self._closed or number in self._slots:
-            return
-        slot = self._slots[number] = Executor(number, self)
+    def _open_all(self) -> None:
+        for number in range(self.limits.slots):
+            self._open(number)
+
+    def _open(self, number: int) -> None:
+        """Has a slot be there, which is given a process with its first order."""
+        if not self._closed:
+            self.host.slot_came(number, 0)
+
+    def _fork(self, number: int, warm: bool) -> Executor:
+        """A process to be. What it is given waits in its pipe until it is there."""
+        slot = self._slots[number] = Executor(number, self, warm=warm)
         gpus = sandbox.gpus_of_slot(number, self.limits.slots, self.limits.gpus)
-        fork = Fork(number, gpus, self.limits.memory, self.limits.max_tasks, warm=True)
+        fork = Fork(next(self._forks), gpus, self.limits.memory, self.limits.max_tasks, warm)
+        self._coming[fork.number] = slot
         slot.hand_over(lambda descriptors: self._tell(fork, descriptors))
+        return slot
+
+    def _let_go(self, slot: Executor) -> None:
+        """A process that has nothing to do ends by itself once nobody can give it anything."""
+        del self._slots[slot.number]
+        slot.close()
+        slot.close_orders()
+        self.host.slot_has(slot.number, 0)
+
+    def _look_for_rest(self) -> None:
+        """Lets go of processes that did nothing since the last look."""
+        if self._closed:
+            return
+        for slot in list(self._slots.values()):
+            if slot.pid and slot.idle and slot.ended == slot.seen:
+                self._let_go(slot)
+            slot.seen = slot.ended
+        self._loop.call_later(REST, self._look_for_rest)
+
+    def _end(self, slot: Executor) -> None:
+        self._signal(slot, signal.SIGTERM)
+        self._kills[slot.pid] = self._loop.call_later(KILL_GRACE, self._signal, slot, signal.SIGKILL)
 
     def said(self, slot: Executor, messages: Said) -> None:
         self.host.slot_said(slot.number, messages)
@@ -143,8 +199,7 @@ class Slots:
         if timer is not None:
             timer.cancel()
         slot.close()
-        if slot.pid:
-            self.host.slot_gone(slot.number, slot.take_back(), died)
+        self.host.slot_gone(slot.number, slot.take_back(), died)
         slot.close_orders()
         self._slots.pop(slot.number, None)
 
@@ -152,10 +207,9 @@ class Slots:
 
     def _watch(self, zygote: Zygote) -> None:
         self._zygote = zygote
-        self._preloaded = False
+        self._answered = self._preloaded = False
         self._loop.add_reader(zygote.connection, self._read_zygote)
-        for number in range(self.limits.slots):
-            self._fill(number)
+        self._loop.call_later(PRELOAD_AFTER, self._tell, Preload())
 
     def _read_zygote(self) -> None:
         try:
@@ -170,18 +224,26 @@ class Slots:
             self._zygote_gone()
 
     def _hear(self, message: FromZygote) -> None:
+        self._answered, self._failed_starts = True, 0
         if isinstance(message, Preloaded):
             self._preloaded = True
-            self._failed_starts = 0
             log.debug("numerics loaded", seconds=round(message.seconds, 3))
+            for slot in [slot for slot in self._slots.values() if slot.pid and slot.idle and not slot.warm]:
+                self._let_go(slot)
         elif isinstance(message, Forked):
-            slot = self._slots[message.number]
-            slot.pid = message.pid
-            slot.listen()
-            self.host.slot_came(slot.number, slot.pid)
-            self.warm.set()
+            self._forked(message)
         else:
             self._exited(message)
+
+    def _forked(self, message: Forked) -> None:
+        slot = self._coming.pop(message.number)
+        if self._slots.get(slot.number) is not slot:
+            return  # it was let go meanwhile, and ends by itself
+        slot.pid = message.pid
+        slot.listen()
+        self.host.slot_has(slot.number, slot.pid)
+        if slot.killed:
+            self._end(slot)
 
     def _exited(self, message: Exited) -> None:
         slot = next((slot for slot in self._slots.values() if slot.pid == message.pid), None)
@@ -190,10 +252,10 @@ class Slots:
         slot.close()  # what it said last tells why it ended
         self._conclude(slot, self._autopsy(slot, message.status))
         if slot.taken:
-            self._fill(slot.number)
+            self._open(slot.number)
         else:
             log.warning("a slot ended without a task", pid=message.pid, status=message.status)
-            self._loop.call_later(REFILL_DELAY, self._fill, slot.number)
+            self._loop.call_later(REFILL_DELAY, self._open, slot.number)
 
     def _autopsy(self, slot: Executor, status: int) -> Died:
         """Why a process that ran a task ended."""
@@ -211,19 +273,21 @@ class Slots:
         return _died(Cause.SIGNAL, name, f"the task's process died of signal {-status} ({name})")
 
     def _zygote_gone(self) -> None:
-        """Its slots died with it. Another is started, unless none has ever come up."""
+        """Its slots died with it. Another is started first, since what they leave may be given on at once."""
         self._loop.remove_reader(self._zygote.connection)
         self._loop.run_in_executor(None, part, self._zygote, KILL_GRACE)
+        lost = list(self._slots.values())
+        self._coming.clear()
+        self._failed_starts += not self._answered
+        if self._failed_starts < MAX_FAILED_STARTS:
+            log.warning("the zygote ended; starting another")
+            self._watch(launch_zygote())
+        elif not self.broken.done():
+            self.broken.set_result("slots cannot be started: the process that they are forked from ends at once")
         died = _died(Cause.SIGNAL, "ZYGOTE_LOST", "the task's process died with the process that it was forked from")
-        for slot in list(self._slots.values()):
+        for slot in lost:
             self._conclude(slot, died)
-        self._failed_starts += not self._preloaded
-        if self._failed_starts >= MAX_FAILED_STARTS:
-            if not self.broken.done():
-                self.broken.set_result("slots cannot be started: the process that loads the numerics ends at once")
-            return
-        log.warning("the zygote ended; starting another")
-        self._watch(launch_zygote())
+            self._open(slot.number)
 
     def _tell(self, message: ToZygote, descriptors: list[int] | None = None) -> None:
         connection = self._zygote.connection

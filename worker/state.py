@@ -134,6 +134,11 @@ class State:
         self.lanes.by_slot[number] = Lane(number, pid)
         return self._advance(now)
 
+    def slot_has(self, number: int, pid: int) -> list[Action]:
+        """A slot has another process, or for now none: 0."""
+        self.lanes.by_slot[number].pid = pid
+        return []
+
     def slot_said(self, number: int, messages: Iterable[FromSlot], now: float) -> list[Action]:
         """What a slot's process said, in order: each is about what was first in its pipe by then."""
         lane = self.lanes.by_slot[number]

@@ -149,6 +149,7 @@ class Zygote:
             return
         if threads() > 1:
             print(f"worker: the zygote has {threads()} threads; forking it is not safe", file=sys.stderr)
+        sandbox.give_back_code()
         for agent in self._agents.values():
             agent.say(Preloaded(time.monotonic() - self._begun))
             waiting, agent.waiting = agent.waiting, []

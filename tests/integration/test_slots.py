@@ -18,6 +18,7 @@ from tests.integration.processes import gone
 from worker.executor import Said
 from worker.launch import Zygote, launch_zygote
 from worker.messages import Died, Failed, Lines, Measured, Run, Succeeded, encode, packet
+from worker.numerics import needed_by
 from worker.slots import MAX_FAILED_STARTS, Limits, Slots
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -43,12 +44,17 @@ class Bench:
         self.news = asyncio.Event()
         self._waiting: list[int] = []
         self._packets: dict[int, bytes] = {}
+        self._warm: set[int] = set()
 
     # --- the slots' host
 
     def slot_came(self, number: int, pid: int) -> None:
         self.pids[number], self.given[number] = pid, []
         self._fill()
+
+    def slot_has(self, number: int, pid: int) -> None:
+        self.pids[number] = pid
+        self.news.set()
 
     def slot_said(self, number: int, messages: Said) -> None:
         given = self.given[number]
@@ -82,13 +88,17 @@ class Bench:
         token = len(self.outcomes) + 1
         self.points[token], self.lines[token] = [], []
         self.outcomes[token] = asyncio.get_running_loop().create_future()
-        run = Run(f"probe.{operator}@1", params, tuple(map(str, inputs)), 1, str(self.directory))
+        name = operator if "." in operator else f"probe.{operator}@1"
+        if needed_by(name):
+            self._warm.add(token)
+        run = Run(name, params, tuple(map(str, inputs)), 1, str(self.directory))
         self._packets[token] = packet(token, encode(run))
         return token
 
     def give(self, number: int, *tokens: int) -> int:
         """Puts orders into a slot's pipe; how many there was room for."""
-        taken = self.slots.give(number, [self._packets[token] for token in tokens])
+        packets, warm = [self._packets[token] for token in tokens], not self._warm.isdisjoint(tokens)
+        taken = self.slots.give(number, packets, warm)
         self.given[number] += tokens[:taken]
         return taken
 

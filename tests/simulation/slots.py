@@ -60,7 +60,7 @@ class SimulatedSlots:
         for number in range(count):
             self._fork(number)
 
-    def give(self, number: int, packets: Sequence[bytes]) -> int:
+    def give(self, number: int, packets: Sequence[bytes], warm: bool = True) -> int:
         slot = self._slots[number]
         taken = packets[: max(ROOM - len(slot.pipe), 0)]
         slot.pipe.extend(taken)
@@ -115,7 +115,8 @@ class SimulatedSlots:
         self._pids += 1
         slot = self._slots[number] = _Slot(number, self._pids, self._process.simulation.chance.choice([3, 1000]))
         slot.work = self._process.spawn(self._serve(slot))
-        self.host.slot_came(number, slot.pid)
+        self.host.slot_came(number, 0)
+        self.host.slot_has(number, slot.pid)
 
     def _end(self, slot: _Slot, died: Died, again: bool = True) -> None:
         """A process is over: its last words are read, and what waits in its pipe waits still."""

@@ -22,7 +22,7 @@ class Pipes:
         self.pipe: list[bytes] = []
         self.stopped: list[int] = []
 
-    def give(self, number: int, packets: Sequence[bytes]) -> int:
+    def give(self, number: int, packets: Sequence[bytes], warm: bool = True) -> int:
         self.pipe += packets
         return len(packets)
 

@@ -107,3 +107,18 @@ def test_arguments_have_defaults_and_refuse_nonsense(capsys: pytest.CaptureFixtu
             arguments([*(["--server", "a:1"] if wrong else []), *wrong])
         assert error.value.code == 2
     capsys.readouterr()
+
+
+def test_code_that_is_given_back_can_still_be_run_and_takes_no_memory_until_then() -> None:
+    code = """
+import numpy as np
+from worker.sandbox import give_back_code
+def resident():
+    return next(int(row.split()[1]) for row in open("/proc/self/status") if row.startswith("RssFile:"))
+before, answer = resident(), np.linalg.inv(np.array([[2.0, 1.0], [1.0, 3.0]])).tolist()
+give_back_code()
+assert resident() < before / 2, (before, resident())
+assert np.linalg.inv(np.array([[2.0, 1.0], [1.0, 3.0]])).tolist() == answer
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(["", *sys.path])}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)

@@ -927,3 +927,14 @@ def test_what_was_not_heard_in_a_session_that_is_over_holds_up_nothing() -> None
     it.assign(2, 3)
     it.finish(2)
     assert it.state.pressing
+
+
+def test_a_start_is_told_once_its_process_is_known() -> None:
+    state = State(1)
+    state.welcome((), 0.0)
+    state.slot_came(0, 0, 0.0)
+    state.assign([order(1)], 0.0)
+    assert list(state.collect().started) == []
+    state.slot_has(0, 77)
+    assert list(state.collect().started) == [(1, 77)]
+    assert state.running() == [(77, 1)]
