@@ -2,17 +2,28 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
 
+from orchestrator.core import commands as c
+from orchestrator.core import events as e
+from orchestrator.core.state import Settings
+from orchestrator.engine import Engine
+from orchestrator.services.jobs import Jobs as JobService
+from orchestrator.submitting import Submitting
 from tensorfleet.api.v1 import jobs_pb2, jobs_pb2_grpc
 from tensorfleet.errors import ResourceExhausted
+from tensorfleet.model import LogLine, Points, TaskResult
 from tensorfleet.rpc import servers
 from tensorfleet.rpc.channels import open_channel
 from tensorfleet.rpc.status import to_error
+from tensorfleet.sdk import watching
 from tensorfleet.sdk.calls import Calls
+from tensorfleet.stores.contract import ObjectStore
+from tensorfleet.testing.simulated.documents import Database, MemoryDocuments
+from tests.simulation.fleet import info
 
 EVENTS, SIZE = 200, 100_000
 TOGETHER = 3
@@ -87,3 +98,64 @@ async def test_the_client_comes_back_by_itself_where_it_was(served: tuple[Jobs, 
             break
     await calls.close()
     assert seen == list(range(1, EVENTS + 1))
+
+
+class Talkative:
+    """A worker that reports a large piece of a log once the one before is acknowledged, and then ends its task."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._token = 0
+        engine.to_worker = self._hear
+        engine.feed(e.OpenSession(1, info("w", slots=1, credit=1), 1, 1, {}, (), ()))
+
+    def _hear(self, command: c.ToWorker) -> None:
+        if isinstance(command, c.Assign):
+            self._token = command.token
+            self._report(1)
+        elif isinstance(command, c.AckReport) and command.number < EVENTS:
+            self._report(command.number + 1)
+        elif isinstance(command, c.AckReport):
+            ended = {"cause": None, "reason": "", "message": "", "log_tail": (), "duration": 0.1, "started": True}
+            self._engine.feed(e.Finished("w", 1, self._token, TaskResult(), last_report=EVENTS, **ended))
+
+    def _report(self, number: int) -> None:
+        self._engine.feed(e.Report("w", 1, self._token, number, Points(), (LogLine(0.0, "stdout", "x" * SIZE),)))
+
+
+@pytest.fixture
+async def talking(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Engine, MemoryDocuments, str]]:
+    """An engine, its documents, and the address of a job service over it."""
+    monkeypatch.setattr(servers, "UNREAD_SECONDS", 0.3)
+    documents = MemoryDocuments(Database())
+    await documents.open()
+    engine = Engine(documents, "test", Settings())
+    await engine.start()
+    Talkative(engine)
+    server, objects = servers.make_server(), cast(ObjectStore, None)
+    service = JobService(Submitting(engine, documents), documents, objects)
+    jobs_pb2_grpc.add_JobServiceServicer_to_server(service, server)
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    await server.start()
+    yield engine, documents, address
+    await server.stop(None)
+    await engine.stop()
+
+
+async def test_who_reads_too_slowly_sees_each_event_once(talking: tuple[Engine, MemoryDocuments, str]) -> None:
+    """It runs a job that says far more than it reads: it falls behind, is cut off, comes back, and catches up."""
+    engine, documents, address = talking
+    calls, seen = Calls(address), list[jobs_pb2.JobEvent]()
+    spec = jobs_pb2.JobSpec(algorithm="noop")
+    async for message in watching.run(calls, jobs_pb2.RunJobRequest(request_id="once", spec=spec)):
+        seen += message.events
+        if len(seen) == len(message.events):
+            while engine.watched:  # until it is cut off
+                await asyncio.sleep(0.05)
+        if seen[-1].HasField("ended"):
+            break
+    await calls.close()
+    entries = await documents.find("events", {"job_id": seen[0].job_id}, order=("number",))
+    there = [f"{entry['number']}.{index}" for entry in entries for index in range(len(entry["events"]))]
+    assert [event.cursor for event in seen] == there
+    assert [event.task_reported.number for event in seen if event.HasField("task_reported")] == [*range(1, EVENTS + 1)]
