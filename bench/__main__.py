@@ -8,14 +8,15 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 SMALL = {
-    "startup": ("--repeat", "3"),
+    "startup": ("--repeat", "2"),
     "roundtrip": ("--runs", "300"),
     "stages": ("--repeat", "2"),
     "points": ("--points", "100000", "--repeat", "1"),
-    "dispatch": ("--tasks", "2000", "--jobs", "200", "--repeat", "2"),
+    "dispatch": ("--slots", "2", "--tasks", "2000", "--jobs", "200", "--repeat", "2"),
     "recovery": ("--repeat", "2", "--tasks", "2000"),
     "flat": ("--sizes", "1000", "100000", "--crowds", "2", "200", "--tasks", "50000", "--repeat", "2"),
     "load": ("--tasks", "5000", "--workers", "200", "--beside", "1000", "--seconds", "5", "--repeat", "2"),
@@ -25,7 +26,8 @@ SMALL = {
 
 
 def run(name: str) -> dict[str, Any]:
-    """Shows what a measurement prints, and gives its JSON line."""
+    """Shows what a measurement prints, and gives its JSON line, with the seconds that it took."""
+    begun = perf_counter()
     with subprocess.Popen([sys.executable, "-m", f"bench.{name}", *SMALL[name]], stdout=subprocess.PIPE) as program:
         assert program.stdout is not None
         last = b"{}"
@@ -37,7 +39,7 @@ def run(name: str) -> dict[str, Any]:
     if program.returncode:
         raise SystemExit(f"bench.{name} ended with exit code {program.returncode}")
     figures: dict[str, Any] = json.loads(last)
-    return figures
+    return {**figures, "took": perf_counter() - begun}
 
 
 def main() -> None:
