@@ -132,6 +132,8 @@ class Cache:
             try:
                 if (store := await self._local()) is not None:
                     await store.put_file(path, ref)
+                    if (kept := store.path(ref.digest)) is not None:
+                        self._remember(kept, _looks(kept))  # the slot hashed it as it wrote it
                 else:
                     await self._transfers.upload(path, ref)
                 break
@@ -178,9 +180,7 @@ class Cache:
             if await asyncio.to_thread(_digest, path) != ref.digest:
                 log.warning("a file is damaged; its bytes have another digest", path=str(path))
                 return False
-            self._verified[path] = looks
-            if len(self._verified) > REMEMBERED:
-                del self._verified[next(iter(self._verified))]
+            self._remember(path, looks)
         return True
 
     async def _download(self, ref: Ref) -> Path:
@@ -235,8 +235,14 @@ class Cache:
         path = self._place(ref.digest)
         with suppress(OSError):
             os.utime(path)  # tells the next life of this worker, and others that share the cache
-        if looks := _looks(path):
+        self._remember(path, _looks(path))
+
+    def _remember(self, path: Path, looks: "_Looks | None") -> None:
+        """A file is known to be whole as long as it looks so."""
+        if looks is not None:
             self._verified[path] = looks
+            if len(self._verified) > REMEMBERED:
+                del self._verified[next(iter(self._verified))]
 
     def make_room(self, wanted: int = 0) -> None:
         """Lets go of what was used longest ago, until `wanted` bytes more are within bounds and the disk has room."""

@@ -42,8 +42,9 @@ fewer, since each range reads and checks the matrix anew, which at 100,000 x 54 
 def fit(context: Context) -> Outcome:
     """Grows one range of trees; see `members.fit_range`."""
     algorithm = _BY_NAME[str(context.params["algorithm"])]
-    predict = _probabilities if algorithm.goal == "classification" else _values
-    return members.fit_range(context, algorithm, predict, _single)
+    if algorithm.goal == "classification":
+        return members.fit_range(context, algorithm, _probabilities, _single, _recalled)
+    return members.fit_range(context, algorithm, _values, _single)
 
 
 def complete(forest: Any, X: Any, y: Any, count: int, grown: dict[str, list[Any]] | None) -> None:
@@ -70,6 +71,36 @@ def _single(X: Any) -> Any:
 
 def _probabilities(forest: Any, member: int, X: Any) -> Any:
     return forest.estimators_[member].predict_proba(X, check_input=False)
+
+
+def _recalled(forest: Any, X: Any, y: Any) -> members.Contribution:
+    """What `_probabilities` says of the training rows, and only those walk down a tree that it was not grown from.
+
+    A row that a tree was grown from lies in a leaf with rows of its own class alone, where no leaf mixes classes.
+    """
+    import numpy as np
+    from sklearn.ensemble._forest import _generate_unsampled_indices
+
+    own = np.zeros((len(y), len(forest.classes_)))
+    own[np.arange(len(y)), np.searchsorted(forest.classes_, y)] = 1.0
+
+    def contribution(forest: Any, member: int, X: Any) -> Any:
+        tree = forest.estimators_[member]
+        # Weights may leave rows out that were drawn; what is monotonic may say less of a leaf than its rows do.
+        if forest.class_weight is not None or forest.monotonic_cst is not None or _mixes(tree.tree_):
+            return _probabilities(forest, member, X)
+        said = own.copy()
+        if forest.bootstrap:
+            unseen = _generate_unsampled_indices(tree.random_state, len(X), forest._n_samples_bootstrap, None)
+            said[unseen] = tree.predict_proba(X[unseen], check_input=False)
+        return said
+
+    return contribution
+
+
+def _mixes(tree: Any) -> bool:
+    """Whether some leaf has rows of several classes."""
+    return bool(tree.impurity[tree.children_left == tree.children_right].any())
 
 
 def _values(forest: Any, member: int, X: Any) -> Any:

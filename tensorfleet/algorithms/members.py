@@ -17,8 +17,14 @@ from tensorfleet.operators import Context, Outcome
 STACK_LIMIT = 4 * 1024 * 1024
 """Bytes up to which each member's predictions are kept apart, so that their sum is taken in scikit-learn's order."""
 
+COUNTED = 255
+"""Members up to which a range's sums may be counts of one byte."""
+
 Contribution = Callable[[Any, int, Any], Any]
 """`contribution(ensemble, member, X)`: what a member adds to the ensemble's sum, shape (rows, classes) or (rows,)."""
+
+Recall = Callable[[Any, Any, Any], Contribution]
+"""`recall(ensemble, X, y)`: the same for the rows that the members were fitted on, by what that tells of them."""
 
 
 def ranges(count: int, size: int) -> list[tuple[int, int]]:
@@ -27,7 +33,11 @@ def ranges(count: int, size: int) -> list[tuple[int, int]]:
 
 
 def fit_range(
-    context: Context, algorithm: Algorithm, contribution: Contribution, prepare: Callable[[Any], Any]
+    context: Context,
+    algorithm: Algorithm,
+    contribution: Contribution,
+    prepare: Callable[[Any], Any],
+    recall: Recall | None = None,
 ) -> Outcome:
     """Fits members [start, stop) and sums up what they predict.
 
@@ -40,10 +50,14 @@ def fit_range(
     train, validation = (item.bundle() for item in context.inputs)
     start, stop = int(context.params["start"]), int(context.params["stop"])  # type: ignore[arg-type]
     ensemble = grow(context, algorithm, spread, train["X"], train["y"], start, stop)
+    X = prepare(train["X"])
+    remembered = contribution if recall is None else recall(ensemble, X, train["y"])
     stacks = {
-        name: _stack(ensemble, contribution, prepare(rows["X"]), start, stop)
-        for name, rows in (("train", train), ("validation", validation))
+        "train": _stack(ensemble, remembered, X, start, stop),
+        "validation": _stack(ensemble, contribution, prepare(validation["X"]), start, stop),
     }
+    if algorithm.goal == "classification" and stop - start <= COUNTED:
+        stacks = {name: _counts(stack) for name, stack in stacks.items()}
     _report(context, algorithm, ensemble, stacks, train["y"], validation["y"], stop)
     part = {name: [state.dump(item) for item in getattr(ensemble, name)[start:stop]] for name in spread.attributes}
     return Outcome([bundle.encode(part), bundle.encode(stacks)], {"members": stop - start})
@@ -103,6 +117,14 @@ def _stack(ensemble: Any, contribution: Contribution, X: Any, start: int, stop: 
         else:
             stack.append(np.array(addend, dtype=np.float64))
     return np.stack(stack)
+
+
+def _counts(stack: Any) -> Any:
+    """The same numbers in a byte each, where trees whose leaves have one class each make them whole."""
+    import numpy as np
+
+    counts = stack.astype(np.uint8)
+    return counts if np.array_equal(counts, stack) else stack
 
 
 def _report(

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 from sklearn.datasets import make_classification, make_regression
 
-from tensorfleet import catalog
+from tensorfleet import bundle, catalog
+from tensorfleet.algorithms.forest import _recalled, fit
+from tensorfleet.direct import object_path
 from tensorfleet.model import JobResult, JobSpec, Point, TaskResult
+from tensorfleet.operators import Context, Input
 from tensorfleet.testing import training
 
 ROWS = 150
@@ -210,3 +213,41 @@ def test_what_scikit_learn_refuses_is_bad_input(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="Poisson") as refused:
         fitted("random_forest_regressor", {"criterion": "poisson"}, tmp_path, ready)
     assert refused.value.reason == "FIT_REFUSED"
+
+
+@pytest.mark.filterwarnings("ignore:Some inputs do not have OOB scores")
+@pytest.mark.parametrize("rows", ["whole", "with gaps", "alike with other labels"])
+@pytest.mark.parametrize(("name", "parameters"), [case for case in CASES if "regressor" not in case.values[0]])
+def test_training_rows_are_remembered_as_the_trees_predict_them(
+    name: str, parameters: dict[str, Any], rows: str
+) -> None:
+    X, y = data("classification")
+    X = X.astype(np.float32)
+    if rows == "with gaps" and "monotonic_cst" not in parameters:
+        X[np.random.default_rng(0).random(X.shape) < 0.2] = np.nan
+    if rows == "alike with other labels":
+        X[1::2] = X[::2]
+    forest = own(name, {"n_estimators": 6, **parameters}).fit(X, y)
+    said = _recalled(forest, X, y)
+    for member in range(len(forest.estimators_)):
+        assert np.array_equal(said(forest, member, X), forest.estimators_[member].predict_proba(X))
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_predictions_are_counted_where_no_leaf_mixes_classes(mixed: bool, tmp_path: Path) -> None:
+    X, y = data("classification")
+    ready = training.prepared(tmp_path, X[:120], y[:120], X[120:], y[120:])
+    leaves = 9 if mixed else 1
+    params = {
+        "algorithm": "random_forest",
+        "hyperparameters": {"min_samples_leaf": leaves, "random_state": 42},
+        "start": 5,
+        "stop": 8,
+    }
+    inputs = [Input(object_path(tmp_path, ref.digest)) for ref in ready.outputs[:2]]
+    made = fit(Context(params=params, inputs=inputs, report=lambda *point: None))
+    said = bundle.decode(b"".join(made.outputs[1]))
+    theirs = own("random_forest", {"n_estimators": 8, "min_samples_leaf": leaves}).fit(X[:120], y[:120])
+    for name, part in (("train", X[:120]), ("validation", X[120:])):
+        assert said[name].dtype == (np.float64 if mixed else np.uint8)
+        assert np.array_equal(said[name], [tree.predict_proba(part) for tree in theirs.estimators_[5:]])

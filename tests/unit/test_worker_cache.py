@@ -349,3 +349,21 @@ async def test_what_comes_at_once_has_room_for_all_of_it(
     asked.clear()
     await cache.fetch(remote.add(b"d" * 100), tmp_path / "alone")
     assert max(asked) == 100
+
+
+async def test_what_was_put_here_is_not_read_again(
+    tmp_path: Path, remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await open_objects(tmp_path / "home")
+    own(tmp_path / "home", 3)
+    cache = Cache(tmp_path / "cache")
+    await cache.connect(remote, store.url, 3)
+    (tmp_path / "output").write_bytes(b"y" * 100_000)
+    blob = await cache.put(tmp_path / "output", ref_of(b"y" * 100_000))
+    with monkeypatch.context() as patched:
+        patched.setattr("worker.cache._digest", lambda path: pytest.fail("read again"))
+        place = await cache.fetch(OrderInput(blob.ref), tmp_path / "input")
+    damage(place)
+    with pytest.raises(NotFound):  # it is not what was put there
+        await cache.fetch(OrderInput(blob.ref), tmp_path / "again")
+    await store.close()
