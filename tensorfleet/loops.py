@@ -12,6 +12,10 @@ import uvloop
 
 R = TypeVar("R")
 
+EARLY = 0.001
+"""Seconds by which its timers may ring before their time, since it counts in milliseconds: whoever looks at the clock
+when one rang must not find that it is not yet time, and wait for ever."""
+
 
 def new_loop() -> asyncio.AbstractEventLoop:
     """A loop that nobody runs yet. `add_reader` on it leaves the descriptor non-blocking, for writing as well."""

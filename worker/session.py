@@ -15,6 +15,7 @@ from tensorfleet import wire
 from tensorfleet.api.v1 import worker_pb2, worker_pb2_grpc
 from tensorfleet.errors import TensorFleetError, Unavailable
 from tensorfleet.logs import Logger
+from tensorfleet.loops import EARLY
 from tensorfleet.rpc.addresses import Addresses
 from tensorfleet.rpc.channels import open_channel
 from tensorfleet.rpc.status import ended
@@ -199,7 +200,7 @@ class Sessions:
         try:
             while True:
                 self._due.clear()
-                if loop.time() >= beat or not state.fitness_told:
+                if loop.time() >= beat - EARLY or not state.fitness_told:
                     beat = loop.time() + interval
                     if timer is not None:
                         timer.cancel()
