@@ -7,7 +7,7 @@ session that does not read what it is told is ended, and comes back with a new o
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -42,8 +42,9 @@ OUTBOX = 50_000
 """Commands that a session may leave unread."""
 
 ACKS = (c.AckFinished, c.AckReport)
-LULL = 0.005
-"""Seconds that an acknowledgement may wait for others, or for anything else to say: nobody's work waits for it."""
+LULL = 0.02
+"""Seconds that an acknowledgement may wait for others, or for anything to come along with: nobody's work waits for
+it."""
 
 HELLO_SECONDS = 30.0
 _encode = msgspec.msgpack.Encoder().encode
@@ -183,11 +184,18 @@ class WorkerSessions(worker_pb2_grpc.WorkerServiceServicer):
             await session.more.wait()
             session.more.clear()
             batch, session.waiting = session.waiting, deque()
-            for kind, run in itertools.groupby(batch, type):
+            ack = _ack(batch)
+            told = [command for command in batch if not isinstance(command, ACKS)]
+            for kind, run in itertools.groupby(told, type):
                 message = await self._message(kind, list(run))
+                if ack is not None:
+                    message.ack.CopyFrom(ack)
+                    ack = None
                 yield message
                 if message.HasField("goodbye"):
                     return
+            if ack is not None:
+                yield pb.OrchestratorMessage(ack=ack)
             if session.over:
                 yield pb.OrchestratorMessage(goodbye=pb.Goodbye(reason="it does not read", reconnect=True))
                 return
@@ -322,12 +330,19 @@ def _finished(worker: str, session: int, result: pb.AttemptResult) -> e.Finished
     )
 
 
-def _ack_reports(run: list[c.AckReport]) -> pb.OrchestratorMessage:
+def _ack(batch: Iterable[c.ToWorker]) -> pb.Ack | None:
+    """All acknowledgements of what is to be said; None where there are none."""
+    finished: list[int] = []
     numbers: dict[int, int] = {}
-    for ack in run:
-        numbers[ack.token] = max(ack.number, numbers.get(ack.token, 0))
-    acks = [pb.ReportAck(token=token, number=number) for token, number in numbers.items()]
-    return pb.OrchestratorMessage(ack=pb.Ack(reports=acks))
+    for command in batch:
+        if isinstance(command, c.AckFinished):
+            finished += command.tokens
+        elif isinstance(command, c.AckReport):
+            numbers[command.token] = max(command.number, numbers.get(command.token, 0))
+    if not (finished or numbers):
+        return None
+    reports = [pb.ReportAck(token=token, number=number) for token, number in numbers.items()]
+    return pb.Ack(finished=finished, reports=reports)
 
 
 def _tokens(run: list[Any]) -> list[int]:
@@ -339,6 +354,4 @@ _MESSAGES: dict[type[c.ToWorker], Callable[[list[Any]], pb.OrchestratorMessage]]
     c.Cancel: lambda run: pb.OrchestratorMessage(cancel=pb.Cancel(tokens=_tokens(run), reason=run[0].reason)),
     c.Recall: lambda run: pb.OrchestratorMessage(recall=pb.Recall(tokens=_tokens(run))),
     c.Drain: lambda run: pb.OrchestratorMessage(drain=pb.Drain(reason=run[0].reason)),
-    c.AckFinished: lambda run: pb.OrchestratorMessage(ack=pb.Ack(finished=_tokens(run))),
-    c.AckReport: _ack_reports,
 }

@@ -22,7 +22,7 @@ PAGE = 200
 HELD_BYTES = 1024 * 1024
 """Of journaled records, whose events are held for a watcher; one entry is held whatever its size."""
 END = "JobEnded"
-LULL = 0.002
+LULL = 0.01
 """Seconds that what happened waits for company, unless it is the end: so a short job is told in one message."""
 
 

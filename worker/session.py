@@ -121,8 +121,8 @@ class Sessions:
         channel = open_channel(server, watchful=len(self._addresses) > 1)
         call: Call = worker_pb2_grpc.WorkerServiceStub(channel).Session()  # type: ignore[call-arg]
         try:
-            welcome = await self._greet(call)
-            await self._hold(server, channel, call, welcome)
+            first = await self._greet(call)
+            await self._hold(server, channel, call, first)
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):  # a write does not know what the stream ended with
             raise await _end(call) from None
         finally:
@@ -131,7 +131,8 @@ class Sessions:
             self._host.disconnected()
             await channel.close(None)
 
-    async def _greet(self, call: Call) -> worker_pb2.Welcome:
+    async def _greet(self, call: Call) -> worker_pb2.OrchestratorMessage:
+        """The answer to the hello: a welcome, and what may come along with it."""
         hello = protocol.hello(self._who, self._host.state.holdings(), self._host.cached())
         try:
             async with asyncio.timeout(WELCOME_WITHIN):
@@ -145,15 +146,19 @@ class Sessions:
             raise _parting(answer.goodbye)
         if answer.WhichOneof("message") != "welcome":
             raise Lost(Unavailable("the hello was answered with something else"))
-        return answer.welcome
+        return answer
 
-    async def _hold(self, server: str, channel: grpc.aio.Channel, call: Call, welcome: worker_pb2.Welcome) -> None:
+    async def _hold(
+        self, server: str, channel: grpc.aio.Channel, call: Call, first: worker_pb2.OrchestratorMessage
+    ) -> None:
+        welcome = first.welcome
         log.info("joined", server=server, session=welcome.session, term=welcome.term)
         self._addresses.served()
         self._told.clear()
         self._backoff = FIRST_BACKOFF
         await self._host.welcomed(welcome, RemoteArtifacts(channel))
         self._host.act(self._host.state.welcome(welcome.stop, self._loop.time()))
+        self._hear_ack(first)
         listening = asyncio.create_task(self._listen(call))
         speaking = asyncio.create_task(self._speak(call, welcome))
         try:
@@ -175,6 +180,7 @@ class Sessions:
             self._hear(message)
 
     def _hear(self, message: worker_pb2.OrchestratorMessage) -> None:
+        self._hear_ack(message)
         state, act, now = self._host.state, self._host.act, self._loop.time()
         match message.WhichOneof("message"):
             case "assign":
@@ -185,12 +191,17 @@ class Sessions:
                 act(state.recall(message.recall.tokens, now))
             case "drain":
                 act(state.drain(message.drain.reason))
-            case "ack":
-                act(state.ack(message.ack.finished, protocol.report_acks(message.ack.reports), now))
             case "goodbye":
                 raise _parting(message.goodbye)
+            case None if message.HasField("ack"):
+                pass
             case other:
                 log.warning("a message of an unknown kind", kind=other)
+
+    def _hear_ack(self, message: worker_pb2.OrchestratorMessage) -> None:
+        if message.HasField("ack"):
+            acks = protocol.report_acks(message.ack.reports)
+            self._host.act(self._host.state.ack(message.ack.finished, acks, self._loop.time()))
 
     async def _speak(self, call: Call, welcome: worker_pb2.Welcome) -> None:
         loop, state = self._loop, self._host.state

@@ -65,6 +65,7 @@ class Translate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
     def __init__(self, flight: Flight) -> None:
         self._flight = flight
+        self._rebuilt: dict[str, tuple[Any, Any]] = {}  # by method, a handler and what it was made into
 
     async def intercept_service(
         self,
@@ -75,9 +76,13 @@ class Translate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         if handler is None:
             return handler
         method = handler_call_details.method
-        return rebuilt(
-            handler, lambda inner, yields: _streaming(inner, method) if yields else self._single(inner, method)
-        )
+        known, made = self._rebuilt.get(method, (None, None))
+        if known is not handler:
+            made = rebuilt(
+                handler, lambda inner, yields: _streaming(inner, method) if yields else self._single(inner, method)
+            )
+            self._rebuilt[method] = handler, made
+        return made
 
     def _single(self, inner: Any, method: str) -> Any:
         async def call(request: Any, context: Any) -> Any:

@@ -67,12 +67,14 @@ class Witness:
         world = self._world
         kind = type(message).__name__
         if kind in ("OrchestratorMessage", "WorkerMessage"):
-            kind = message.WhichOneof("message")
+            kind = message.WhichOneof("message") or "ack"
         world.mark(direction, call.client.name, kind, len(message) if kind == "bytes" else message.ByteSize())
         if world.telling:
             world.tell(f"{call.client.name} {direction} {call.server.name}: {kind} {_short(message)}")
         if direction == "down":
             self._check_leads(call.server)
+            if kind in _WITH_ACKS and message.HasField("ack"):
+                self._ack(call, message)
             if check_word := _WORDS.get(kind):
                 check_word(self, call, message)
 
@@ -141,9 +143,11 @@ class Witness:
             self._world.fail(f"{name} recovered another state than the journal has: {differences(ours, theirs)}")
 
 
+_WITH_ACKS = ("welcome", "assign", "cancel", "recall", "drain", "ack", "goodbye")
+"""The orchestrator's words, with which acknowledgements may come."""
+
 _WORDS = {
     "assign": Witness._assign,
-    "ack": Witness._ack,
     "welcome": Witness._welcome,
     "SubmitJobResponse": Witness._submitted,
     "RunJobResponse": Witness._happened,

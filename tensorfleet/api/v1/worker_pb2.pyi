@@ -94,13 +94,17 @@ class OrchestratorMessage(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    ACK_FIELD_NUMBER: _builtins.int
     WELCOME_FIELD_NUMBER: _builtins.int
     ASSIGN_FIELD_NUMBER: _builtins.int
     CANCEL_FIELD_NUMBER: _builtins.int
     RECALL_FIELD_NUMBER: _builtins.int
     DRAIN_FIELD_NUMBER: _builtins.int
-    ACK_FIELD_NUMBER: _builtins.int
     GOODBYE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def ack(self) -> Global___Ack:
+        """These are durable; forget them. It may come along with anything else, or alone."""
+
     @_builtins.property
     def welcome(self) -> Global___Welcome:
         """The answer to the hello."""
@@ -122,29 +126,25 @@ class OrchestratorMessage(_message.Message):
         """Take no more work; leave when what you hold has ended."""
 
     @_builtins.property
-    def ack(self) -> Global___Ack:
-        """These are durable; forget them."""
-
-    @_builtins.property
     def goodbye(self) -> Global___Goodbye:
         """This session is over; do not come back with it."""
 
     def __init__(
         self,
         *,
+        ack: Global___Ack | None = ...,
         welcome: Global___Welcome | None = ...,
         assign: Global___Assign | None = ...,
         cancel: Global___Cancel | None = ...,
         recall: Global___Recall | None = ...,
         drain: Global___Drain | None = ...,
-        ack: Global___Ack | None = ...,
         goodbye: Global___Goodbye | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "assign", b"assign", "cancel", b"cancel", "drain", b"drain", "goodbye", b"goodbye", "message", b"message", "recall", b"recall", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "assign", b"assign", "cancel", b"cancel", "drain", b"drain", "goodbye", b"goodbye", "message", b"message", "recall", b"recall", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "assign", "cancel", "recall", "drain", "ack", "goodbye"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "assign", "cancel", "recall", "drain", "goodbye"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
