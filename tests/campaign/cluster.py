@@ -107,7 +107,7 @@ class Cluster:
     async def _is_whole(self, client: AsyncClient) -> bool:
         there = {worker.id: (worker.pid, worker.state, len(worker.running)) for worker in await client.workers.list()}
         return all(orchestrator.pid is not None for orchestrator in self.orchestrators) and all(
-            there.get(worker.name) == (worker.pid, "ready", 0) and len(worker.family()) == 3 for worker in self.workers
+            there.get(worker.name) == (worker.pid, "ready", 0) and len(worker.family()) >= 2 for worker in self.workers
         )
 
     def strays(self) -> list[int]:
