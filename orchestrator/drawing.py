@@ -251,7 +251,7 @@ def _draw_worker(drawing: Drawing, state: State, record: r.WorkerJoined | r.Work
         **msgspec.to_builtins(worker.info),
         "state": "draining" if worker.draining and worker.state not in GONE else worker.state.value,
         "joined_at": worker.joined_at,
-        "reason": worker.reason,
+        "reason": worker.reason if worker.state in GONE else "",  # why it is suspect is not in the journal
     }
     drawing.put("workers", name, document)
 

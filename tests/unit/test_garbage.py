@@ -15,7 +15,7 @@ from orchestrator.core.state import Settings
 from orchestrator.engine import Engine
 from orchestrator.garbage import Collector, Keep
 from tensorfleet.errors import Unavailable
-from tensorfleet.model import JobSpec, KeptFor, Ref, Resolved, TaskResult
+from tensorfleet.model import JobSpec, KeptFor, Ref, Resolved, Task, TaskResult
 from tensorfleet.stores.directory import DirectoryObjects
 from tensorfleet.stores.sqlite import SqliteDocuments
 from tests.simulation.fleet import info, spec
@@ -56,7 +56,7 @@ class Home:
         self.documents = Documents(folder / "documents.db")
         self.objects = DirectoryObjects(folder / "objects")
         self.engine = self.led()
-        self.assigned: list[c.Assign] = []
+        self.assigned: list[tuple[int, Task]] = []  # tokens with their tasks
 
     def led(self) -> Engine:
         """Another orchestrator over the same stores."""
@@ -76,7 +76,7 @@ class Home:
 
     def hear(self, command: c.ToWorker) -> None:
         if isinstance(command, c.Assign):
-            self.assigned.append(command)
+            self.assigned += enumerate(command.tasks, command.token)
 
     async def submit(self, job: str, what: JobSpec, resolved: Resolved = Resolved()) -> None:  # noqa: B008
         submission = e.Submission(job, "", what, resolved)
@@ -88,13 +88,15 @@ class Home:
         for _ in range(4):
             await self.engine.ask(lambda ticket: e.ForgetResults(ticket, ()))
 
-    async def put(self, command: c.Assign) -> TaskResult:
-        await self.objects.put_many([[content_of(command.task)]])
-        return result_of(command.task)
+    async def put(self, assigned: tuple[int, Task]) -> TaskResult:
+        _, task = assigned
+        await self.objects.put_many([[content_of(task)]])
+        return result_of(task)
 
-    def finish(self, command: c.Assign, result: TaskResult) -> None:
+    def finish(self, assigned: tuple[int, Task], result: TaskResult) -> None:
+        token, _ = assigned
         self.engine.feed(
-            e.Finished("w", 1, command.token, result, None, "", "", (), duration=0.1, last_report=0, started=True)
+            e.Finished("w", 1, token, result, None, "", "", (), duration=0.1, last_report=0, started=True)
         )
 
     async def work(self) -> None:
