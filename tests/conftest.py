@@ -1,6 +1,7 @@
 """Fixtures that tests of more than one room share."""
 
 import asyncio
+import gc
 import os
 from collections.abc import Callable, Iterator, Mapping
 
@@ -13,6 +14,13 @@ from tests.simulation.plans import plant
 
 for _variable in STORE_VARIABLES:  # a test says itself where it keeps things, and else in a home of its own
     os.environ.pop(_variable, None)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish() -> None:
+    """Whatever tests left is collected now: not while pytest loads what its summary needs, since CPython's parser may
+    not be interrupted by the end of a coroutine."""
+    gc.collect()
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
