@@ -95,9 +95,7 @@ class Home:
 
     def finish(self, assigned: tuple[int, Task], result: TaskResult) -> None:
         token, _ = assigned
-        self.engine.feed(
-            e.Finished("w", 1, token, result, None, "", "", (), duration=0.1, last_report=0, started=True)
-        )
+        self.engine.feed(e.Finished("w", 1, token, result, None, "", "", (), duration=0.1, last_report=0, started=True))
 
     async def work(self) -> None:
         """Ends whatever is assigned, until nothing is."""
