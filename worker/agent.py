@@ -154,8 +154,8 @@ class Agent:
     def _carry_out(self, action: Action) -> None:
         match action:
             case Give(slot, orders):
-                warm = any(numerics.needed_by(order.work.operator) for order in orders)
-                count = self._slots.give(slot, [self._packet(order) for order in orders], warm)
+                warm = any(map(numerics.needed_by, {order.work.operator for order in orders}))
+                count = self._slots.give(slot, self._packets(orders), warm)
                 if count < len(orders):
                     self.act(self.state.slot_full(slot, len(orders) - count, self._loop.time()))
             case TakeBack(slot):
@@ -178,21 +178,29 @@ class Agent:
                 self._leaving = True
                 self._sessions.close()
 
-    def _packet(self, order: Order) -> bytes:
-        """An order for its slot. What many have in common is encoded once."""
-        work = order.work
-        if work is not self._work:
-            run = Run(work.operator, work.params, self._inputs.get(order.token, ()), work.threads, str(self._scratch))
-            self._work, self._encoded = work, encode(run)
-        if len(self._encoded) <= LONGEST_RUN:
-            return packet(order.token, self._encoded)
-        path = self._stored(order.token)
+    def _packets(self, orders: Sequence[Order]) -> list[bytes]:
+        """Orders for a slot. What many have in common is encoded once."""
+        packets = []
+        for order in orders:
+            if order.work is not self._work:
+                self._work, self._encoded = order.work, self._encode(order)
+            long = len(self._encoded) > LONGEST_RUN
+            packets.append(packet(order.token, self._store(order.token) if long else self._encoded))
+        return packets
+
+    def _encode(self, order: Order) -> bytes:
+        work, inputs = order.work, self._inputs.get(order.token, ())
+        return encode(Run(work.operator, work.params, inputs, work.threads, str(self._scratch)))
+
+    def _store(self, token: int) -> bytes:
+        """Has an order that is too long for its packet go by a file."""
+        path = self._stored(token)
         try:
             path.write_bytes(self._encoded)
         except OSError as error:
-            log.warning("an order could not be written, as its slot will find", token=order.token, error=str(error))
+            log.warning("an order could not be written, as its slot will find", token=token, error=str(error))
             self._look_at_disk()
-        return packet(order.token, encode(Stored(str(path))))
+        return encode(Stored(str(path)))
 
     def _move(self, token: int, moving: Coroutine[Any, Any, None]) -> None:
         task = self._moving[token] = asyncio.create_task(moving)

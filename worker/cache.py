@@ -116,11 +116,6 @@ class Cache:
             for fetch in fetches:  # where one has failed
                 fetch.cancel()
 
-    async def prefetch(self, wanted: OrderInput) -> None:
-        """Fetches an input for later."""
-        if not wanted.inline and wanted.ref.size and await self._in_store(wanted.ref) is None:
-            await self._cached(wanted.ref)
-
     async def put(self, path: Path, ref: Ref) -> Blob:
         """An output, put where it belongs, or taken along where it is small."""
         if ref.size <= INLINE:

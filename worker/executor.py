@@ -72,7 +72,7 @@ class Executor:
     def hand_over(self, send: Callable[[list[int]], None]) -> None:
         """Gives the process to be its ends, as `slot.Ends` has them, and closes here what is its alone."""
         try:
-            send([*self._far, self._orders_out.fileno()])
+            send([*self._far, *(prints.descriptor for prints in self._outputs), self._orders_out.fileno()])
         finally:
             for descriptor in self._far:
                 os.close(descriptor)

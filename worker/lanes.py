@@ -13,7 +13,7 @@ from enum import IntEnum
 from msgspec import Struct
 
 from tensorfleet.model import Cause
-from worker.actions import Action, Give, Kill, TakeBack
+from worker.actions import Action, Give, Kill, Resume, TakeBack
 from worker.messages import Ending, Order
 from worker.reports import Reports
 
@@ -59,6 +59,16 @@ class Lane:
         self.paused = False
         self.killed = False
 
+    def end_first(self, actions: list[Action]) -> Attempt:
+        """What ran is over, and what it said too much of."""
+        attempt = self.given.popleft()
+        attempt.lane, attempt.begun = None, True
+        self.full = False
+        if self.paused:
+            self.paused = False
+            actions.append(Resume(self.number))
+        return attempt
+
     @property
     def open(self) -> bool:
         """Whether it should be given more."""
@@ -80,13 +90,11 @@ class Lanes:
         """Whether no slot has anything to do."""
         return not self.ready and not any(lane.given for lane in self.by_slot.values())
 
-    def end_first(self, lane: Lane, now: float) -> Attempt:
-        """What a slot ran is over; what is behind it begins."""
-        attempt = lane.given.popleft()
-        attempt.lane, attempt.begun = None, True
-        lane.full = False
-        self._begin(lane, now)
-        return attempt
+    def begin(self, lane: Lane, now: float) -> None:
+        """What is first in a pipe begins."""
+        lane.since = now
+        if lane.given and (timeout := lane.given[0].order.work.timeout):
+            self.deadline = min(self.deadline, now + timeout)
 
     def late(self, now: float) -> list[Attempt]:
         """What has run longer than it may; from here on `deadline` is that of the rest."""
@@ -156,12 +164,7 @@ class Lanes:
             lane.given.append(attempt)
             lane.waiting = True
             if size == 0:
-                self._begin(lane, now)
+                self.begin(lane, now)
             shares.setdefault(number, []).append(attempt.order)
             heapq.heapreplace(least, (size + 1, number))
         return [Give(number, orders) for number, orders in shares.items()]
-
-    def _begin(self, lane: Lane, now: float) -> None:
-        lane.since = now
-        if lane.given and (timeout := lane.given[0].order.work.timeout):
-            self.deadline = min(self.deadline, now + timeout)

@@ -200,16 +200,16 @@ class Framer:
     """Cuts a stream of bytes into the payloads of its frames."""
 
     def __init__(self) -> None:
-        self._waiting = bytearray()
+        self._waiting = b""
 
     def feed(self, data: bytes) -> list[bytes]:
-        self._waiting += data
-        payloads, start = [], 0
-        while len(self._waiting) - start >= 4:
-            end = start + 4 + int.from_bytes(self._waiting[start : start + 4], "big")
-            if end > len(self._waiting):
+        data = self._waiting + data if self._waiting else data
+        payloads, start, size = [], 0, len(data)
+        while size - start >= 4:
+            end = start + 4 + int.from_bytes(data[start : start + 4], "big")
+            if end > size:
                 break
-            payloads.append(bytes(self._waiting[start + 4 : end]))
+            payloads.append(data[start + 4 : end])
             start = end
-        del self._waiting[:start]
+        self._waiting = data[start:]
         return payloads

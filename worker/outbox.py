@@ -73,13 +73,15 @@ class Outbox:
     def end(self, attempt: Attempt) -> None:
         self._ended.append(attempt)
 
-    def durable(self, attempt: Attempt) -> None:
-        """An attempt's end was heard, and nothing is to be said of it any more."""
-        if attempt.told_end:
-            self._unheard -= 1
-        else:
-            self._ended.remove(attempt)
-        self._reported.pop(attempt.order.token, None)
+    def durable(self, attempts: Iterable[Attempt]) -> None:
+        """The ends of these were heard, and nothing is to be said of them any more."""
+        for attempt in attempts:
+            if attempt.told_end:
+                self._unheard -= 1
+            else:
+                self._ended.remove(attempt)
+            if attempt.reports is not None:
+                self._reported.pop(attempt.order.token, None)
 
     def lose_session(self) -> None:
         """Releases that it may not have heard of are forgotten: the next hello does not hold those attempts."""

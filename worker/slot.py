@@ -10,16 +10,18 @@ import faulthandler
 import logging
 import mmap
 import os
+import select
 import signal
 import socket
 import sys
-import time
 import traceback
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from time import perf_counter, time
 from types import FrameType
-from typing import TYPE_CHECKING, NamedTuple, TextIO
+from typing import NamedTuple, TextIO
+from warnings import catch_warnings
 
 from tensorfleet.errors import BadInput, TensorFleetError
 from tensorfleet.model import Cause, LogLine
@@ -40,9 +42,6 @@ from worker.messages import (
 )
 from worker.prints import PAGE, printed
 
-if TYPE_CHECKING:
-    from tensorfleet.execution import Execution, Pools
-
 _LIBC = ctypes.CDLL(None)
 _IOLBF = 1
 """Of stdio.h: a line at a time."""
@@ -60,12 +59,14 @@ class AgentGone(BaseException):
 
 class Ends(NamedTuple):
     """Its descriptors: socket, standard output and error, the page where the agent counts what it has read of these,
-    and orders."""
+    the ends that it reads them from, and orders."""
 
     connection: int
     stdout: int
     stderr: int
     page: int
+    printed: int
+    printed_errors: int
     orders: int
 
 
@@ -73,11 +74,14 @@ class Agent:
     """The slot's ends of what is between it and its agent."""
 
     def __init__(self, ends: Ends) -> None:
-        self._ends = ends
         self._connection = socket.socket(fileno=ends.connection)
         self._orders = socket.socket(fileno=ends.orders)
+        self._stdout, self._stderr = ends.stdout, ends.stderr
         self._page = memoryview(mmap.mmap(ends.page, PAGE)).cast("Q")
-        self._printed = (0, 0)
+        self._unread = select.poll()
+        self._unread.register(ends.printed, select.POLLIN)
+        self._unread.register(ends.printed_errors, select.POLLIN)
+        self._printed, self._counted = (0, 0), (0, 0)
         self._points = PointsOut(self._send)
 
     def next_order(self) -> bytes:
@@ -86,12 +90,12 @@ class Agent:
 
     def printed(self) -> tuple[int, int] | None:
         """How much was printed so far; None where that is as much as when this was last asked."""
-        ends, page = self._ends, self._page
-        both = printed(page, 0, ends.stdout), printed(page, 1, ends.stderr)
-        if both == self._printed:
+        page = self._page
+        if not self._unread.poll(0) and (page[0], page[1]) == self._counted:  # nothing is in the pipes, nor was read
             return None
-        self._printed = both
-        return both
+        self._counted, before = (page[0], page[1]), self._printed
+        self._printed = printed(page, 0, self._stdout), printed(page, 1, self._stderr)
+        return self._printed if self._printed != before else None
 
     def say(self, message: FromSlot) -> None:
         self.send(frame(message))
@@ -115,7 +119,7 @@ class Agent:
             raise AgentGone from error
 
     def log(self, stream: str, text: str) -> None:
-        now = time.time()
+        now = time()
         self.say(Lines(tuple(LogLine(now, stream, line) for line in text.splitlines())))
 
 
@@ -142,43 +146,47 @@ def main(descriptors: Sequence[int], order: Fork) -> None:
 
 
 class Tasks:
-    """Runs one task after another, for what they may have in common: their orders' encoding, their threads."""
+    """Runs one task after another, and keeps what they may have in common: what orders say but for their tokens, and
+    how many threads they have."""
 
     def __init__(self, agent: Agent) -> None:
+        from tensorfleet.execution import Pools, execute
+
         self._agent = agent
-        self._pools: Pools | None = None
+        self._execute, self._pools = execute, Pools()
         self._encoded = b""
         self._run = Run("", {}, (), 1, "")
+        self._inputs: list[Path] = []
 
     def perform(self, packet: bytes) -> bytes:
         """Runs one task and gives the message that says how it ended; whatever the task raises ends here."""
-        begun = time.perf_counter()
+        begun = perf_counter()
         try:
-            with warnings.catch_warnings():  # so that a warning that an earlier task gave is given again
-                done = self._execute(int.from_bytes(packet[:TOKEN_BYTES], "big"), packet[TOKEN_BYTES:])
+            encoded = packet[TOKEN_BYTES:]
+            if encoded != self._encoded:
+                self._read(encoded)
+            run = self._run
+            out = f"{run.scratch}/{int.from_bytes(packet[:TOKEN_BYTES], 'big')}"
+            with catch_warnings():  # so that a warning that an earlier task gave is given again
+                done = self._execute(
+                    run.operator, run.params, self._inputs, run.threads, self._agent.report, out, self._pools
+                )
             outputs = tuple([(str(path), ref) for ref, path in done.files])
-            encode(done.summary)
+            if done.summary:
+                encode(done.summary)  # it fails here, before it is said that all went well
             _flush()
-            printed, seconds = self._agent.printed(), time.perf_counter() - begun
-            return frame(Succeeded(seconds, printed, outputs, done.summary, time.time()))
+            return frame(Succeeded(perf_counter() - begun, self._agent.printed(), outputs, done.summary, time()))
         except (Stopped, AgentGone):
             raise
         except BaseException as error:
             failure = _failure(self._agent, error)
             _flush()
-            printed, seconds = self._agent.printed(), time.perf_counter() - begun
-            return frame(Failed(*failure, seconds, printed, time.time()))
+            return frame(Failed(*failure, perf_counter() - begun, self._agent.printed(), time()))
 
-    def _execute(self, token: int, encoded: bytes) -> "Execution":
-        from tensorfleet.execution import Pools, execute
-
-        self._pools = self._pools or Pools()
-        if encoded != self._encoded:
-            self._encoded, self._run = encoded, _decoded(encoded)
-        run = self._run
-        inputs = [Path(path) for path in run.inputs]
-        out = f"{run.scratch}/{token}"
-        return execute(run.operator, run.params, inputs, run.threads, self._agent.report, out, self._pools)
+    def _read(self, encoded: bytes) -> None:
+        """Takes in an order that is not like the one before it."""
+        self._encoded, self._run = b"", _decoded(encoded)
+        self._encoded, self._inputs = encoded, [Path(path) for path in self._run.inputs]
 
 
 def _decoded(encoded: bytes) -> Run:

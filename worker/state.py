@@ -14,7 +14,7 @@ from tensorfleet.model import Cause, LogLine, Points
 from worker import disk
 from worker.actions import Action, Fetch, Forget, Leave, LookAtDisk, Pause, PutAway, Resume
 from worker.lanes import DEPTH, Attempt, Lane, Lanes, Phase
-from worker.messages import Died, Ending, Failed, FromSlot, Measured, Order, Succeeded
+from worker.messages import Died, Ending, Failed, FromSlot, Lines, Measured, Order, Succeeded
 from worker.outbox import Batch, Ended, Outbox, told
 from worker.reports import Reports
 
@@ -70,14 +70,16 @@ class State:
     def assign(self, orders: Iterable[Order], now: float) -> list[Action]:
         """Work comes. One that is held already is not taken twice; one that comes while draining or unfit is given
         back."""
+        refused = self.draining or bool(self.unfit)
+        attempts, ready = self.attempts, self.lanes.ready
         for order in orders:
-            if order.token in self.attempts:
+            if order.token in attempts:
                 continue
-            if self.draining or self.unfit:
+            if refused:
                 self._outbox.release(order.token)
                 continue
-            attempt = self.attempts[order.token] = Attempt(order)
-            (self._lacking if order.work.inputs else self.lanes.ready).append(attempt)
+            attempts[order.token] = attempt = Attempt(order)
+            (self._lacking if order.work.inputs else ready).append(attempt)
         return self._advance(now)
 
     def cancel(self, tokens: Iterable[int], reason: str, now: float) -> list[Action]:
@@ -109,14 +111,15 @@ class State:
     def ack(self, finished: Iterable[int], reports: Mapping[int, int], now: float) -> list[Action]:
         """Forgets what is durable."""
         actions: list[Action] = []
-        attempts = self.attempts
         for token, number in reports.items():
             actions += self._ack_reports(token, number)
+        attempts, durable = self.attempts, []
         for token in finished:
             attempt = attempts.get(token)
             if attempt is not None and attempt.phase is Phase.ENDED:
-                self._outbox.durable(attempt)
+                durable.append(attempt)
                 del attempts[token]
+        self._outbox.durable(durable)
         return actions + self._advance(now) if actions or self.draining else actions
 
     # --- the machine speaks
@@ -147,17 +150,20 @@ class State:
         for message in messages:
             if not lane.given:
                 break
-            if isinstance(message, Succeeded):
-                ended = True
-                self._succeeded(self._end_first(lane, actions, now), message, actions)
-            elif isinstance(message, Failed):
-                ended = True
-                self._failed(self._end_first(lane, actions, now), message, message.seconds, actions)
-            elif isinstance(message, Measured):
+            if isinstance(message, Measured):
                 self._report(lane, message.points, (), actions)
-            else:
+            elif isinstance(message, Lines):
                 self._report(lane, Points(), message.lines, actions)
-        if not (ended or actions):
+            else:
+                ended = True
+                attempt = lane.end_first(actions)
+                if isinstance(message, Failed):
+                    self._failed(attempt, message, message.seconds, actions)
+                else:
+                    self._succeeded(attempt, message, actions)
+        if ended:
+            self.lanes.begin(lane, now)
+        elif not actions:
             return []
         return actions + self.lanes.press(lane) + self._advance(now)
 
@@ -183,7 +189,7 @@ class State:
         actions = self._came_back(lane, waiting)
         while lane.given:
             seconds = now - lane.since
-            self._failed(self._end_first(lane, actions, now), died, seconds, actions)
+            self._failed(lane.end_first(actions), died, seconds, actions)
         return actions + self._advance(now)
 
     def fetched(self, token: int, now: float) -> list[Action]:
@@ -200,7 +206,9 @@ class State:
         attempt = self.attempts.get(token)
         if attempt is None or attempt.phase is Phase.ENDED:
             return self._advance(now)
-        return [*self._end(attempt, ending), *self._advance(now)]
+        self._end(attempt, ending)
+        looks: list[Action] = [LookAtDisk()] if ending.reason == disk.REASON else []
+        return [Forget(token), *looks, *self._advance(now)]
 
     def tick(self, now: float) -> list[Action]:
         """The lanes' deadline has come: stops what has run longer than it may."""
@@ -262,26 +270,23 @@ class State:
         self.left = True
         return [Leave(0)]
 
-    def _end_first(self, lane: Lane, actions: list[Action], now: float) -> Attempt:
-        attempt = self.lanes.end_first(lane, now)
-        if lane.paused:
-            lane.paused = False
-            actions.append(Resume(lane.number))
-        return attempt
-
     def _succeeded(self, attempt: Attempt, outcome: Succeeded, actions: list[Action]) -> None:
-        token = attempt.order.token
         if outcome.outputs and not attempt.dropped:
             attempt.phase = Phase.STORING
-            actions.append(PutAway(token, outcome))
+            actions.append(PutAway(attempt.order.token, outcome))
             return
         ending = Ending(summary=outcome.summary, duration=outcome.seconds, ended_at=outcome.ended_at)
-        actions += self._end(attempt, ending)
+        self._end(attempt, ending)
+        if attempt.order.work.inputs or outcome.outputs:
+            actions.append(Forget(attempt.order.token))
 
     def _failed(self, attempt: Attempt, outcome: Failed | Died, seconds: float, actions: list[Action]) -> None:
         cause, reason, message = outcome.cause, outcome.reason, outcome.message
         ending = Ending(cause=cause, reason=reason, message=message, duration=seconds, ended_at=outcome.ended_at)
-        actions += self._end(attempt, ending)
+        self._end(attempt, ending)
+        actions.append(Forget(attempt.order.token))
+        if reason == disk.REASON:
+            actions.append(LookAtDisk())
 
     def _report(self, lane: Lane, points: Points, lines: Sequence[LogLine], actions: list[Action]) -> None:
         attempt = lane.given[0]
@@ -323,7 +328,7 @@ class State:
             if attempt.lane is not None:
                 lanes[attempt.lane.number] = attempt.lane
             else:
-                actions += self._end_unbegun(attempt)
+                actions.append(self._end_unbegun(attempt))
         self._purge()
         return actions + self.lanes.take_back(lanes.values())
 
@@ -333,7 +338,7 @@ class State:
             if attempt.recalled:
                 actions += self._give_back(attempt)
             elif attempt.stopping is not None:
-                actions += self._end_unbegun(attempt)
+                actions.append(self._end_unbegun(attempt))
             else:
                 self.lanes.ready.appendleft(attempt)
         return actions
@@ -355,24 +360,20 @@ class State:
                 queue.clear()
                 queue.extend(kept)
 
-    def _end_unbegun(self, attempt: Attempt) -> list[Action]:
+    def _end_unbegun(self, attempt: Attempt) -> Action:
         """Ends an attempt that was stopped and runs in no slot."""
         assert attempt.stopping is not None
         cause, message = attempt.stopping
-        return self._end(attempt, Ending(cause=cause, reason=cause.name, message=message))
+        self._fetching.discard(attempt.order.token)
+        self._end(attempt, Ending(cause=cause, reason=cause.name, message=message))
+        return Forget(attempt.order.token)
 
-    def _end(self, attempt: Attempt, ending: Ending) -> list[Action]:
+    def _end(self, attempt: Attempt, ending: Ending) -> None:
         """An attempt is over. Why it was stopped outweighs how it died."""
         attempt.phase = Phase.ENDED
-        token = attempt.order.token
-        failed = ending.cause is not None
-        self._fetching.discard(token)
         if not attempt.dropped:
-            attempt.ending = _failure(attempt, ending) if failed else ending
+            attempt.ending = ending if ending.cause is None else _failure(attempt, ending)
             self._outbox.end(attempt)
-        if not failed:
-            return [Forget(token)] if attempt.order.work.inputs or ending.outputs else []
-        return [Forget(token), LookAtDisk()] if ending.reason == disk.REASON else [Forget(token)]
 
 
 def _failure(attempt: Attempt, ending: Ending) -> Ending:

@@ -353,6 +353,33 @@ async def test_orders_of_one_pipe_run_in_order_and_each_is_told_with_its_own_pri
     await task
 
 
+async def test_a_killed_slot_tells_what_ran_and_what_waited(bench: Bench) -> None:
+    token, task = bench.start("sleep")
+    number = await bench.begun(token)
+    waiting = [bench.make("echo") for _ in range(20)]
+    bench.give(number, *waiting)
+    os.kill(bench.pids[number], signal.SIGKILL)
+    assert isinstance(await task, Died)
+    assert bench.back == waiting
+    for other in waiting:
+        assert isinstance(await bench.outcomes[other], Succeeded)
+
+
+async def test_what_waits_behind_a_held_task_can_be_taken_back(bench: Bench) -> None:
+    token, task = bench.start("flood", points=20_000)
+    number = await bench.begun(token)
+    bench.slots.pause(number)
+    waiting = [bench.make("echo") for _ in range(3)]
+    bench.give(number, *waiting)
+    assert bench.take_back(number) == waiting
+    bench.give(number, *waiting)
+    bench.slots.resume(number)
+    assert isinstance(await task, Succeeded)
+    assert len(bench.points[token]) == 20_000
+    for other in waiting:
+        assert isinstance(await bench.outcomes[other], Succeeded)
+
+
 async def test_a_dead_zygote_is_replaced(bench: Bench) -> None:
     token, task = bench.start("sleep")
     zygote, pid = bench.slots.pids()[0], bench.pids[await bench.begun(token)]
@@ -379,6 +406,23 @@ async def test_a_slot_retires_after_its_tasks_and_closing_leaves_no_process(tmp_
     await slots.close()
     for pid in left:
         await gone(pid)
+
+
+async def test_a_slot_that_retires_leaves_what_waits_in_its_pipe_to_the_next(tmp_path: Path, probes: None) -> None:
+    slots = Slots(Limits(slots=1, max_tasks=3), launch_zygote())
+    bench = Bench(slots, tmp_path)
+    await bench.until(lambda: bool(bench.given))
+    tokens = [bench.make("echo", at=at) for at in range(10)]
+    bench.give(0, *tokens)
+    summaries = []
+    for token in tokens:
+        done = await bench.outcomes[token]
+        assert isinstance(done, Succeeded)
+        summaries.append(done.summary)
+    assert [summary["at"] for summary in summaries] == list(range(10)), "none is lost, none runs twice"
+    pids = [summary["pid"] for summary in summaries]
+    assert max(pids.count(pid) for pid in pids) == 3
+    await slots.close()
 
 
 async def test_a_zygote_that_never_comes_up_is_an_error_and_not_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:

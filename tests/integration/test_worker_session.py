@@ -194,6 +194,45 @@ async def test_cancel_and_timeout_end_what_runs_and_what_waits(orchestrator: Fak
     assert (await orchestrator.result(4)).cause == jobs_pb2.FAILURE_CAUSE_UNSPECIFIED
 
 
+async def test_a_timeout_of_what_runs_leaves_what_waits_behind_it_alone(
+    orchestrator: FakeOrchestrator, join: Join
+) -> None:
+    await join("--slots", "1")
+    await orchestrator.session()
+    orchestrator.assign(1, "stubborn", timeout=0.3)
+    for token in range(2, 40):
+        orchestrator.assign(token, "echo", timeout=60.0)
+    assert (await orchestrator.result(1)).cause == jobs_pb2.FAILURE_CAUSE_TIMEOUT
+    for token in range(2, 40):
+        result = await orchestrator.result(token)
+        assert result.cause == jobs_pb2.FAILURE_CAUSE_UNSPECIFIED
+        assert len(orchestrator.results(token)) == 1
+
+
+async def test_of_many_that_wait_each_is_given_back_or_runs(orchestrator: FakeOrchestrator, join: Join) -> None:
+    await join("--slots", "2")
+    session = await orchestrator.session()
+    orchestrator.assign(1, "sleep")
+    orchestrator.assign(2, "sleep")
+    await orchestrator.started(1)
+    await orchestrator.started(2)
+    for token in range(3, 203):
+        orchestrator.assign(token, "echo")
+    recalled = set(range(3, 203, 2))
+    session.say(recall=worker_pb2.Recall(tokens=recalled))
+
+    def released() -> set[int]:
+        return {token for item in session.heard for token in item.released.tokens}
+
+    await orchestrator.until(lambda: len(released()) == len(recalled))
+    session.say(cancel=worker_pb2.Cancel(tokens=[1, 2], reason="make room"))
+    for token in range(3, 203):
+        if token not in recalled:
+            await orchestrator.result(token)
+    assert released() == recalled
+    assert not [token for token in recalled if orchestrator.results(token)]
+
+
 async def test_a_recall_gives_back_only_what_has_not_begun(orchestrator: FakeOrchestrator, join: Join) -> None:
     await join("--slots", "1")
     session = await orchestrator.session()
