@@ -238,7 +238,7 @@ async def test_a_recall_gives_back_only_what_has_not_begun(orchestrator: FakeOrc
     session = await orchestrator.session()
     orchestrator.assign(1, "sleep")
     orchestrator.assign(2, "echo")
-    await orchestrator.started(1)
+    await orchestrator.reported(1)
     session.say(recall=worker_pb2.Recall(tokens=[1, 2]))
     released = await orchestrator.until(lambda: [item for item in session.heard if item.HasField("released")])
     assert list(released[0].released.tokens) == [2]
@@ -399,6 +399,7 @@ async def test_a_stopped_worker_says_so_and_its_tasks_go_elsewhere(
     orchestrator.assign(1, "sleep")
     orchestrator.assign(2, "echo")
     pid = await orchestrator.started(1)
+    await orchestrator.reported(1)
     processes = children(worker.pid)
     worker.send_signal(number)
     assert await worker.wait() == 0
