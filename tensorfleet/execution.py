@@ -4,9 +4,9 @@ The rule: the same operator, parameters, inputs and threads leave the same files
 pinned here, and nowhere else; and an operator never sees in which order names came, which no key knows of either.
 """
 
-import hashlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +38,8 @@ class Pools:
         wanted = (threads, len(sys.modules))
         if wanted == self._in_force:
             return
-        from threadpoolctl import ThreadpoolController
-
         self.let_go()
-        self._limiter = ThreadpoolController().limit(limits=threads)
+        self._limiter = find_pools().limit(limits=threads)
         self._in_force = (threads, len(sys.modules))
 
     def let_go(self) -> None:
@@ -49,6 +47,20 @@ class Pools:
         if self._limiter is not None:
             self._limiter.restore_original_limits()
         self._limiter, self._in_force = None, (0, 0)
+
+
+def find_pools() -> Any:
+    """The thread pools of the libraries that are loaded here; a process that is forked has them from its parent."""
+    import threadpoolctl  # noqa: F401 -- before modules are counted
+
+    return _pools_of(len(sys.modules))
+
+
+@lru_cache(maxsize=1)
+def _pools_of(modules: int) -> Any:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def execute(
@@ -91,6 +103,8 @@ def _ordered(value: Value) -> Value:
 
 def written(output: Output, path: Path) -> Ref:
     """Writes an output to a file; its digest and size."""
+    import hashlib  # a large library, which what has no outputs does without
+
     digest, size = hashlib.sha256(), 0
     with path.open("wb") as file:
         for buffer in output:

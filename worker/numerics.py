@@ -41,6 +41,16 @@ class Loading:
         load([self._left.popleft()])
 
 
+def prepare() -> None:
+    """Finds, once for all that are forked from here on, what each would else look for: the package's operators, and the
+    thread pools of the libraries."""
+    from tensorfleet import catalog, execution
+
+    catalog.operator("noop.run@1")
+    execution.find_pools()
+    gc.freeze()
+
+
 def load(modules: tuple[str, ...] | list[str]) -> None:
     """Imports modules, and has the collector never look at them again: that would copy the pages that forked processes
     share. One that is missing is left to the task that needs it to say so."""

@@ -46,7 +46,7 @@ REFILL_DELAY = 0.2
 """Seconds before a slot that ended without a task is replaced, so that a slot that cannot live is not a busy loop."""
 PRELOAD_AFTER = 1.0
 """Seconds until the numerics are loaded that no task has asked for yet: first the fleet comes up."""
-REST = 5.0
+REST = 2.0
 """A process that did nothing for so many seconds is let go, in twice as many at most; forking takes milliseconds."""
 
 

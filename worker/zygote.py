@@ -149,6 +149,7 @@ class Zygote:
             return
         if threads() > 1:
             print(f"worker: the zygote has {threads()} threads; forking it is not safe", file=sys.stderr)
+        numerics.prepare()
         sandbox.give_back_code()
         for agent in self._agents.values():
             agent.say(Preloaded(time.monotonic() - self._begun))
@@ -245,6 +246,8 @@ def main(arguments: list[str] | None = None) -> None:
     if options.agent is not None:
         zygote.adopt(socket.socket(fileno=options.agent))
     numerics.load(numerics.BARE)
+    numerics.prepare()
+    sandbox.give_back_code()
     zygote.serve()
     os._exit(0)
 
