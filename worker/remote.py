@@ -15,7 +15,7 @@ from tensorfleet.api.v1 import artifacts_pb2 as pb
 from tensorfleet.api.v1 import artifacts_pb2_grpc as pb_grpc
 from tensorfleet.errors import TensorFleetError, Unavailable
 from tensorfleet.model import Ref
-from tensorfleet.rpc.chunks import chunk_field
+from tensorfleet.rpc.chunks import chunk_field, keep_buffers
 from tensorfleet.rpc.status import to_error
 from tensorfleet.stores.contract import Grant
 
@@ -32,6 +32,7 @@ class RemoteArtifacts:
         self._put: _Put = channel.stream_unary(_PUT, None, pb.PutArtifactResponse.FromString)
 
     async def get(self, digest: str, check: bool) -> AsyncIterator[bytes]:
+        keep_buffers()
         with _errors():
             async for answer in self._stub.GetArtifact(pb.GetArtifactRequest(digest=digest, unchecked=not check)):
                 yield answer.chunk

@@ -10,7 +10,7 @@ from tensorfleet.api.v1 import artifacts_pb2 as pb
 from tensorfleet.api.v1 import artifacts_pb2_grpc
 from tensorfleet.errors import CorruptArtifact, InvalidRequest
 from tensorfleet.model import FieldViolation, Ref
-from tensorfleet.rpc.chunks import chunk_message
+from tensorfleet.rpc.chunks import chunk_message, keep_buffers
 from tensorfleet.stores.contract import Grant, ObjectStore
 from tensorfleet.stores.names import is_digest
 from tensorfleet.wire import duration, ref_from_proto, ref_to_proto
@@ -46,6 +46,7 @@ class Artifacts(artifacts_pb2_grpc.ArtifactServiceServicer):
         _check(request.digest)
         if request.offset < 0:
             raise InvalidRequest([FieldViolation("offset", f"expected 0 or more, not {request.offset}")])
+        keep_buffers()
         try:
             async for chunk in self._objects.get(request.digest, request.offset, check=not request.unchecked):
                 yield chunk_message(pb.GetArtifactResponse, chunk)

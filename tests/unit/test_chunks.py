@@ -1,5 +1,9 @@
 """What is written by hand is what protobuf writes."""
 
+import platform
+import subprocess
+import sys
+
 import pytest
 
 from tensorfleet.api.v1 import artifacts_pb2 as pb
@@ -27,3 +31,19 @@ def test_what_is_written_is_left_as_it_is() -> None:
     message = pb.GetArtifactResponse(chunk=b"bytes")
     assert serialize(message) == serialize(chunk_message(pb.GetArtifactResponse, b"bytes"))
     assert written_or(None) is None
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's malloc is told")
+def test_the_memory_of_chunks_is_kept_for_the_next_ones() -> None:
+    program = """
+from resource import RUSAGE_SELF, getrusage
+from tensorfleet.rpc.chunks import keep_buffers
+keep_buffers()
+before = getrusage(RUSAGE_SELF).ru_minflt
+for _ in range(100):
+    held = [b"x" * (1 << 20) for _ in range(6)]
+    del held
+print(getrusage(RUSAGE_SELF).ru_minflt - before)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 20 * 6 * 256, "the chunks are in the same pages most of the time"
