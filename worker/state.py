@@ -178,8 +178,6 @@ class State:
         """So many orders were still in a slot's pipe: its last, which have not begun. What was not among them has."""
         lane = self.lanes.by_slot[number]
         actions = self._came_back(lane, count)
-        for attempt in lane.given:
-            attempt.recalled = False
         return actions + self.lanes.press(lane) + self._advance(now)
 
     def slot_gone(self, number: int, waiting: int, died: Died, now: float) -> list[Action]:

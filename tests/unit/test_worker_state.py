@@ -485,10 +485,20 @@ def test_a_dead_slot_costs_what_it_ran_and_no_more() -> None:
 def test_a_slot_that_dies_before_it_took_anything_costs_nothing() -> None:
     it = Machine(eager=False)
     it.assign(1, 2)
+    assert it.collect().started == [(1, 1000)]
     it.die(0)
     assert not it.collect().ended
     it.take(0)
     assert it.running() == [1]
+    assert it.collect().started == [(1, 1000)]
+
+
+def test_a_start_is_told_anew_where_another_slot_has_the_order() -> None:
+    it = Machine(2, eager=False)
+    it.assign(1)
+    assert it.collect().started == [(1, 1000)]
+    it.do(it.state.lanes.take_back([it.state.lanes.by_slot[0]]))
+    assert it.collect().started == [(1, 1000)], "whoever has it now"
 
 
 def test_a_full_pipe_leaves_the_rest_to_the_others() -> None:
