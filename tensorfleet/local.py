@@ -49,7 +49,8 @@ class AsyncLocalFleet:
 
     home: default `TENSORFLEET_HOME`, else `./.tensorfleet`. workers, slots, labels: of the workers to start; where the
     home already has an orchestrator with workers, none are. listen: where to serve; port 0 takes a free one. insecure:
-    needed to listen beyond loopback. worker_options: more flags for each worker. tell: hears, in a line, what people
+    needed to listen beyond loopback. worker_options: more flags for each worker. preload: load the
+    numerics while the fleet comes up, for a training that comes at once. tell: hears, in a line, what people
     should know.
     """
 
@@ -63,6 +64,7 @@ class AsyncLocalFleet:
         listen: str = "127.0.0.1:0",
         insecure: bool = False,
         worker_options: Sequence[str] = (),
+        preload: bool = False,
         tell: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.home = Path(home).expanduser().absolute() if home else settings().home
@@ -70,6 +72,7 @@ class AsyncLocalFleet:
         self.owned = False
         self._crew = Crew(workers=workers, slots=slots, labels=labels or {}, options=worker_options)
         self._listen, self._insecure, self._tell = listen, insecure, tell
+        self._preload = preload
         self._orchestrator: Child | None = None
         self._zygote: SharedZygote | None = None
         self._workers: dict[str, Child] = {}
@@ -280,7 +283,7 @@ class AsyncLocalFleet:
         if self._hired:
             return
         self._hired = True
-        self._zygote = self._zygote or SharedZygote(self.home / "logs")
+        self._zygote = self._zygote or SharedZygote(self.home / "logs", preload=self._preload)
         for number in range(1, self._crew.workers + 1):
             name = f"worker-{number}{suffix}"
             self._begin(name, self._keep_worker(name))

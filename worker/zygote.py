@@ -47,9 +47,10 @@ class Agent:
 
 
 class Zygote:
-    """Serves agents until the last one is gone. fleet: a socket over which more of them come, each as a descriptor."""
+    """Serves agents until the last one is gone. fleet: a socket over which more of them come, each as a descriptor.
+    preload: load the numerics at once, and not when an agent asks for them."""
 
-    def __init__(self, fleet: socket.socket | None = None) -> None:
+    def __init__(self, fleet: socket.socket | None = None, *, preload: bool = False) -> None:
         self._fleet = fleet
         self._agents: dict[int, Agent] = {}
         self._wake_out, self._wake_in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -58,7 +59,7 @@ class Zygote:
         if fleet is not None:
             self._poll.register(fleet, select.POLLIN)
         self._loading = numerics.Loading()
-        self._begun = 0.0
+        self._begun = time.monotonic() if preload else 0.0
         """When the loading of numerics began; 0 until then."""
 
     def adopt(self, connection: socket.socket) -> None:
@@ -234,6 +235,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="worker.zygote")
     parser.add_argument("--agent", type=int, metavar="DESCRIPTOR", help="the only agent's socket")
     parser.add_argument("--fleet", type=int, metavar="DESCRIPTOR", help="the socket over which agents come")
+    parser.add_argument("--preload", action="store_true", help="load the numerics at once")
     parser.add_argument("--parent-death", action="store_true", help="end when the process that started it ends")
     options = parser.parse_args(arguments)
     if options.parent_death:
@@ -242,7 +244,7 @@ def main(arguments: list[str] | None = None) -> None:
     sandbox.pin_threads()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     fleet = None if options.fleet is None else socket.socket(fileno=options.fleet)
-    zygote = Zygote(fleet)
+    zygote = Zygote(fleet, preload=options.preload)
     if options.agent is not None:
         zygote.adopt(socket.socket(fileno=options.agent))
     numerics.load(numerics.BARE)

@@ -105,7 +105,7 @@ async def _local_client(
 ) -> "AsyncIterator[AsyncClient]":
     from tensorfleet.local import AsyncLocalFleet
 
-    fleet = AsyncLocalFleet(at.home, workers=workers, slots=slots, tell=tell)
+    fleet = AsyncLocalFleet(at.home, workers=workers, slots=slots, preload=True, tell=tell)
     loading = asyncio.create_task(asyncio.to_thread(import_module, "tensorfleet.client"))  # while the fleet comes up
     async with kept(fleet):
         await loading

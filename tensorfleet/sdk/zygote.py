@@ -11,13 +11,15 @@ from tensorfleet.sdk.processes import Child
 
 
 class SharedZygote:
-    """It runs from its creation on; `way_in` is asked for each worker that is started."""
+    """It runs from its creation on; `way_in` is asked for each worker that is started. preload: load the numerics at
+    once, since they are needed soon."""
 
-    def __init__(self, logs: Path) -> None:
+    def __init__(self, logs: Path, *, preload: bool = False) -> None:
         self._ours, theirs = _pair()
         with theirs:
             descriptor = theirs.fileno()
-            self._child = Child("zygote", "worker.zygote", ["--fleet", str(descriptor)], logs, descriptors=[descriptor])
+            flags = ["--fleet", str(descriptor), *(["--preload"] if preload else [])]
+            self._child = Child("zygote", "worker.zygote", flags, logs, descriptors=[descriptor])
 
     def way_in(self) -> socket.socket | None:
         """A new worker's socket to it; None where it is gone."""
