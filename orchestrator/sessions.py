@@ -7,7 +7,7 @@ session that does not read what it is told is ended, and comes back with a new o
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -42,6 +42,9 @@ OUTBOX = 50_000
 """Commands that a session may leave unread."""
 
 ACKS = (c.AckFinished, c.AckReport)
+TASKS = 2048
+"""Tasks in one message, from which on there is another."""
+
 LULL = 0.02
 """Seconds that an acknowledgement may wait for others, or for anything to come along with: nobody's work waits for
 it."""
@@ -186,8 +189,8 @@ class WorkerSessions(worker_pb2_grpc.WorkerServiceServicer):
             batch, session.waiting = session.waiting, deque()
             ack = _ack(batch)
             told = [command for command in batch if not isinstance(command, ACKS)]
-            for kind, run in itertools.groupby(told, type):
-                message = await self._message(kind, list(run))
+            for kind, run in _alike(told):
+                message = await self._message(kind, run)
                 if ack is not None:
                     message.ack.CopyFrom(ack)
                     ack = None
@@ -328,6 +331,21 @@ def _finished(worker: str, session: int, result: pb.AttemptResult) -> e.Finished
         last_report=result.last_report,
         started=result.started,
     )
+
+
+def _alike(told: Iterable[c.ToWorker]) -> Iterator[tuple[type[c.ToWorker], list[Any]]]:
+    """What is said together: neighbours of one kind, up to so many tasks."""
+    for kind, commands in itertools.groupby(told, type):
+        run: list[Any] = []
+        tasks = 0
+        for command in commands:
+            run.append(command)
+            tasks += len(command.tasks) if isinstance(command, c.Assign) else 0
+            if tasks >= TASKS:
+                yield kind, run
+                run, tasks = [], 0
+        if run:
+            yield kind, run
 
 
 def _ack(batch: Iterable[c.ToWorker]) -> pb.Ack | None:

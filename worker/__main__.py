@@ -13,6 +13,9 @@ from pathlib import Path
 from tensorfleet.processes import die_with_parent, spare_the_collector
 from worker.launch import Zygote, launch_zygote, shared_zygote
 
+MOST_HELD = 16_384
+"""Tasks that a worker holds unless told otherwise; the orchestrator sends as many ahead as half a second's work."""
+
 
 def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="worker", description="Joins an orchestrator and runs its tasks.")
@@ -62,7 +65,7 @@ def _work(options: argparse.Namespace, zygote: Zygote) -> int:
         worker_id=options.id or f"{socket.gethostname()}-{os.getpid()}-{incarnation[:6]}",
         incarnation=incarnation,
         slots=options.slots,
-        credit=max(options.credit or options.slots * 1024, options.slots),
+        credit=max(options.credit or min(options.slots * 4096, MOST_HELD), options.slots),
         resources=machine,
         labels=dict(options.label),
         capabilities=tuple(resources.capabilities()),

@@ -21,6 +21,9 @@ from tensorfleet.model import JobState, Ref, Task
 LONG = 60.0
 """Seconds that a task may take for another to be sent ahead of its end."""
 
+TOGETHER = 2048
+"""Tasks in one assignment, at most."""
+
 MANY = 16
 """Tasks waiting at a worker, from which on they are sent half of them at a time."""
 
@@ -74,7 +77,7 @@ class Round:
         most = worker.info.slots if held < worker.info.slots else _most(worker, ahead)
         places = self._places.get(worker.pool, self._state.pools[worker.pool].places)
         others = bisect_left(places, (most,))
-        return max(1, min(most - held, -(-pending // others)))
+        return max(1, min(most - held, -(-pending // others), TOGETHER))
 
     def give(self, job: Job, worker: Worker, count: int = 1) -> None:
         """Counts tasks of the job as the worker's."""
@@ -261,7 +264,7 @@ def _ahead_of(state: State, stage: OpenStage) -> int:
     pace = stage.mean_seconds if stage.timed else state.paces.get(stage.operator)
     if pace is None or pace > LONG:
         return 0
-    return max(1, int(state.settings.prefetch / max(pace, 0.001)))
+    return max(1, int(state.settings.prefetch / max(pace, 0.0001)))
 
 
 def assignment(
