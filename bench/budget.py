@@ -133,6 +133,7 @@ async def measure(options: argparse.Namespace, folder: Path) -> tuple[float, lis
         stub = jobs_pb2_grpc.JobServiceStub(channel)
         await results(stub, 500)
         processes = [os.getpid(), *descendants(os.getpid())]
+        called = names(processes)  # before one of them, a slot that rests, is let go
         before, begun = {process: threads(process) for process in processes}, perf_counter()
         await run()
         seconds = perf_counter() - begun
@@ -145,7 +146,7 @@ async def measure(options: argparse.Namespace, folder: Path) -> tuple[float, lis
                 each.send_signal(signal.SIGINT)
             await asyncio.gather(*(asyncio.to_thread(each.wait) for each in spies))
         costs = []
-        for process, name in names(processes).items():
+        for process, name in called.items():
             spent = {
                 thread: (now - before[process].get(thread, 0.0)) / options.tasks * 1e6
                 for thread, now in after[process].items()
