@@ -80,5 +80,6 @@ async def test_a_job_that_is_run_has_ended(client: AsyncClient) -> None:
     job = await client.run(JobSpec(algorithm="decision_tree", dataset="iris"))
     assert job.state is JobState.SUCCEEDED
     assert (await client.job(job.id)).info == job.info
-    failed = await client.run(JobSpec(algorithm="decision_tree", dataset="iris", deadline=0.000001))
+    long = JobSpec(algorithm="noop", hyperparameters={"seconds": 60.0}, deadline=0.1)
+    failed = await client.run(long)
     assert failed.state is JobState.FAILED
