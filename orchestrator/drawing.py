@@ -69,29 +69,18 @@ def draw(drawing: Drawing, state: State, records: Iterable[r.Record]) -> None:
 def event_of(record: r.Record) -> dict[str, Any]:
     """A record as the event that watchers are shown, plain."""
     kind = type(record)
-    plain: dict[str, Any] = {"type": kind.__name__}
-    for name in _SHOWN[kind]:
-        plain[name] = getattr(record, name)
+    plain: dict[str, Any] = {name: getattr(record, name) for name in _SHOWN[kind]}
     if isinstance(record, r.TasksAssigned):
-        plain["tokens"] = list(range(record.token, record.token + len(record.indexes)))
-        plain["indexes"] = list(record.indexes)
-    elif isinstance(record, r.TasksSucceeded):
-        for name in ("tokens", "indexes", "seconds", "last_reports"):
-            plain[name] = list(getattr(record, name))
-    elif isinstance(record, r.AttemptFailed):
-        plain["token"] = record.token
-        plain = msgspec.to_builtins(plain)
+        first = plain.pop("token")
+        plain["tokens"] = list(range(first, first + len(record.indexes)))
     elif isinstance(record, r.Reported):
-        plain["token"] = record.token
         plain["points"] = record.points.columns()
         plain["lines"] = [msgspec.structs.asdict(line) for line in record.lines]
-    else:
-        plain = msgspec.to_builtins(plain)
-    return plain
+    return {"type": kind.__name__, **msgspec.to_builtins(plain)}
 
 
-_APART = ("job", "spec", "resolved", "request_id", "result", "results", "key", "keys", "token", "last_reports")
-"""Fields that no event shows as they are: what stands elsewhere, can be large, or is drawn apart."""
+_APART = ("job", "spec", "resolved", "request_id", "result", "results", "keys")
+"""Fields that no event shows: what stands elsewhere, or can be large."""
 
 _SHOWN: dict[type[r.Record], tuple[str, ...]] = {
     kind: tuple(name for name in kind.__struct_fields__ if name not in _APART)

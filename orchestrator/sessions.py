@@ -231,15 +231,8 @@ class WorkerSessions(worker_pb2_grpc.WorkerServiceServicer):
     def _assignment(self, command: c.Assign) -> pb.Assignment:
         """What all of its tasks have is told once."""
         tasks, first = command.tasks, command.tasks[0]
-        if all(task is first or _encode(task) == _encode(first) for task in tasks) and not first.inputs:
-            shared, own = first.params, []
-        else:
-            shared = {
-                name: value
-                for name, value in first.params.items()
-                if all(name in task.params and _same(task.params[name], value) for task in tasks)
-            }
-            own = [self._own(task, shared) for task in tasks]
+        shared = {name: value for name, value in first.params.items() if _in_all(tasks, name, value)}
+        alike = not any(task.inputs or len(task.params) > len(shared) for task in tasks)
         return pb.Assignment(
             job_id=command.job,
             stage=command.stage,
@@ -250,7 +243,7 @@ class WorkerSessions(worker_pb2_grpc.WorkerServiceServicer):
             gpus=command.gpus,
             tokens=range(command.token, command.token + len(tasks)),
             indexes=command.indexes,
-            own=own,
+            own=() if alike else [self._own(task, shared) for task in tasks],
         )
 
     def _own(self, task: Task, shared: Mapping[str, Value]) -> pb.Own:
@@ -311,9 +304,10 @@ def _report(worker: str, session: int, report: pb.Report) -> e.Report:
     return e.Report(worker, session, report.token, report.number, points, lines)
 
 
-def _same(left: Value, right: Value) -> bool:
-    """Whether two values are one; the integer 1 and the real 1.0 are not."""
-    return left is right or _encode(left) == _encode(right)
+def _in_all(tasks: Sequence[Task], name: str, value: Value) -> bool:
+    """Whether a parameter has a value in all tasks; the integer 1 and the real 1.0 are not one."""
+    encoded = _encode(value)
+    return all(task is tasks[0] or (name in task.params and _encode(task.params[name]) == encoded) for task in tasks)
 
 
 def _finished(worker: str, session: int, result: pb.AttemptResult) -> e.Finished:

@@ -5,7 +5,6 @@ it hears. It keeps nothing of its own: whatever a broken stream lost, the state 
 """
 
 import asyncio
-import random
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -18,6 +17,7 @@ from tensorfleet.logs import Logger
 from tensorfleet.loops import EARLY
 from tensorfleet.rpc.addresses import Addresses
 from tensorfleet.rpc.channels import open_channel
+from tensorfleet.rpc.pauses import pauses
 from tensorfleet.rpc.status import ended
 from worker import protocol
 from worker.actions import Action
@@ -27,8 +27,7 @@ from worker.state import State
 
 log = Logger(__name__)
 
-FIRST_BACKOFF = 0.05
-LONGEST_BACKOFF = 1.0
+LONGEST_PAUSE = 1.0
 WELCOME_WITHIN = 10.0
 """Seconds a server that took the stream has to answer the hello."""
 LULL = 0.01
@@ -72,7 +71,7 @@ class Sessions:
 
     def __init__(self, servers: Sequence[str], who: Identity, host: Host) -> None:
         self._addresses = Addresses(servers)
-        self._backoff = FIRST_BACKOFF
+        self._pauses = pauses(LONGEST_PAUSE)
         self._told: set[str] = set()
         self._who = who
         self._host = host
@@ -107,8 +106,7 @@ class Sessions:
             except Lost as lost:
                 self._tell(server, str(lost))
                 if self._addresses.failed(server, lost.why) and not self._closing:
-                    await asyncio.sleep(random.uniform(self._backoff / 2, self._backoff))
-                    self._backoff = min(self._backoff * 2, LONGEST_BACKOFF)
+                    await asyncio.sleep(next(self._pauses))
 
     def _tell(self, server: str, why: str) -> None:
         """Once at each server until there is a session again, or the log would be full of it."""
@@ -155,7 +153,7 @@ class Sessions:
         log.info("joined", server=server, session=welcome.session, term=welcome.term)
         self._addresses.served()
         self._told.clear()
-        self._backoff = FIRST_BACKOFF
+        self._pauses = pauses(LONGEST_PAUSE)
         await self._host.welcomed(welcome, RemoteArtifacts(channel))
         self._host.act(self._host.state.welcome(welcome.stop, self._loop.time()))
         self._hear_ack(first)

@@ -4,6 +4,8 @@ The rule: a token that is not live in this worker's hands changes nothing; what 
 worker forgets it, and dropped.
 """
 
+from collections.abc import Sequence
+
 from orchestrator.core import records as r
 from orchestrator.core.apply_tasks import DEATHS, MISHAPS
 from orchestrator.core.commands import AckFinished, AckReport, Cancel
@@ -93,15 +95,15 @@ def succeeded(state: State, event: Succeeded, now: Now) -> Decision:
     run: list[tuple[Attempt, float]] = []
     for token, seconds in dict(zip(event.tokens, event.seconds, strict=True)).items():
         attempt = held(state, event, token)
-        if attempt is None or attempt.last_report or _has_twin(state, attempt):
+        if attempt is None or attempt.last_report:
             parts.append(_ended(state, _bare(event, token, seconds), now))
             continue
         if run and (run[0][0].job != attempt.job or len(run) == MOST):
-            parts.append(_succeeded_alike(state, run, now))
+            parts.append(_succeeded(state, run, now))
             run = []
         run.append((attempt, seconds))
     if run:
-        parts.append(_succeeded_alike(state, run, now))
+        parts.append(_succeeded(state, run, now))
     return join(parts)
 
 
@@ -109,17 +111,15 @@ def _bare(event: Succeeded, token: int, seconds: float) -> Finished:
     return Finished(event.worker, event.session, token, TaskResult(), None, "", "", (), seconds, 0, started=True)
 
 
-def _has_twin(state: State, attempt: Attempt) -> bool:
-    return len(place_of(state, attempt)[1].live[attempt.index]) > 1
-
-
-def _succeeded_alike(state: State, run: list[tuple[Attempt, float]], now: Now) -> Decision:
-    """Attempts of one stage, which has none but its own, each the only one at its task."""
+def _succeeded(
+    state: State, run: Sequence[tuple[Attempt, float]], now: Now, result: TaskResult = EMPTY, last_report: int = 0
+) -> Decision:
+    """Attempts of one stage at one worker, with the seconds that each ran. result, last_report: of the only one."""
     first = run[0][0]
     job, stage = place_of(state, first)
     fingerprint = job.fingerprint or ""
     made = [stage.stage.task(attempt.index) for attempt, _ in run]
-    keys = tuple(task_key(task, fingerprint) if task.pure else "" for task in made)
+    keys = tuple([task_key(task, fingerprint) if task.pure else "" for task in made])
     record = r.TasksSucceeded(
         first.job,
         first.stage,
@@ -129,8 +129,14 @@ def _succeeded_alike(state: State, run: list[tuple[Attempt, float]], now: Now) -
         tuple([seconds for _, seconds in run]),
         now.wall,
         keys if any(keys) else (),
+        () if result == EMPTY else (result,),
+        (last_report,) if last_report else (),
     )
-    return Decision((record,), then=(Advance(job.id),))
+    twins = [
+        state.attempts[token] for attempt, _ in run for token in stage.live[attempt.index] if token != attempt.token
+    ]
+    done = Decision((record,), then=(Advance(job.id),))
+    return join([done, *(stop(state, twin, "its twin was first", now) for twin in twins)])
 
 
 def finished(state: State, event: Finished, now: Now) -> Decision:
@@ -145,7 +151,7 @@ def _ended(state: State, event: Finished, now: Now) -> Decision:
     if attempt is None:
         return _refused(state, event)
     if event.cause is None and event.last_report == attempt.last_report:
-        return _succeeded(state, attempt, event, now)
+        return _succeeded(state, [(attempt, event.duration)], now, event.result, event.last_report)
     if event.cause is None:
         message = f"its last report is {event.last_report}, yet the last that came is {attempt.last_report}"
         return failed(state, attempt, Cause.EXCEPTION, "REPORTS_LOST", message, now, event=event)
@@ -178,27 +184,6 @@ def _result(job: Job, name: str, index: int) -> TaskResult | None:
 
 def _digests(result: TaskResult | None) -> str:
     return " ".join(ref.digest for ref in result.outputs) if result and result.outputs else "no output"
-
-
-def _succeeded(state: State, attempt: Attempt, event: Finished, now: Now) -> Decision:
-    job, stage = place_of(state, attempt)
-    task = stage.stage.task(attempt.index)
-    key = task_key(task, job.fingerprint or "") if task.pure else ""
-    record = r.TasksSucceeded(
-        attempt.job,
-        attempt.stage,
-        attempt.worker,
-        (attempt.token,),
-        (attempt.index,),
-        (event.duration,),
-        now.wall,
-        (key,) if key else (),
-        () if event.result == EMPTY else (event.result,),
-        (event.last_report,) if event.last_report else (),
-    )
-    twins = [state.attempts[token] for token in stage.live[attempt.index] if token != attempt.token]
-    then = (Advance(job.id),) if stage.done + 1 == stage.stage.count else ()
-    return join([Decision((record,), then=then), *(stop(state, twin, "its twin was first", now) for twin in twins)])
 
 
 def stop(state: State, attempt: Attempt, reason: str, now: Now) -> Decision:

@@ -87,6 +87,23 @@ def test_the_first_wins_and_the_other_is_cancelled(core: Fleet, winner: int) -> 
     assert core.job("j").run == 8
 
 
+def test_the_last_of_a_stage_may_end_together_while_each_has_a_twin(core: Fleet) -> None:
+    core.join(info("w1", slots=2))
+    core.submit("j", spec(("fit", 8)))
+    while core.job("j").run < 6:
+        core.finish(core.tokens()[0])
+    firsts = core.tokens()
+    for token in firsts:
+        core.begin(token)
+    core.join(info("w2", slots=2))
+    core.sleep(6.0, beating=("w1", "w2"))
+    twins = core.tokens(worker="w2")
+    assert len(twins) == 2
+    done = core.tell(e.Succeeded("w1", core.session("w1"), tuple(firsts), (9.0, 9.0)))
+    assert [token for command in said(done, Cancel) for token in command.tokens] == twins
+    assert core.job("j").state == JobState.SUCCEEDED
+
+
 @pytest.mark.parametrize("loser", [0, 1])
 def test_the_other_goes_on_when_one_fails(core: Fleet, loser: int) -> None:
     pair = twins(core)
