@@ -19,7 +19,7 @@ $(VENV)/.ready: pyproject.toml requirements.lock
 
 lock: setup ## Pins the newest versions that pyproject.toml allows, with their hashes.
 	$(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-header \
-		--python-version 3.11 --group dev pyproject.toml -o requirements.lock
+		--python-version 3.11 --all-extras --group dev pyproject.toml -o requirements.lock
 	for peer in ray dask celery; do \
 		$(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-header \
 			--python-version 3.11 bench/peers/requirements/$$peer.in -o bench/peers/requirements/$$peer.txt || exit 1; done

@@ -6,7 +6,7 @@ list them in `OPERATORS`, by `family.name@version`; `catalog.py` finds them.
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from msgspec import Struct, field
 
@@ -27,13 +27,54 @@ class Input(Struct, frozen=True):
         return bundle.load(self.path)
 
 
+class Unsuited(Exception):  # noqa: N818
+    """This process cannot run the task, and a fresh one can: it is held to other threads by a library, say."""
+
+
+class Roster(Struct, frozen=True):
+    """The members of a gang: `addresses` (`HOST:PORT`) by member, of whom this one is at `place`."""
+
+    place: int
+    addresses: tuple[str, ...]
+
+
+class Control(Protocol):
+    """How whoever has a task run reaches into it while it runs. An operator that has no steps need not know of it."""
+
+    def between_steps(self, save: Callable[[], Output]) -> None:
+        """For the operator to call between two steps of its work, as often as it can.
+
+        Returns at once, or when a pause is over. save: gives all that another attempt at the task takes to go on from
+        here; called when a checkpoint is asked for. It does not return where the task has to give up its place.
+        """
+
+    def meet(self, address: str) -> Roster:
+        """Says where this member of a gang listens, and waits for the others'."""
+
+
+class Alone:
+    """Nobody reaches into the task: it is neither paused nor saved, and is a gang of its own."""
+
+    def between_steps(self, save: Callable[[], Output]) -> None:
+        pass
+
+    def meet(self, address: str) -> Roster:
+        return Roster(0, (address,))
+
+
 class Context(Struct, frozen=True):
-    """What an operator is given. `report(series, step, value)` streams one point while it runs."""
+    """What an operator is given. `report(series, step, value)` streams one point while it runs.
+
+    control: see Control. saved: what an earlier attempt at the task saved last, to go on from; the outputs are the same
+    as without it.
+    """
 
     params: Mapping[str, Value]
     inputs: Sequence[Input]
     report: Callable[[str, int, float], None]
     threads: int = 1
+    control: Control = Alone()
+    saved: Input | None = None
 
 
 class Outcome(Struct, frozen=True):
