@@ -44,8 +44,9 @@ class Algorithm(Struct, frozen=True, kw_only=True):
     estimator: the qualified name of scikit-learn's class. display: for people, as in a model's display name. operator:
     fits a range of members, or the whole. scale: whether numbers are standardised before it. single: whether it takes
     features of 32 bits, which are then prepared so, for all slots to map. members: None where one
-    task fits the whole. rules: about several parameters at once. plan: its own way to unroll, for one that trains no
-    model of scikit-learn's; such a job may do without a dataset. listed: whether people are shown it.
+    task fits the whole. takes: what datasets it trains on, of `table` and `image`. rules: about several parameters at
+    once. plan: its own way to unroll, for one that trains no model of scikit-learn's; such a job may do without a
+    dataset. listed: whether people are shown it.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Algorithm(Struct, frozen=True, kw_only=True):
     scale: bool = False
     single: bool = False
     members: Members | None = None
+    takes: frozenset[str] = frozenset({"table"})
     rules: Rules = lambda parameters: {}
     plan: Plan | None = None
     listed: bool = True

@@ -6,7 +6,7 @@ training rows teach the preprocessing.
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -44,13 +44,23 @@ class Wanted(Struct, frozen=True):
     seed: int
     scale: bool
     single: bool
+    ids: bool = False
+
+
+class Part(NamedTuple):
+    """The training or the validation rows: raw, what is predicted, and which rows of the dataset they are (n,)."""
+
+    frame: Any
+    y: Array
+    rows: Array
 
 
 def prepare(context: Context) -> Outcome:
     """params: {"target", "exclude", "validation_split", "seed", "task", "scale", "single",
-    "training_inputs"}.
+    "training_inputs"}; and "ids" where train and validation shall tell their "rows".
 
     inputs: [manifest, block, …, (validation manifest, block, …)]. outputs: [train, validation, preparation].
+    rows: int64 (n,), which rows of the dataset they are; those of a validation dataset are counted on from there.
     BadInput where the data cannot be trained on, with the reasons of `checks.py`.
     """
     params = context.params
@@ -61,11 +71,12 @@ def prepare(context: Context) -> Outcome:
     y = target_values(data, wanted)
     check(data, wanted, y, list(params.get("exclude") or []), other is None)  # type: ignore[arg-type]
     frame = rows.of_table(data.table, wanted.features)
+    rows_of = np.arange(len(y))
     if other is None:
         train, rest = split(y, wanted)
-        parts = (frame.iloc[train], y[train]), (frame.iloc[rest], y[rest])
+        parts = Part(frame.iloc[train], y[train], rows_of[train]), Part(frame.iloc[rest], y[rest], rows_of[rest])
     else:
-        parts = (frame, y), _validation(other, wanted)
+        parts = Part(frame, y, rows_of), _validation(other, wanted, len(y))
     return _outcome(data, wanted, *parts)
 
 
@@ -150,11 +161,12 @@ def _wanted(data: Dataset, params: Any) -> Wanted:
         seed=int(params["seed"]),
         scale=bool(params["scale"]),
         single=bool(params["single"]),
+        ids=bool(params.get("ids")),
     )
 
 
-def _validation(other: Dataset, wanted: Wanted) -> tuple[Any, Array]:
-    """The rows of the validation dataset, which must have the same columns."""
+def _validation(other: Dataset, wanted: Wanted, first: int) -> Part:
+    """The rows of the validation dataset, which must have the same columns. first: what its first row counts as."""
     if wanted.target not in other.manifest.names:
         raise BadInput(
             f"the validation dataset has no column {wanted.target!r} to predict", reason="TARGET_MISSING_COLUMN"
@@ -167,15 +179,15 @@ def _validation(other: Dataset, wanted: Wanted) -> tuple[Any, Array]:
                 f"column {name!r} holds text in the validation dataset, and {kind} values in the training dataset",
                 reason="COLUMN_TYPE",
             )
-    return rows.of_table(other.table, wanted.features, wanted.types), y
+    return Part(rows.of_table(other.table, wanted.features, wanted.types), y, np.arange(first, first + len(y)))
 
 
-def _outcome(data: Dataset, wanted: Wanted, training: tuple[Any, Array], validation: tuple[Any, Array]) -> Outcome:
+def _outcome(data: Dataset, wanted: Wanted, training: Part, validation: Part) -> Outcome:
     from tensorfleet.models import state
 
-    classes = _classes(training[1], wanted)
-    transformer = preprocessing.fitted(training[0], wanted.types, scale=wanted.scale)
-    X, held_out = (preprocessing.matrix(transformer, part[0], wanted.single) for part in (training, validation))
+    classes = _classes(training.y, wanted)
+    transformer = preprocessing.fitted(training.frame, wanted.types, scale=wanted.scale)
+    X, held_out = (preprocessing.matrix(transformer, part.frame, wanted.single) for part in (training, validation))
     preparation = {
         "transformer": state.dump(transformer),
         "features": wanted.features,
@@ -185,8 +197,8 @@ def _outcome(data: Dataset, wanted: Wanted, training: tuple[Any, Array], validat
     }
     return Outcome(
         [
-            bundle.encode({"X": X, "y": training[1]}),
-            bundle.encode({"X": held_out, "y": validation[1]}),
+            bundle.encode({"X": X, "y": training.y, **_ids(training, wanted)}),
+            bundle.encode({"X": held_out, "y": validation.y, **_ids(validation, wanted)}),
             bundle.encode(preparation),
         ],
         {
@@ -198,6 +210,10 @@ def _outcome(data: Dataset, wanted: Wanted, training: tuple[Any, Array], validat
             "dataset_digest": data.digest,
         },
     )
+
+
+def _ids(part: Part, wanted: Wanted) -> dict[str, Array]:
+    return {"rows": part.rows.astype(np.int64, copy=False)} if wanted.ids else {}
 
 
 def _classes(y: Array, wanted: Wanted) -> list[str]:

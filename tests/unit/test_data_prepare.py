@@ -422,3 +422,27 @@ def test_no_rows_are_a_frame_without_rows() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert rows.frame(["a"], [], ["a"]).shape == (0, 1)
+
+
+def test_both_parts_tell_their_rows_of_the_dataset_where_asked(tmp_path: Path) -> None:
+    told = prepare(tmp_path, "iris", ids=True)
+    train, validation = (bundle.decode(data) for data in told.bytes[:2])
+    X, y = load_iris(return_X_y=True)
+    assert train["rows"].dtype == np.int64
+    assert sorted([*train["rows"], *validation["rows"]]) == list(range(150))
+    np.testing.assert_array_equal(X[train["rows"]], train["X"])
+    np.testing.assert_array_equal(y[validation["rows"]], validation["y"])
+
+
+def test_rows_of_a_validation_dataset_are_counted_on_from_the_training_rows(tmp_path: Path) -> None:
+    told = prepare(tmp_path, "iris", other="iris", ids=True)
+    train, validation = (bundle.decode(data) for data in told.bytes[:2])
+    assert list(train["rows"]) == list(range(150))
+    assert list(validation["rows"]) == list(range(150, 300))
+
+
+def test_rows_are_told_only_where_asked(tmp_path: Path) -> None:
+    plain, told = prepare(tmp_path, "iris"), prepare(tmp_path, "iris", ids=True)
+    assert list(bundle.decode(plain.bytes[0])) == ["X", "y"]
+    np.testing.assert_array_equal(plain.X, told.X)
+    assert plain.bytes[2] == told.bytes[2]

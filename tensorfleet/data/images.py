@@ -1,0 +1,61 @@
+"""Images of a dataset: how its blocks hold them, and how they are mapped.
+
+The rule: all images of a dataset have one shape (height, width, channels), 8 bits a value, and lie in a block as
+Arrow's fixed-shape tensors, row after row from a multiple of 64 bytes on; so they are mapped and never copied.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+Array = np.ndarray[Any, Any]
+
+COLUMN = "image"
+"""The images' column, in every dataset of images."""
+
+LABEL = "label"
+"""The column beside it."""
+
+BLOCK_BYTES = 64 * 1024 * 1024
+"""Bytes of a block's pixels, at most, but for a block of a single image."""
+
+MAX_BLOCK_ROWS = 65_536
+
+
+def block_rows(shape: Sequence[int]) -> int:
+    """Images of a shape in a block, a power of two: fixed by the dataset, never by the number of workers."""
+    fitting = max(1, BLOCK_BYTES // int(np.prod(shape)))
+    return int(min(MAX_BLOCK_ROWS, 1 << (fitting.bit_length() - 1)))
+
+
+def stored(shape: Sequence[int]) -> pa.DataType:
+    """The Arrow type of images of a shape."""
+    return pa.fixed_shape_tensor(pa.uint8(), list(shape))
+
+
+def column(pixels: Array) -> pa.Array:
+    """Images (rows, height, width, channels), uint8, as a column; nothing is copied."""
+    dtype = stored(pixels.shape[1:])
+    values = pa.array(np.ascontiguousarray(pixels).reshape(-1))
+    width = dtype.storage_type.list_size
+    return pa.ExtensionArray.from_storage(dtype, pa.FixedSizeListArray.from_arrays(values, width))
+
+
+def pixels(paths: Sequence[Path]) -> list[Array]:
+    """The images of each block: uint8 (rows, height, width, channels), mapped from its file, read-only.
+
+    ValueError where a file is no block, or has no images.
+    """
+    return [_mapped(path) for path in paths]
+
+
+def _mapped(path: Path) -> Array:
+    block = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    images = [column for column in block.columns if isinstance(column.type, pa.FixedShapeTensorType)]
+    if not images:
+        raise ValueError(f"{path} is a block of columns, and has no images")
+    array: Array = images[0].chunk(0).to_numpy_ndarray()
+    return array
