@@ -57,7 +57,7 @@ def run(
     pools = Pools()
     try:
         while not isinstance(step := plan.next_stage(spec, resolved, stages), Done):
-            stages.append(StageResults(step.name, _stage(step, objects, pools, report, finished)))
+            stages.append(StageResults(step.name, _stage(step, objects, pools, report, finished), step))
             tasks += step.count
     finally:
         pools.let_go()

@@ -4,30 +4,40 @@ The rule: a plan reads the spec and the results so far, and nothing else; asked 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from msgspec import Struct
 
-from tensorfleet.model import JobResult, JobSpec, Resolved, Task, TaskResult
+from tensorfleet.errors import FailedPrecondition
+from tensorfleet.model import JobKind, JobResult, JobSpec, Resolved, Task, TaskResult
 
 
 class Stage(Struct, frozen=True):
     """Tasks that may all run at once.
 
     name: unique in the job. count: how many tasks. task: gives the task of an index below count; called when a task is
-    about to be looked up or assigned, so that a stage of a million tasks costs nothing until then.
+    about to be looked up or assigned, so that a stage of a million tasks costs nothing until then. total: tasks in the
+    whole job, where that is known by now. releases: earlier stages whose outputs nothing needs any more, this stage and
+    those that may follow included. course: what the plan found out from the stages before; it is the plan's alone.
     """
 
     name: str
     count: int
     task: Callable[[int], Task]
+    total: int = 0
+    releases: tuple[str, ...] = ()
+    course: Any = None
 
 
 class StageResults(Struct, frozen=True):
-    """The results of a stage that is done, by task index."""
+    """The results of a stage that is done, by task index.
+
+    stage: as the plan gave it, where that is remembered; it spares the plan going through all the stages before.
+    """
 
     name: str
     results: Sequence[TaskResult]
+    stage: Stage | None = None
 
 
 class Done(Struct, frozen=True):
@@ -37,8 +47,14 @@ class Done(Struct, frozen=True):
 
 
 class Plan(Protocol):
-    def next_stage(self, spec: JobSpec, resolved: Resolved, done: Sequence[StageResults]) -> Stage | Done:
-        """The stage after those that are done, or the job's result."""
+    def next_stage(
+        self, spec: JobSpec, resolved: Resolved, done: Sequence[StageResults], stopping: bool = False
+    ) -> Stage | Done:
+        """The stage after those that are done, or the job's result.
+
+        stopping: the job is to end early with what it has made. The stage that comes then is the same as else where
+        that cannot be left out. FailedPrecondition where such a job has nothing to stop after.
+        """
         ...
 
     def total_tasks(self, spec: JobSpec, resolved: Resolved) -> int:
@@ -48,3 +64,9 @@ class Plan(Protocol):
     def describe(self, spec: JobSpec, resolved: Resolved) -> list[str]:
         """How the job is spread, a line a stage, for people."""
         ...
+
+
+def unstoppable(spec: JobSpec) -> FailedPrecondition:
+    """What a plan raises that has no rounds, when asked to stop."""
+    what = f"a training of {spec.algorithm}" if spec.kind is JobKind.TRAIN else f"a job of kind {spec.kind}"
+    return FailedPrecondition(f"{what} has no rounds to stop after; cancel it instead", reason="UNSTOPPABLE")

@@ -100,14 +100,13 @@ def _choose_numerics(state: State, job: Job, now: Now) -> Decision:
 
 
 def _next_stage(state: State, job: Job, now: Now) -> Decision:
-    done = job.with_open()
-    following = job.plan.next_stage(job.spec, job.resolved, done)
-    total = job.plan.total_tasks(job.spec, job.resolved)
+    following = job.plan.next_stage(job.spec, job.resolved, job.with_open())
     if isinstance(following, Done):
         return _succeed(state, job, following.result, now)
     if following.count and (first := following.task(0)).pure:
         task_key(first, job.fingerprint or "")  # tasks that cannot be made are found out before they count
-    known = sum(len(stage.results) for stage in done) + following.count
+    total = following.total or job.plan.total_tasks(job.spec, job.resolved)
+    known = job.run + job.reused + following.count
     opened = r.StageOpened(job.id, following.name, following.count, max(total, known), now.wall)
     return Decision((opened,), then=(Advance(job.id),))
 

@@ -155,7 +155,7 @@ class Job:
         """The results of the stages that are done, the open one counted among them."""
         if self.open is None:
             return list(self.done)
-        return [*self.done, StageResults(self.open.stage.name, self.open.results)]
+        return [*self.done, StageResults(self.open.stage.name, self.open.results, self.open.stage)]
 
 
 class TimerKind(IntEnum):

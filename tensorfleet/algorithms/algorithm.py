@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 from msgspec import Struct
 
 from tensorfleet.algorithms.parameters import Parameter
+from tensorfleet.algorithms.rounds import Rounds
 from tensorfleet.model import Value
 from tensorfleet.plan import Plan
 
@@ -43,10 +44,10 @@ class Algorithm(Struct, frozen=True, kw_only=True):
 
     estimator: the qualified name of scikit-learn's class. display: for people, as in a model's display name. operator:
     fits a range of members, or the whole. scale: whether numbers are standardised before it. single: whether it takes
-    features of 32 bits, which are then prepared so, for all slots to map. members: None where one
-    task fits the whole. takes: what datasets it trains on, of `table` and `image`. rules: about several parameters at
-    once. plan: its own way to unroll, for one that trains no model of scikit-learn's; such a job may do without a
-    dataset. listed: whether people are shown it.
+    features of 32 bits, which are then prepared so, for all slots to map. members: None where one task fits the whole.
+    rounds: how it trains, where that goes by rounds. takes: what datasets it trains on, of `table` and `image`. rules:
+    about several parameters at once. plan: its own way to unroll, for one that trains no model of scikit-learn's; such
+    a job may do without a dataset. listed: whether people are shown it.
     """
 
     name: str
@@ -59,13 +60,16 @@ class Algorithm(Struct, frozen=True, kw_only=True):
     scale: bool = False
     single: bool = False
     members: Members | None = None
+    rounds: Rounds | None = None
     takes: frozenset[str] = frozenset({"table"})
     rules: Rules = lambda parameters: {}
     plan: Plan | None = None
     listed: bool = True
 
     @property
-    def way(self) -> Literal["members", "whole"]:
+    def way(self) -> Literal["members", "whole", "rounds"]:
+        if self.rounds is not None:
+            return "rounds"
         return "whole" if self.members is None else "members"
 
     def defaults(self) -> dict[str, Value]:

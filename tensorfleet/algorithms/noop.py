@@ -16,7 +16,7 @@ from tensorfleet.algorithms.algorithm import Algorithm
 from tensorfleet.algorithms.parameters import Flag, Integer, MappingOf, Parameter, Real
 from tensorfleet.model import JobResult, JobSpec, Ref, Resolved, Task, Value
 from tensorfleet.operators import Context, Operator, Outcome
-from tensorfleet.plan import Done, Stage, StageResults
+from tensorfleet.plan import Done, Stage, StageResults, unstoppable
 
 MOST_TASKS = 10_000_000
 MOST_ROUNDS = 10_000
@@ -28,7 +28,11 @@ DIGEST = re.compile("[0-9a-f]{64}")
 class NoopPlan:
     """`rounds` stages of `tasks` tasks, each followed by its reduce where there is one; see `tensorfleet.plan.Plan`."""
 
-    def next_stage(self, spec: JobSpec, resolved: Resolved, done: Sequence[StageResults]) -> Stage | Done:
+    def next_stage(
+        self, spec: JobSpec, resolved: Resolved, done: Sequence[StageResults], stopping: bool = False
+    ) -> Stage | Done:
+        if stopping:
+            raise unstoppable(spec)
         stages = _stages(spec)
         if len(done) == _number(spec, "rounds") * len(stages):
             return Done(JobResult())

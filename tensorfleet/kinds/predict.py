@@ -7,13 +7,17 @@ from collections.abc import Sequence
 
 from tensorfleet.kinds.sources import ingest
 from tensorfleet.model import JobResult, JobSpec, Ref, Resolved, Task, Value
-from tensorfleet.plan import Done, Stage, StageResults
+from tensorfleet.plan import Done, Stage, StageResults, unstoppable
 
 
 class PredictPlan:
     """The plan of predict jobs; see `tensorfleet.plan.Plan`."""
 
-    def next_stage(self, spec: JobSpec, resolved: Resolved, done: Sequence[StageResults]) -> Stage | Done:
+    def next_stage(
+        self, spec: JobSpec, resolved: Resolved, done: Sequence[StageResults], stopping: bool = False
+    ) -> Stage | Done:
+        if stopping:
+            raise unstoppable(spec)
         results = {stage.name: stage.results for stage in done}
         if "predict" in results:
             return Done(JobResult(outputs=tuple(result.outputs[0] for result in results["predict"])))

@@ -9,7 +9,7 @@ from typing import Any
 from tensorfleet.data import sources
 from tensorfleet.kinds.sources import ingest
 from tensorfleet.model import DatasetContent, JobResult, JobSpec, Resolved, Task, TaskResult
-from tensorfleet.plan import Done, Stage, StageResults
+from tensorfleet.plan import Done, Stage, StageResults, unstoppable
 
 EXPORT = "export"
 INGEST = "ingest"
@@ -18,7 +18,11 @@ INGEST = "ingest"
 class ProcessPlan:
     """The plan of process jobs; see `tensorfleet.plan.Plan`."""
 
-    def next_stage(self, spec: JobSpec, resolved: Resolved, done: Sequence[StageResults]) -> Stage | Done:
+    def next_stage(
+        self, spec: JobSpec, resolved: Resolved, done: Sequence[StageResults], stopping: bool = False
+    ) -> Stage | Done:
+        if stopping:
+            raise unstoppable(spec)
         name = spec.algorithm or INGEST
         if not done:
             return Stage(name, 1, lambda _: _export(spec, resolved) if name == EXPORT else _ingest(spec, resolved))

@@ -1,4 +1,4 @@
-"""How a training unrolls: read, prepare, fit by ranges of members or as a whole, finish.
+"""How a training unrolls: read, prepare, fit by ranges of members or as a whole, finish; or go over to rounds.
 
 The rule: ranges are aligned and of a size that the family fixes, so neither the number of workers nor a larger
 ensemble changes what a task is.
@@ -10,21 +10,33 @@ from typing import Any
 from tensorfleet import catalog
 from tensorfleet.algorithms.algorithm import Algorithm
 from tensorfleet.algorithms.members import ranges
+from tensorfleet.kinds import rounds
 from tensorfleet.kinds.sources import ingest
 from tensorfleet.model import JobResult, JobSpec, ModelContent, Ref, Resolved, Task, TaskResult, Value
-from tensorfleet.plan import Done, Stage, StageResults
+from tensorfleet.plan import Done, Stage, StageResults, unstoppable
+
+MOST_STAGES = 4
+"""Of a training that does not go by rounds."""
 
 
 class TrainPlan:
     """The plan of train jobs; see `tensorfleet.plan.Plan`."""
 
-    def next_stage(self, spec: JobSpec, resolved: Resolved, done: Sequence[StageResults]) -> Stage | Done:
-        results = {stage.name: stage.results for stage in done}
+    def next_stage(
+        self, spec: JobSpec, resolved: Resolved, done: Sequence[StageResults], stopping: bool = False
+    ) -> Stage | Done:
+        algorithm = catalog.algorithm(spec.algorithm)
+        if stopping and algorithm.rounds is None:
+            raise unstoppable(spec)
+        results = {stage.name: stage.results for stage in done[:MOST_STAGES]}
         sources = _sources(spec, resolved)
         if sources and "ingest" not in results:
             return Stage("ingest", len(sources), lambda index: ingest(spec, sources[index]))
         if "prepare" not in results:
             return Stage("prepare", 1, lambda _: _prepare(spec, resolved, results.get("ingest", ())))
+        if algorithm.rounds is not None:
+            before = 2 if sources else 1
+            return rounds.next_stage(spec, resolved, done, results.get("ingest", ()), before, stopping)
         prepared = results["prepare"][0]
         if "fit" not in results:
             return _fit(spec, prepared)
@@ -33,18 +45,24 @@ class TrainPlan:
         return Done(_result(prepared, results["fit"], results["finish"][0]))
 
     def total_tasks(self, spec: JobSpec, resolved: Resolved) -> int:
-        return len(_sources(spec, resolved)) + 2 + len(_ranges(spec))
+        by_rounds = catalog.algorithm(spec.algorithm).rounds is not None
+        training = rounds.total_tasks(spec) if by_rounds else len(_ranges(spec)) + 1
+        return len(_sources(spec, resolved)) + 1 + training
 
     def describe(self, spec: JobSpec, resolved: Resolved) -> list[str]:
-        algorithm, spans = catalog.algorithm(spec.algorithm), _ranges(spec)
+        algorithm = catalog.algorithm(spec.algorithm)
         lines = [f"ingest: read {source} into blocks" for source in _sources(spec, resolved)]
         lines.append("prepare: split, impute, encode" + (" and scale" if algorithm.scale else ""))
-        if algorithm.members is None:
-            lines.append("fit: the whole model in one task")
-        else:
-            most = max(stop - start for start, stop in spans)
-            lines.append(f"fit: {spans[-1][1]} members in {len(spans)} tasks of at most {most}")
-        return [*lines, "finish: metrics and the model's manifest"]
+        fit = _fit_lines(spec) if algorithm.rounds is None else rounds.describe(spec)
+        return [*lines, *fit, "finish: metrics and the model's manifest"]
+
+
+def _fit_lines(spec: JobSpec) -> list[str]:
+    if catalog.algorithm(spec.algorithm).members is None:
+        return ["fit: the whole model in one task"]
+    spans = _ranges(spec)
+    most = max(stop - start for start, stop in spans)
+    return [f"fit: {spans[-1][1]} members in {len(spans)} tasks of at most {most}"]
 
 
 def _sources(spec: JobSpec, resolved: Resolved) -> list[str]:
@@ -68,6 +86,8 @@ def _prepare(spec: JobSpec, resolved: Resolved, ingested: Sequence[TaskResult]) 
         "single": algorithm.single,
         "training_inputs": len(training),
     }
+    if algorithm.rounds is not None:
+        params["ids"] = True
     return Task(operator="data.prepare@1", params=params, inputs=(*training, *validation), threads=spec.resources.cpus)
 
 

@@ -12,7 +12,7 @@ from tensorfleet.algorithms.algorithm import Algorithm
 from tensorfleet.algorithms.parameters import Flag, Integer, ListOf, MappingOf, Parameter, Real, Text
 from tensorfleet.keys import encode
 from tensorfleet.model import JobResult, JobSpec, ModelContent, Ref, Resolved, Task, TaskResult
-from tensorfleet.plan import Done, Stage, StageResults
+from tensorfleet.plan import Done, Stage, StageResults, unstoppable
 
 NAME = "drill"
 OPERATOR = "drill.run@1"
@@ -25,7 +25,11 @@ BIG = 3000
 class Drill:
     """See `tensorfleet.plan.Plan`. Stages of as many tasks as `stages` lists; the last is one task, which reduces."""
 
-    def next_stage(self, spec: JobSpec, resolved: Resolved, done: Sequence[StageResults]) -> Stage | Done:
+    def next_stage(
+        self, spec: JobSpec, resolved: Resolved, done: Sequence[StageResults], stopping: bool = False
+    ) -> Stage | Done:
+        if stopping:
+            raise unstoppable(spec)
         counts = sizes(spec)
         if len(done) == len(counts):
             last = done[-1].results[0]

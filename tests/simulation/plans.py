@@ -10,14 +10,18 @@ import pytest
 
 from tensorfleet.keys import encode
 from tensorfleet.model import DatasetContent, JobResult, JobSpec, ModelContent, Ref, Resolved, Task, TaskResult, Value
-from tensorfleet.plan import Done, Stage, StageResults
+from tensorfleet.plan import Done, Stage, StageResults, unstoppable
 
 
 class FakePlan:
     """hyperparameters: `stages` as [[name, count], …]; `recipe` keys the tasks; `impure`; `broken` (a stage's name, or
     `tasks of` or `second task of` one)."""
 
-    def next_stage(self, spec: JobSpec, resolved: Resolved, done: Sequence[StageResults]) -> Stage | Done:
+    def next_stage(
+        self, spec: JobSpec, resolved: Resolved, done: Sequence[StageResults], stopping: bool = False
+    ) -> Stage | Done:
+        if stopping:
+            raise unstoppable(spec)
         if len(done) == len(stages(spec)):
             last = done[-1]
             return Done(JobResult(metrics={"accuracy": 1.0}, model=_model(spec, last), dataset=_dataset(spec, last)))
