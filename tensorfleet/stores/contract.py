@@ -62,7 +62,8 @@ class DocumentStore(Protocol):
     async def close(self) -> None: ...
 
     async def commit(self, entry: Entry, writes: Sequence[Write]) -> None:
-        """Appends one entry, atomically and durably, then applies its writes.
+        """Appends one entry, atomically and durably, then applies its writes: whoever reads through this store sees
+        them from then on.
 
         Deposed where the number is taken by another writer; an entry that is already there, byte for byte and by this
         writer, is accepted again. A document never goes back to an entry's number below the one it carries. When this
@@ -71,7 +72,8 @@ class DocumentStore(Protocol):
         ...
 
     async def projected(self) -> int:
-        """The number up to which every entry's writes have been applied; 0 where there is none."""
+        """The number up to which every entry's writes are there, for whoever reads the database; 0 where there is
+        none."""
         ...
 
     async def project(self, number: int, writes: Sequence[Write]) -> None:

@@ -1,43 +1,41 @@
 """The journal and its documents in one SQLite file: the default, with nothing to install.
 
-The rule: an entry and its writes are one transaction, and it has reached the disk (WAL, synchronous=FULL) before
-`commit` returns. One thread writes; another reads over its own connection, so no reader waits for a commit.
+The rule: an entry has reached the disk (WAL, synchronous=FULL) before `commit` returns. Its documents follow, those of
+many entries in one transaction: within a moment, or before whoever asks for something that one of them could change.
+One thread writes; another reads over its own connection, so no reader waits for a commit.
 """
 
 import asyncio
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
-from tensorfleet.errors import Deposed, FailedPrecondition, Unavailable
+from tensorfleet.errors import FailedPrecondition, TensorFleetError, Unavailable
+from tensorfleet.logs import Logger
+from tensorfleet.stores import sqlite_journal as journal
 from tensorfleet.stores import sqlite_tables as tables
+from tensorfleet.stores.behind import Behind
 from tensorfleet.stores.contract import MAX_RECORDS, Entry, Lease, Write
 
-SCHEMA = 1
+log = Logger(__name__)
+
+SCHEMA = 2
+"""2: entries may be in the journal whose documents are not in the tables yet."""
 BUSY_SECONDS = 5.0
+BEHIND_SECONDS = 0.05
+"""How long a document may wait for others. Most are of jobs, and of those the last form alone is written."""
+BEHIND = 2_000
+"""Documents that may wait, past which they go with the next entry: so they do not pile up where they cannot be
+written."""
 LOG_BYTES = 64 * 1024 * 1024
 """What the write-ahead log's file shrinks to once a burst is over."""
 
 _T = TypeVar("_T")
-
-_LEASE = """
-CREATE TABLE IF NOT EXISTS lease (
-    only INTEGER PRIMARY KEY CHECK (only = 1),
-    holder TEXT NOT NULL, address TEXT NOT NULL, beat INTEGER NOT NULL, seconds REAL NOT NULL
-)
-"""
-
-_JOURNAL = """
-CREATE TABLE journal (number INTEGER PRIMARY KEY, term INTEGER NOT NULL, writer TEXT NOT NULL, records BLOB NOT NULL)
-"""
-_SNAPSHOT = """
-CREATE TABLE snapshot (only INTEGER PRIMARY KEY CHECK (only = 1), number INTEGER NOT NULL, state BLOB NOT NULL)
-"""
 
 
 def from_url(url: str) -> "SqliteDocuments":
@@ -57,6 +55,10 @@ class SqliteDocuments:
         self._writing: _Lane | None = None
         self._reading: _Lane | None = None
         self._last = -1  # the number of the last entry committed here
+        self._behind, self._taken = Behind(), Behind()  # what waits to be drawn, and what is being drawn
+        self._drawing = asyncio.Lock()
+        self._alarm: asyncio.TimerHandle | None = None
+        self._rung: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         writing, reading = _Lane(self.path, "documents-write"), _Lane(self.path, "documents-read")
@@ -70,6 +72,10 @@ class SqliteDocuments:
         self._writing, self._reading = writing, reading
 
     async def close(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        if self._writing is not None:
+            await self._draw_if_possible()
         lanes, self._reading, self._writing = (self._reading, self._writing), None, None
         for lane in lanes:  # the writer last: whoever closes last folds the log into the file
             if lane is not None:
@@ -78,37 +84,47 @@ class SqliteDocuments:
     async def commit(self, entry: Entry, writes: Sequence[Write]) -> None:
         if len(entry.records) > MAX_RECORDS:
             raise ValueError(f"an entry holds at most {MAX_RECORDS} bytes of records, not {len(entry.records)}")
-        rows, follows = tables.batch(writes), entry.number == self._last + 1
-        await self._write(lambda connection: _commit(connection, entry, rows, follows))
+        own, follows = tables.batch(entry.number, writes), entry.number == self._last + 1
+        if own.checked or len(self._behind) > BEHIND:
+            async with self._to_draw() as behind:
+                drawn = behind + own
+                await self._write(lambda connection: journal.commit(connection, entry, drawn, follows))
+        else:
+            await self._write(lambda connection: journal.commit(connection, entry, Behind(), follows))
+            self._draw_soon(own)
         self._last = entry.number
 
     async def projected(self) -> int:
-        return await self.last_number()  # an entry and its writes are one transaction
+        await self._draw()
+        return await self._read(journal.projected)
 
     async def project(self, number: int, writes: Sequence[Write]) -> None:
-        rows = tables.batch(writes)
-        await self._write(lambda connection: _project(connection, number, rows))
+        self._behind.take(tables.batch(number, writes))
+        await self._draw()
 
     async def last_number(self) -> int:
-        return await self._read(_last_number)
+        return await self._read(journal.last_number)
 
     async def read(self, after: int, limit: int = 1000) -> list[Entry]:
-        return await self._read(lambda connection: _entries(connection, after, limit))
+        return await self._read(lambda connection: journal.entries(connection, after, limit))
 
     async def save_snapshot(self, number: int, state: bytes) -> None:
-        await self._write(lambda connection: _save_snapshot(connection, number, state))
+        async with self._to_draw() as behind:
+            await self._write(lambda connection: journal.save_snapshot(connection, number, state, behind))
 
     async def snapshot(self) -> tuple[int, bytes] | None:
-        return await self._read(_snapshot)
+        return await self._read(journal.snapshot)
 
     async def lease(self) -> Lease | None:
-        return await self._read(_lease)
+        return await self._read(journal.held_lease)
 
     async def take_lease(self, lease: Lease, previous: Lease | None) -> bool:
-        return await self._write(lambda connection: _take_lease(connection, lease, previous))
+        return await self._write(lambda connection: journal.take_lease(connection, lease, previous))
 
     async def get(self, collection: str, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
         wanted = list(ids)
+        if any(behind.has(collection, wanted) for behind in self._waiting):
+            await self._draw()
         return await self._read(lambda connection: tables.get(connection, collection, wanted))
 
     async def find(
@@ -121,12 +137,62 @@ class SqliteDocuments:
         skip: int = 0,
         limit: int = 1000,
     ) -> list[dict[str, Any]]:
-        return await self._read(
-            lambda connection: tables.find(connection, collection, where or {}, above, order, skip, limit)
-        )
+        def look(connection: sqlite3.Connection) -> dict[str, dict[str, Any]]:
+            return tables.find(connection, collection, where or {}, above, order, skip, limit)
+
+        waiting = self._waiting
+        if skip or any(behind.may_meet(collection, where or {}) for behind in waiting):
+            await self._draw()
+            waiting = ()
+        found = await self._read(look)
+        if any(behind.has(collection, found) for behind in waiting):  # one that was found has a later form
+            await self._draw()
+            found = await self._read(look)
+        return list(found.values())
 
     async def count(self, collection: str, where: Mapping[str, Any] | None = None) -> int:
+        if any(collection in behind.rows for behind in self._waiting):
+            await self._draw()
         return await self._read(lambda connection: tables.count(connection, collection, where or {}))
+
+    @property
+    def _waiting(self) -> tuple[Behind, ...]:
+        """What is not in the tables yet."""
+        return self._taken, self._behind
+
+    def _draw_soon(self, own: Behind) -> None:
+        self._behind.take(own)
+        if self._alarm is None:
+            self._alarm = asyncio.get_running_loop().call_later(BEHIND_SECONDS, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        self._rung = asyncio.get_running_loop().create_task(self._draw_if_possible())
+
+    async def _draw_if_possible(self) -> None:
+        try:
+            await self._draw()
+        except TensorFleetError as error:  # the journal has it all, and they go with a later entry
+            log.warning("documents were not written yet", documents=len(self._behind), error=error.message)
+
+    async def _draw(self) -> None:
+        """Writes all documents that wait."""
+        async with self._to_draw() as behind:
+            if behind:
+                await self._write(lambda connection: journal.draw_alone(connection, behind))
+
+    @asynccontextmanager
+    async def _to_draw(self) -> AsyncIterator[Behind]:
+        """What waits, for a transaction that writes it; where that fails, it waits on."""
+        async with self._drawing:
+            self._taken, self._behind = self._behind, Behind()
+            try:
+                yield self._taken
+            except BaseException:
+                self._behind = self._taken + self._behind
+                raise
+            finally:
+                self._taken = Behind()
 
     async def _write(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         return await self._lane(self._writing).run(work)
@@ -182,7 +248,7 @@ def _connect_to_write(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA secure_delete = OFF")
         connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
-        with _transaction(connection):
+        with journal.transaction(connection):
             _make_schema(connection, path)
     except BaseException:
         connection.close()
@@ -200,11 +266,11 @@ def _connect_to_read(path: Path) -> sqlite3.Connection:
 
 
 def _make_schema(connection: sqlite3.Connection, path: Path) -> None:
-    if _refuse_newer(connection, path) < SCHEMA:
-        connection.execute(_JOURNAL)
-        connection.execute(_SNAPSHOT)
+    version = _refuse_newer(connection, path)
+    if version < SCHEMA:
+        journal.make_tables(connection, version)
         connection.execute(f"PRAGMA user_version = {SCHEMA}")
-    connection.execute(_LEASE)
+    connection.execute(journal.LEASE)
     tables.make_tables(connection)
 
 
@@ -224,100 +290,3 @@ def _sync_directory(path: Path) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
-
-
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-
-
-def _commit(connection: sqlite3.Connection, entry: Entry, rows: tables.Batch, follows: bool) -> None:
-    """follows: the entry before it was committed over this connection, so that this one cannot leave a gap."""
-    with _transaction(connection):
-        last = entry.number - 1 if follows else _last_number(connection)
-        if entry.number > last + 1 or entry.number < 1:
-            raise ValueError(f"entry {entry.number} cannot follow entry {last}")
-        if entry.number <= last:
-            _check_own(connection, entry)
-            return
-        try:
-            connection.execute(
-                "INSERT INTO journal (number, term, writer, records) VALUES (?, ?, ?, ?)",
-                (entry.number, entry.term, entry.writer, entry.records),
-            )
-        except sqlite3.IntegrityError:  # another has gone on from here since
-            _check_own(connection, entry)
-            return
-        tables.apply(connection, entry.number, rows)
-
-
-def _check_own(connection: sqlite3.Connection, entry: Entry) -> None:
-    """Accepts an entry that is there already, with its writes; refuses any other of its number."""
-    if _entries(connection, entry.number - 1, 1) == [entry]:
-        return
-    raise Deposed(f"Entry {entry.number} of the journal is taken: another orchestrator has gone on from here.")
-
-
-def _project(connection: sqlite3.Connection, number: int, rows: tables.Batch) -> None:
-    with _transaction(connection):
-        kept = connection.execute("SELECT number FROM snapshot").fetchone()
-        if kept is None or number > kept[0]:  # what a snapshot holds was applied, and its deletions are forgotten
-            tables.apply(connection, number, rows)
-
-
-def _last_number(connection: sqlite3.Connection) -> int:
-    row = connection.execute(
-        "SELECT max(coalesce((SELECT max(number) FROM journal), 0), coalesce((SELECT number FROM snapshot), 0))"
-    ).fetchone()
-    return int(row[0])
-
-
-def _entries(connection: sqlite3.Connection, after: int, limit: int) -> list[Entry]:
-    rows = connection.execute(
-        "SELECT number, term, writer, records FROM journal WHERE number > ? ORDER BY number LIMIT ?", (after, limit)
-    )
-    return [Entry(*row) for row in rows]
-
-
-def _save_snapshot(connection: sqlite3.Connection, number: int, state: bytes) -> None:
-    with _transaction(connection):
-        if not 1 <= number <= _last_number(connection):
-            raise ValueError(f"there is no entry {number} to keep a snapshot of")
-        there = connection.execute("SELECT number FROM snapshot").fetchone()
-        if there is not None and there[0] >= number:
-            return
-        connection.execute("INSERT OR REPLACE INTO snapshot (only, number, state) VALUES (1, ?, ?)", (number, state))
-        # The first entry of each term stays for good: a deposed leader's next number is then always taken.
-        connection.execute(
-            "DELETE FROM journal WHERE number <= ? AND number NOT IN (SELECT min(number) FROM journal GROUP BY term)",
-            (number,),
-        )
-        tables.forget_deletions(connection, number)
-
-
-def _snapshot(connection: sqlite3.Connection) -> tuple[int, bytes] | None:
-    row = connection.execute("SELECT number, state FROM snapshot").fetchone()
-    return None if row is None else (int(row[0]), bytes(row[1]))
-
-
-def _lease(connection: sqlite3.Connection) -> Lease | None:
-    row = connection.execute("SELECT holder, address, beat, seconds FROM lease").fetchone()
-    return None if row is None else Lease(*row)
-
-
-def _take_lease(connection: sqlite3.Connection, lease: Lease, previous: Lease | None) -> bool:
-    with _transaction(connection):
-        if _lease(connection) != previous:
-            return False
-        connection.execute(
-            "INSERT OR REPLACE INTO lease (only, holder, address, beat, seconds) VALUES (1, ?, ?, ?, ?)",
-            (lease.holder, lease.address, lease.beat, lease.seconds),
-        )
-        return True

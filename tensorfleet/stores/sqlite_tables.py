@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tensorfleet.errors import AlreadyExists
+from tensorfleet.stores.behind import Behind, Row, Rows
 from tensorfleet.stores.collections import COLLECTIONS, collection_named
 from tensorfleet.stores.contract import Write
 from tensorfleet.stores.marks import marked, unmarked
@@ -58,38 +59,38 @@ def make_tables(connection: sqlite3.Connection) -> None:
         connection.execute(wanted[name])
 
 
-Batch = dict[str, list[tuple[str, str | None]]]
-"""Writes by collection: id and the document's JSON, None where it is deleted."""
-
-
-def batch(writes: Sequence[Write]) -> Batch:
+def batch(number: int, writes: Sequence[Write]) -> Behind:
     """Checks and encodes an entry's writes. ValueError for an unknown collection and for what is not plain data."""
-    return {
-        collection: [
-            (document_id, None if document is None else _encoded(collection, document_id, document))
-            for document_id, document in documents.items()
-        ]
-        for collection, documents in last_writes(writes).items()
-    }
+    return Behind(
+        number,
+        {
+            collection: {
+                document_id: Row(
+                    number, document, None if document is None else _encoded(collection, document_id, document)
+                )
+                for document_id, document in documents.items()
+            }
+            for collection, documents in last_writes(writes).items()
+        },
+    )
 
 
-def apply(connection: sqlite3.Connection, number: int, rows: Batch) -> None:
-    """Writes an entry's documents; one that carries a later entry's number stays as it is."""
-    for collection, items in rows.items():
-        gone = [document_id for document_id, document in items if document is None]
-        if gone:
-            _delete(connection, collection, number, gone)
-        _upsert(connection, collection, number, [item for item in items if item[1] is not None])
+def apply(connection: sqlite3.Connection, rows: Rows, after: int) -> None:
+    """Writes documents of entries after a number; one that carries a later entry's stays as it is."""
+    for collection, documents in rows.items():
+        late = [(name, row.number, row.text) for name, row in documents.items() if row.number > after]
+        _delete(connection, collection, [(name, number) for name, number, text in late if text is None])
+        _upsert(connection, collection, [row for row in late if row[2] is not None])
 
 
-def _upsert(connection: sqlite3.Connection, collection: str, number: int, items: Sequence[tuple[str, Any]]) -> None:
+def _upsert(connection: sqlite3.Connection, collection: str, rows: Sequence[tuple[str, int, str | None]]) -> None:
     try:
         connection.executemany(
             f'INSERT INTO "{collection}" (id, number, document) SELECT ?1, ?2, ?3 WHERE NOT EXISTS '
             "(SELECT 1 FROM tombstones WHERE collection = ?4 AND id = ?1 AND number > ?2) "
             "ON CONFLICT (id) DO UPDATE SET number = excluded.number, document = excluded.document "
             "WHERE excluded.number >= number",
-            [(document_id, number, document, collection) for document_id, document in items],
+            [(*row, collection) for row in rows],
         )
     except sqlite3.IntegrityError as error:
         raise AlreadyExists(f"{collection} has another document of the same {_shared(collection)}") from error
@@ -99,15 +100,13 @@ def _shared(collection: str) -> str:
     return " or ".join(" and ".join(fields) for fields in collection_named(collection).unique)
 
 
-def _delete(connection: sqlite3.Connection, collection: str, number: int, ids: Sequence[str]) -> None:
+def _delete(connection: sqlite3.Connection, collection: str, rows: Sequence[tuple[str, int]]) -> None:
     connection.executemany(
         "INSERT INTO tombstones (collection, id, number) VALUES (?, ?, ?) "
         "ON CONFLICT DO UPDATE SET number = excluded.number WHERE excluded.number > number",
-        [(collection, document_id, number) for document_id in ids],
+        [(collection, *row) for row in rows],
     )
-    connection.executemany(
-        f'DELETE FROM "{collection}" WHERE id = ? AND number <= ?', [(document_id, number) for document_id in ids]
-    )
+    connection.executemany(f'DELETE FROM "{collection}" WHERE id = ? AND number <= ?', rows)
 
 
 def forget_deletions(connection: sqlite3.Connection, number: int) -> None:
@@ -131,11 +130,12 @@ def find(
     order: Sequence[str],
     skip: int,
     limit: int,
-) -> list[dict[str, Any]]:
+) -> dict[str, dict[str, Any]]:
+    """Documents by id, in order."""
     check_page(skip, limit)
     statement, values = find_statement(collection, where, above, order)
     rows = connection.execute(statement, [*values, limit, skip])
-    return [_decoded(collection, document_id, document) for document_id, document in rows]
+    return {document_id: _decoded(collection, document_id, document) for document_id, document in rows}
 
 
 def find_statement(

@@ -10,6 +10,7 @@ import pytest
 
 from tensorfleet.errors import FailedPrecondition, Unavailable
 from tensorfleet.stores import sqlite, sqlite_tables
+from tensorfleet.stores import sqlite_journal as journal
 from tensorfleet.stores.collections import COLLECTIONS
 from tensorfleet.stores.contract import DocumentStore, Entry, Write
 from tensorfleet.stores.sqlite import SqliteDocuments
@@ -45,14 +46,85 @@ async def test_each_commit_is_synced(store: SqliteDocuments) -> None:
     assert await pragma("synchronous") == 2  # type: ignore[misc]
 
 
-async def test_an_entry_and_all_its_writes_are_seen_at_once(store: SqliteDocuments, path: Path) -> None:
-    """Another process never sees half an entry."""
+async def test_documents_follow_their_entries_by_themselves(store: SqliteDocuments, path: Path) -> None:
+    """Another process never sees half of them, nor one whose entry is not there."""
     other = sqlite3.connect(path)
     for number in range(1, 20):
         await store.commit(entry(number), [Write("jobs", str(index), {"turn": number}) for index in range(20)])
         turns = other.execute("SELECT DISTINCT json_extract(document, '$.turn') FROM jobs").fetchall()
-        assert turns == other.execute("SELECT max(number) FROM journal").fetchall()
+        assert len(turns) <= 1
+        assert max(turns, default=(0,)) <= other.execute("SELECT max(number) FROM journal").fetchone()
+    while other.execute("SELECT max(number), count(*) FROM jobs").fetchone() != (19, 20):
+        await asyncio.sleep(0.001)
+    assert other.execute("SELECT number FROM drawn").fetchone() == (19,)
     other.close()
+
+
+async def test_a_document_that_changes_again_at_once_is_written_once(store: SqliteDocuments, path: Path) -> None:
+    written: list[str] = []
+    await store._write(lambda connection: connection.set_trace_callback(written.append))
+    for number, state in enumerate(("queued", "running", "succeeded"), 1):
+        await store.commit(entry(number), [Write("jobs", "j", {"state": state})])
+    assert await read(store, "j") == {"state": "succeeded"}
+    assert len([statement for statement in written if 'INTO "jobs"' in statement]) == 1
+
+
+async def test_what_was_not_drawn_when_a_process_died_is_to_be_projected(store: SqliteDocuments, path: Path) -> None:
+    await store.commit(entry(1), [Write("jobs", "a", {"turn": 1})])
+    assert await store.projected() == 1
+    await store.commit(entry(2), [Write("jobs", "a", {"turn": 2})])
+    await store.commit(entry(3), [Write("jobs", "b", {"turn": 3})])
+    next_life = SqliteDocuments(path)
+    await next_life.open()
+    assert (await next_life.projected(), await next_life.last_number()) == (1, 3)
+    await next_life.project(2, [Write("jobs", "a", {"turn": 2})])
+    await next_life.project(3, [Write("jobs", "b", {"turn": 3})])
+    assert await next_life.projected() == 3
+    await next_life.commit(entry(4), [Write("jobs", "a", {"turn": 4})])
+    assert await next_life.projected() == 4
+    await store.close()  # what it still has is older
+    assert await next_life.get("jobs", ["a", "b"]) == {"a": {"turn": 4}, "b": {"turn": 3}}
+    await next_life.close()
+
+
+async def test_a_gap_in_what_was_projected_is_not_passed_over(store: SqliteDocuments, path: Path) -> None:
+    await store.commit(entry(1), [Write("jobs", "a", {"turn": 1})])
+    next_life = SqliteDocuments(path)
+    await next_life.open()
+    await next_life.commit(entry(2), [Write("jobs", "a", {"turn": 2})])
+    assert await next_life.projected() == 0
+    await next_life.close()
+
+
+async def test_documents_that_cannot_be_written_wait(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.01)
+    monkeypatch.setattr(sqlite, "BEHIND", 3)
+    store = SqliteDocuments(path)
+    await store.open()
+    await store.commit(entry(1), [Write("jobs", f"{index}", {"turn": 1}) for index in range(4)])
+    blocker = sqlite3.connect(path, isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    with pytest.raises(Unavailable, match=r"documents\.db"):
+        await read(store, "1")
+    with pytest.raises(Unavailable, match=r"documents\.db"):
+        await store.commit(entry(2), [Write("jobs", "1", {"turn": 2})])
+    blocker.close()
+    await store.commit(entry(2), [Write("jobs", "1", {"turn": 2})])
+    assert await store._read(journal.projected) == 2, "those that were too many went with the entry"
+    assert await store.get("jobs", ["0", "1"]) == {"0": {"turn": 1}, "1": {"turn": 2}}
+    await store.close()
+
+
+async def test_a_file_of_an_older_schema_goes_on(store: SqliteDocuments, path: Path) -> None:
+    await fill(store, 3)
+    await store.close()
+    older = sqlite3.connect(path)
+    older.executescript("DROP TABLE drawn; PRAGMA user_version = 1")
+    older.close()
+    await store.open()
+    assert await store.projected() == 3
+    await store.commit(entry(4), [Write("jobs", "j", {"turn": 4})])
+    assert await store.projected() == 4
 
 
 async def test_reads_do_not_wait_for_a_commit(store: SqliteDocuments, path: Path) -> None:
@@ -124,6 +196,7 @@ async def test_a_place_that_cannot_be_is_unavailable(tmp_path: Path) -> None:
 async def test_traces_of_deletions_go_with_the_snapshot(store: SqliteDocuments) -> None:
     await store.commit(entry(1), [Write("jobs", "a", None), Write("jobs", "b", None)])
     await store.commit(entry(2), [Write("jobs", "c", None)])
+    assert await store.projected() == 2
 
     def traces() -> object:
         return store._read(lambda connection: connection.execute("SELECT id FROM tombstones").fetchall())
