@@ -84,9 +84,12 @@ class Home:
         await self.heard()
 
     async def heard(self) -> None:
-        """Returns when what was fed until now is decided and durable, and so is what came of it."""
+        """Returns when what was fed until now is decided and durable, and so is what came of it; but for look-ups that
+        are held."""
         for _ in range(4):
             await self.engine.ask(lambda ticket: e.ForgetResults(ticket, ()))
+            if self.documents.held.is_set() and self.engine._tasks:
+                await asyncio.wait(self.engine._tasks)
 
     async def put(self, assigned: tuple[int, Task]) -> TaskResult:
         _, task = assigned
