@@ -14,9 +14,10 @@ from msgspec import Struct
 
 from tensorfleet import catalog
 from tensorfleet.model import Ref, Value
-from tensorfleet.operators import Context, Input, Output
+from tensorfleet.operators import Alone, Context, Control, Input, Output
 
 _PLAIN = (str, int, float, type(None))
+ALONE = Alone()
 
 
 class Execution(Struct, frozen=True):
@@ -71,15 +72,24 @@ def execute(
     report: Callable[[str, int, float], None],
     out: str,
     pools: Pools,
+    control: Control = ALONE,
+    saved: Path | None = None,
 ) -> Execution:
     """Runs an operator by name and writes its outputs into the folder `out`, as files `0`, `1` and so on.
 
-    report: takes each point while the operator runs. pools: held to `threads`, also afterwards. Raises what the
-    operator raises; BadInput for unusable data.
+    report: takes each point while the operator runs. pools: held to `threads`, also afterwards. control, saved: as of
+    a context. Raises what the operator raises; BadInput for unusable data.
     """
     run = catalog.operator(operator)
     ordered = {name: _ordered(params[name]) for name in sorted(params)}
-    context = Context(params=ordered, inputs=[Input(path) for path in inputs], report=report, threads=threads)
+    context = Context(
+        params=ordered,
+        inputs=[Input(path) for path in inputs],
+        report=report,
+        threads=threads,
+        control=control,
+        saved=Input(saved) if saved is not None else None,
+    )
     pools.hold(threads)
     outcome = run(context)
     if not outcome.outputs:

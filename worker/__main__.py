@@ -27,6 +27,10 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--home", type=Path, help="where it keeps its cache; default: worker in TENSORFLEET_HOME")
     parser.add_argument("--max-tasks-per-child", type=int, default=0, help="tasks of one slot process; 0: no limit")
     parser.add_argument("--memory-limit", type=int, default=0, metavar="BYTES", help="of one task; 0: no limit")
+    parser.add_argument("--hold", type=float, default=30.0, metavar="SECONDS", help="that a paused task keeps its slot")
+    parser.add_argument(
+        "--rest", type=float, default=600.0, metavar="SECONDS", help="that an idle process keeps TensorFlow loaded"
+    )
     parser.add_argument("--zygote", type=int, metavar="DESCRIPTOR", help="a socket to the process that forks its slots")
     parser.add_argument("--parent-death", action="store_true", help="leave when the process that started it ends")
     return parser.parse_args(given)
@@ -75,12 +79,16 @@ def _work(options: argparse.Namespace, zygote: Zygote) -> int:
         release=tensorfleet.__version__,
     )
     limits = Limits(
-        slots=options.slots, memory=options.memory_limit, max_tasks=options.max_tasks_per_child, gpus=machine.gpus
+        slots=options.slots,
+        memory=options.memory_limit,
+        max_tasks=options.max_tasks_per_child,
+        gpus=machine.gpus,
+        rest=options.rest,
     )
     home = (options.home or environment.home / "worker").absolute()
 
     async def work() -> int:
-        chosen = Options(servers=split(options.server), home=home)
+        chosen = Options(servers=split(options.server), home=home, hold=options.hold)
         slots = Slots(limits, zygote)
         agent = Agent(chosen, who, slots)
         if not await first_contact(chosen.servers):

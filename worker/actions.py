@@ -9,7 +9,8 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from worker.messages import Order, Succeeded
+from worker.messages import GaveUp, Members, Order, Saved, Succeeded
+from worker.words import Wish
 
 
 class Fetch(Struct, frozen=True):
@@ -49,11 +50,34 @@ class Resume(Struct, frozen=True):
     slot: int
 
 
+class Steer(Struct, frozen=True):
+    """Have a slot's process know what is wanted of an attempt. saves: how often it is to have saved by now."""
+
+    slot: int
+    token: int
+    wish: Wish
+    saves: int
+
+
+class Tell(Struct, frozen=True):
+    """Tell the task that a slot runs who is in its gang."""
+
+    slot: int
+    members: Members
+
+
 class PutAway(Struct, frozen=True):
-    """Put an attempt's outputs where they belong."""
+    """Put what an attempt made, or saved as it gave up its place, where it belongs."""
 
     token: int
-    outcome: Succeeded
+    outcome: Succeeded | GaveUp
+
+
+class Keep(Struct, frozen=True):
+    """Put what a running attempt saved where it belongs."""
+
+    token: int
+    saved: Saved
 
 
 class Forget(Struct, frozen=True):
@@ -72,4 +96,6 @@ class Leave(Struct, frozen=True):
     code: int
 
 
-Action: TypeAlias = Fetch | Give | TakeBack | Kill | Pause | Resume | PutAway | Forget | LookAtDisk | Leave
+Action: TypeAlias = (
+    Fetch | Give | TakeBack | Kill | Pause | Resume | Steer | Tell | PutAway | Keep | Forget | LookAtDisk | Leave
+)

@@ -27,22 +27,38 @@ from worker.actions import (
     Fetch,
     Forget,
     Give,
+    Keep,
     Kill,
     Leave,
     LookAtDisk,
     Pause,
     PutAway,
     Resume,
+    Steer,
     TakeBack,
+    Tell,
 )
 from worker.cache import Cache, sweep
 from worker.executor import Said
-from worker.messages import Died, Ending, Order, Run, Stored, Succeeded, Work, encode, packet
+from worker.messages import (
+    Died,
+    Ending,
+    GaveUp,
+    Order,
+    OrderInput,
+    Run,
+    Saved,
+    Stored,
+    Succeeded,
+    Work,
+    encode,
+    packet,
+)
 from worker.protocol import Identity, Vitals
 from worker.remote import RemoteArtifacts
 from worker.session import Refused, Sessions
 from worker.slots import Slots
-from worker.state import State
+from worker.state import HOLD, State
 
 log = Logger(__name__)
 
@@ -53,17 +69,18 @@ LEAVE_WITHIN = 3.0
 
 
 class Options(Struct, frozen=True, kw_only=True):
-    """What a worker was told on its command line."""
+    """What a worker was told on its command line. hold: seconds for which a paused attempt holds its slot."""
 
     servers: tuple[str, ...]
     home: Path
+    hold: float = HOLD
 
 
 class Agent:
     """One worker."""
 
     def __init__(self, options: Options, who: Identity, slots: Slots) -> None:
-        self.state = State(who.slots)
+        self.state = State(who.slots, hold=options.hold)
         self._loop = asyncio.get_running_loop()
         self._slots = slots
         self._home = options.home
@@ -73,7 +90,9 @@ class Agent:
         self._actions: deque[Action] = deque()
         self._acting = False
         self._moving: dict[int, asyncio.Task[None]] = {}  # attempts whose inputs or outputs are on their way
+        self._keeping: dict[int, asyncio.Task[None]] = {}  # by token, the last that an attempt saved, on its way
         self._inputs: dict[int, tuple[str, ...]] = {}  # by token, where the inputs of an attempt are
+        self._saved: dict[int, str] = {}  # by token, where what an earlier attempt saved is
         self._work, self._encoded = Work(operator=""), b""
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = math.inf
@@ -114,9 +133,10 @@ class Agent:
         self._closed = True
         if self._alarm is not None:
             self._alarm.cancel()
-        for task in (sessions, *self._moving.values()):
+        moving = [*self._moving.values(), *self._keeping.values()]
+        for task in (sessions, *moving):
             task.cancel()
-        await asyncio.gather(sessions, *self._moving.values(), return_exceptions=True)
+        await asyncio.gather(sessions, *moving, return_exceptions=True)
         await self._slots.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
 
@@ -160,6 +180,12 @@ class Agent:
                     self.act(self.state.slot_full(slot, len(orders) - count, self._loop.time()))
             case TakeBack(slot):
                 self.act(self.state.came_back(slot, self._slots.take_back(slot), self._loop.time()))
+            case Steer(slot, token, wish, saves):
+                self._slots.steer(slot, token, wish, saves)
+            case Tell(slot, members):
+                self._slots.tell(slot, members)
+            case Keep(token, saved):
+                self._keeping[token] = asyncio.create_task(self._keep(token, saved, self._keeping.get(token)))
             case Fetch(order):
                 self._move(order.token, self._fetch(order))
             case PutAway(token, outcome):
@@ -190,7 +216,8 @@ class Agent:
 
     def _encode(self, order: Order) -> bytes:
         work, inputs = order.work, self._inputs.get(order.token, ())
-        return encode(Run(work.operator, work.params, inputs, work.threads, str(self._scratch)))
+        saved = self._saved.get(order.token, "")
+        return encode(Run(work.operator, work.params, inputs, work.threads, str(self._scratch), saved))
 
     def _store(self, token: int) -> bytes:
         """Has an order that is too long for its packet go by a file."""
@@ -218,7 +245,10 @@ class Agent:
     def _forget(self, token: int) -> None:
         if token in self._moving:
             self._moving[token].cancel()
+        if token in self._keeping:
+            self._keeping.pop(token).cancel()
         self._inputs.pop(token, None)
+        self._saved.pop(token, None)
         self._stored(token).unlink(missing_ok=True)
         shutil.rmtree(self._place(token), ignore_errors=True)
 
@@ -248,6 +278,8 @@ class Agent:
             place.mkdir()
             paths = await self._cache.fetch_all(order.work.inputs, place)
             self._inputs[token] = tuple(map(str, paths))
+            if order.work.saved is not None:
+                await self._fetch_saved(token, order.work.saved, place)
         except (NotFound, CorruptArtifact) as error:
             self.act(self.state.ended(token, _failure(error, Cause.LOST_INPUT), self._loop.time()))
         except Exception as error:
@@ -256,17 +288,44 @@ class Agent:
         else:
             self.act(self.state.fetched(token, self._loop.time()))
 
-    async def _put_away(self, token: int, outcome: Succeeded) -> None:
-        begun = self._loop.time()
+    async def _fetch_saved(self, token: int, saved: OrderInput, place: Path) -> None:
+        """What an earlier attempt saved spares time, and changes no result: an attempt goes without it as well."""
         try:
-            blobs = [await self._cache.put(Path(path), ref) for path, ref in outcome.outputs]
+            self._saved[token] = str(await self._cache.fetch(saved, place / "saved"))
+        except (NotFound, CorruptArtifact) as error:
+            log.warning("what was saved is gone: the task begins anew", token=token, error=str(error))
+
+    async def _put_away(self, token: int, outcome: Succeeded | GaveUp) -> None:
+        begun = self._loop.time()
+        made = outcome.outputs if isinstance(outcome, Succeeded) else [outcome.saved] if outcome.saved else []
+        try:
+            blobs = [await self._cache.put(Path(path), ref) for path, ref in made]
         except Exception as error:
-            log.warning("an attempt's outputs could not be put away", token=token, exc_info=True)
+            log.warning("what an attempt made could not be put away", token=token, exc_info=True)
             ending = _failure(error)
         else:
             seconds = outcome.seconds + self._loop.time() - begun
-            ending = Ending(outputs=tuple(blobs), summary=outcome.summary, duration=seconds, ended_at=time.time())
+            if isinstance(outcome, Succeeded):
+                ending = Ending(outputs=tuple(blobs), summary=outcome.summary, duration=seconds, ended_at=time.time())
+            else:
+                ending = Ending(saved=blobs[0], gave_up=True, duration=seconds, ended_at=time.time())
         self.act(self.state.ended(token, ending, self._loop.time()))
+
+    async def _keep(self, token: int, saved: Saved, before: asyncio.Task[None] | None) -> None:
+        """Puts what a running attempt saved where it belongs, after what it saved before."""
+        if before is not None:
+            await asyncio.wait([before])
+        try:
+            blob = await self._cache.put(Path(saved.path), saved.ref)
+        except Exception:
+            log.warning("what an attempt saved could not be kept; it goes on", token=token, exc_info=True)
+            self._look_at_disk()
+        else:
+            self.act(self.state.kept(token, blob))
+        finally:
+            Path(saved.path).unlink(missing_ok=True)
+            if self._keeping.get(token) is asyncio.current_task():
+                del self._keeping[token]
 
     # --- what the slots tell
 

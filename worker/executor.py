@@ -17,8 +17,9 @@ import msgspec
 
 from tensorfleet.logs import Logger
 from tensorfleet.model import LogLine
-from worker.messages import Failed, Framer, FromSlot, Lines, Succeeded, from_slot
-from worker.prints import MOST_READS, PAGE, READ, Prints
+from worker.messages import EMPTY, ENDS, Framer, FromSlot, Lines, Members, frame, from_slot
+from worker.prints import MOST_READS, READ, Prints
+from worker.words import LOADED, PAGE, SAVES, TOKEN, WISH, Wish
 
 log = Logger(__name__)
 
@@ -48,6 +49,8 @@ class Executor:
         """Orders that it was given and did not give back."""
         self.ended = self.seen = 0
         """Orders that it ended, and how many those were when somebody last looked."""
+        self.idle_since = 0.0
+        """Since when it was seen to have nothing to do."""
         self.killed = False
         self.last_errors: deque[str] = deque(maxlen=LAST_LINES)
         self._listener = listener
@@ -59,7 +62,8 @@ class Executor:
         self._orders, self._orders_out = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         shared = os.memfd_create("prints", os.MFD_CLOEXEC)
         os.truncate(shared, PAGE)
-        page = memoryview(mmap.mmap(shared, PAGE)).cast("Q")
+        page = self._page = memoryview(mmap.mmap(shared, PAGE)).cast("Q")
+        self._unsent = b""
         self._outputs: list[Prints] = []
         far_outputs: list[int] = []
         for place, stream in enumerate(("stdout", "stderr")):
@@ -107,6 +111,42 @@ class Executor:
         self.taken -= count
         return count
 
+    # --- what is wanted of what it runs
+
+    @property
+    def loaded(self) -> bool:
+        """Whether its process has loaded what takes seconds to load."""
+        return bool(self._page[LOADED])
+
+    def steer(self, token: int, wish: Wish, saves: int) -> None:
+        """Has it know what is wanted of an attempt, and how often that is to have saved by now."""
+        page = self._page
+        if page[TOKEN] != token:  # what was wanted of another is not wanted of this one
+            page[WISH] = page[SAVES] = 0
+            page[TOKEN] = token
+        page[SAVES], page[WISH] = saves, wish
+        if not self._unsent:  # else there is something to wake up by
+            self._send(EMPTY)
+
+    def tell(self, members: Members) -> None:
+        self._send(frame(members))
+
+    def _send(self, data: bytes) -> None:
+        """Sends now what there is room for, and the rest once there is more."""
+        waited = bool(self._unsent)
+        self._unsent += data
+        try:
+            while self._unsent:
+                self._unsent = self._unsent[self.connection.send(self._unsent, socket.MSG_DONTWAIT) :]
+        except BlockingIOError:
+            if not waited:
+                self._loop.add_writer(self.connection, self._send, b"")
+            return
+        except OSError:
+            self._unsent = b""  # it is gone, as the next read tells
+        if waited:
+            self._loop.remove_writer(self.connection)
+
     # --- what it says
 
     def listen(self) -> None:
@@ -133,6 +173,7 @@ class Executor:
             return
         self.hold()
         self._closed = True
+        self._loop.remove_writer(self.connection)
         for _ in range(MOST_READS):
             if not self._read_messages():
                 break
@@ -173,7 +214,7 @@ class Executor:
             return
         said: Said = []
         for message in messages:
-            if isinstance(message, Succeeded | Failed):
+            if isinstance(message, ENDS):
                 self.ended += 1
                 if message.printed is not None:
                     counts = zip(self._outputs, message.printed, strict=True)

@@ -6,6 +6,7 @@ the pipe. So of what a slot was given and did not end, the first runs or is abou
 
 import heapq
 import math
+import sys
 from collections import deque
 from collections.abc import Iterable
 from enum import IntEnum
@@ -13,9 +14,10 @@ from enum import IntEnum
 from msgspec import Struct
 
 from tensorfleet.model import Cause
-from worker.actions import Action, Give, Kill, Resume, TakeBack
-from worker.messages import Ending, Order
+from worker.actions import Action, Give, Kill, Resume, Steer, TakeBack
+from worker.messages import Blob, Ending, Order
 from worker.reports import Reports
+from worker.words import Wish
 
 DEPTH = 64
 """Orders in a slot's pipe, at most, with the one that runs."""
@@ -29,7 +31,12 @@ class Phase(IntEnum):
 
 
 class Attempt(Struct, eq=False):
-    """One attempt that the worker holds. dropped: nobody is told of it any more."""
+    """One attempt that the worker holds. dropped: nobody is told of it any more.
+
+    paused: it is to hold its place, and `parting` to give it up. holding: since when it does. saves: how often it is to
+    have saved. saved: what it saved last. address: where it listens for its gang, until it has the roster. unfit: how
+    many processes could not run it.
+    """
 
     order: Order
     phase: Phase = Phase.WAITING
@@ -42,12 +49,25 @@ class Attempt(Struct, eq=False):
     reports: Reports | None = None
     told_start: bool = False
     told_end: bool = False
+    paused: bool = False
+    parting: bool = False
+    holding: float | None = None
+    saves: int = 0
+    saved: Blob | None = None
+    address: str = ""
+    unfit: int = 0
+
+    @property
+    def wish(self) -> Wish:
+        return Wish.PART if self.parting else Wish.HOLD if self.paused else Wish.GO_ON
 
 
 class Lane:
-    """A slot's pipe. waiting: whether something may be in it. killed: its process will end, whatever it does."""
+    """A slot's pipe. waiting: whether something may be in it. killed: its process will end, whatever it does. family:
+    that of the operator that its process ran last. steered: what its process was told last is wanted of which attempt.
+    """
 
-    __slots__ = ("full", "given", "killed", "number", "paused", "pid", "since", "waiting")
+    __slots__ = ("family", "full", "given", "killed", "number", "paused", "pid", "since", "steered", "waiting")
 
     def __init__(self, number: int, pid: int) -> None:
         self.number = number
@@ -58,11 +78,14 @@ class Lane:
         self.full = False
         self.paused = False
         self.killed = False
+        self.family = ""
+        self.steered = (0, Wish.GO_ON, 0)
 
     def end_first(self, actions: list[Action]) -> Attempt:
         """What ran is over, and what it said too much of."""
         attempt = self.given.popleft()
-        attempt.lane, attempt.begun = None, True
+        attempt.lane, attempt.begun, attempt.holding = None, True, None
+        self.family = attempt.order.work.family
         self.full = False
         if self.paused:
             self.paused = False
@@ -76,13 +99,15 @@ class Lane:
 
 
 class Lanes:
-    """All of a worker's slots that are there, and the attempts that may go to any of them."""
+    """All of a worker's slots that are there, and the attempts that may go to any of them. hold: seconds for which one
+    that is paused holds its slot."""
 
-    def __init__(self) -> None:
+    def __init__(self, hold: float) -> None:
+        self.hold = hold
         self.ready: deque[Attempt] = deque()
         self.by_slot: dict[int, Lane] = {}
         self.deadline = math.inf
-        """When something that runs may have run too long, at the earliest."""
+        """When something that runs may have run, or held its slot, too long, at the earliest."""
         self._asked: set[int] = set()  # slots whose orders are on their way back
 
     @property
@@ -93,21 +118,45 @@ class Lanes:
     def begin(self, lane: Lane, now: float) -> None:
         """What is first in a pipe begins."""
         lane.since = now
-        if lane.given and (timeout := lane.given[0].order.work.timeout):
-            self.deadline = min(self.deadline, now + timeout)
+        self._look_at(lane)
+
+    def hold_place(self, lane: Lane, now: float) -> None:
+        """What a slot runs has paused: from here on its time stands still."""
+        lane.given[0].holding = now
+        self._look_at(lane)
+
+    def go_on(self, lane: Lane, now: float) -> None:
+        """What a slot runs goes on, if it had paused."""
+        first = lane.given[0]
+        if first.holding is not None:
+            lane.since += now - first.holding
+            first.holding = None
+        self._look_at(lane)
 
     def late(self, now: float) -> list[Attempt]:
-        """What has run longer than it may; from here on `deadline` is that of the rest."""
+        """What has run, or held its slot, longer than it may; from here on `deadline` is that of the rest."""
         late, self.deadline = [], math.inf
         for lane in self.by_slot.values():
-            first = lane.given[0] if lane.given else None
-            if first is None or not first.order.work.timeout or first.stopping is not None:
-                continue
-            if lane.since + first.order.work.timeout <= now:
-                late.append(first)
+            due = _due(lane, self.hold)
+            if due <= now:
+                late.append(lane.given[0])
             else:
-                self.deadline = min(self.deadline, lane.since + first.order.work.timeout)
+                self.deadline = min(self.deadline, due)
         return late
+
+    def _look_at(self, lane: Lane) -> None:
+        self.deadline = min(self.deadline, _due(lane, self.hold))
+
+    def steer(self, lane: Lane) -> list[Action]:
+        """Has a slot know what is wanted of what it runs, where that has changed."""
+        first = lane.given[0] if lane.given else None
+        if first is None or lane.killed or lane.number in self._asked:
+            return []  # what is still in the pipe is not what runs; once it is known what is, there is another look
+        wanted = (first.order.token, first.wish, first.saves)
+        if wanted == lane.steered or (lane.steered[0] != wanted[0] and not (first.wish or first.saves)):
+            return []
+        lane.steered = wanted
+        return [Steer(lane.number, *wanted)]
 
     def take_back(self, lanes: Iterable[Lane]) -> list[Action]:
         """Asks for what is in these pipes, where something may be and it was not asked for already."""
@@ -142,6 +191,10 @@ class Lanes:
             actions += self.take_back([max(others, key=lambda lane: len(lane.given))] if others else [])
         return actions
 
+    def give_first(self, number: int, now: float) -> list[Action]:
+        """Gives a slot that has nothing what is first of the ready."""
+        return self._give([self.by_slot[number]], now, 1)
+
     def press(self, lane: Lane) -> list[Action]:
         """Ends the process of a slot whose attempt is to be stopped, once it can have begun no other."""
         if lane.killed or not lane.given or lane.given[0].stopping is None:
@@ -153,13 +206,19 @@ class Lanes:
         lane.killed = True
         return [Kill(lane.number)]
 
-    def _give(self, lanes: list[Lane], now: float) -> list[Action]:
+    def _give(self, lanes: list[Lane], now: float, most: int = sys.maxsize) -> list[Action]:
         shares: dict[int, list[Order]] = {}
         least = [(len(lane.given), lane.number) for lane in lanes]
         heapq.heapify(least)
-        while self.ready and least and least[0][0] < DEPTH:
+        for _ in range(min(most, len(self.ready))):
+            if not least or least[0][0] >= DEPTH:
+                break
             size, number = least[0]
-            lane, attempt = self.by_slot[number], self.ready.popleft()
+            attempt = self.ready.popleft()
+            if size == 0 and len(least) > 1:
+                self._prefer(least, attempt.order.work.family)
+                number = least[0][1]
+            lane = self.by_slot[number]
             attempt.phase, attempt.lane = Phase.GIVEN, lane
             lane.given.append(attempt)
             lane.waiting = True
@@ -168,3 +227,19 @@ class Lanes:
             shares.setdefault(number, []).append(attempt.order)
             heapq.heapreplace(least, (size + 1, number))
         return [Give(number, orders) for number, orders in shares.items()]
+
+    def _prefer(self, least: list[tuple[int, int]], family: str) -> None:
+        """Of slots that have nothing, puts one first that ran such a task last: its process has what that loads."""
+        alike = (at for at, (size, number) in enumerate(least) if size == 0 and self.by_slot[number].family == family)
+        at = next(alike, 0)
+        least[0], least[at] = least[at], least[0]  # all that have nothing are equals in the heap
+
+
+def _due(lane: Lane, hold: float) -> float:
+    """When what a slot runs has run, or held the slot, for too long."""
+    first = lane.given[0] if lane.given else None
+    if first is None or first.stopping is not None or first.parting:
+        return math.inf
+    if first.holding is not None:
+        return first.holding + hold
+    return lane.since + first.order.work.timeout if first.order.work.timeout else math.inf

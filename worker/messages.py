@@ -27,6 +27,18 @@ class Work(Struct, frozen=True, kw_only=True):
     inputs: tuple[OrderInput, ...] = ()
     threads: int = 1
     timeout: float = 0.0
+    saved: OrderInput | None = None
+    """What an earlier attempt saved, to go on from."""
+
+    @property
+    def family(self) -> str:
+        """The operator's."""
+        return self.operator.partition(".")[0]
+
+    @property
+    def brought(self) -> bool:
+        """Whether something must be brought here before it can run."""
+        return bool(self.inputs) or self.saved is not None
 
 
 class Order(Struct, frozen=True):
@@ -44,7 +56,7 @@ class Blob(Struct, frozen=True):
 
 
 class Ending(Struct, frozen=True, kw_only=True):
-    """How an attempt ended; `cause` is None where it succeeded."""
+    """How an attempt ended; `cause` is None where it succeeded, or gave up its place, with what it saved."""
 
     outputs: tuple[Blob, ...] = ()
     summary: dict[str, Value] = field(default_factory=dict)
@@ -54,6 +66,8 @@ class Ending(Struct, frozen=True, kw_only=True):
     log_tail: tuple[str, ...] = ()
     duration: float = 0.0
     ended_at: float = 0.0
+    gave_up: bool = False
+    saved: Blob | None = None
 
 
 # --- agent and zygote -------------------------------------------------------------------------------------------------
@@ -117,6 +131,8 @@ class Run(Struct, frozen=True, tag=1, array_like=True):
     inputs: tuple[str, ...]
     threads: int
     scratch: str
+    saved: str = ""
+    """The file with what an earlier attempt saved; empty where there is none."""
 
 
 class Stored(Struct, frozen=True, tag=2, array_like=True):
@@ -162,6 +178,49 @@ class Failed(Struct, frozen=True, tag=4, array_like=True):
     ended_at: float = 0.0
 
 
+class Holding(Struct, frozen=True, tag=5, array_like=True):
+    """The task has paused, and holds its place."""
+
+
+class Saved(Struct, frozen=True, tag=6, array_like=True):
+    """The task has saved into a file below the run's folder, already digested, and goes on."""
+
+    path: str
+    ref: Ref
+
+
+class GaveUp(Struct, frozen=True, tag=7, array_like=True):
+    """The task was paused and has given up its place. saved: as of what saved; none where there was no room for it.
+    seconds, printed: as of what succeeded."""
+
+    saved: tuple[str, Ref] | None
+    seconds: float = 0.0
+    printed: tuple[int, int] | None = None
+    ended_at: float = 0.0
+
+
+class Unfit(Struct, frozen=True, tag=8, array_like=True):
+    """This process cannot run the task, and a fresh one can; it ends now. printed: as of what succeeded."""
+
+    message: str
+    seconds: float = 0.0
+    printed: tuple[int, int] | None = None
+    ended_at: float = 0.0
+
+
+class Ready(Struct, frozen=True, tag=9, array_like=True):
+    """The task is a member of a gang, listens at this address, and waits for the roster."""
+
+    address: str
+
+
+class Members(Struct, frozen=True, tag=1, array_like=True):
+    """To the slot: where the members of the task's gang listen, of whom it is at `place`."""
+
+    place: int
+    addresses: tuple[str, ...]
+
+
 class Died(Struct, frozen=True):
     """The slot's process ended, with the task that it ran. Never sent: the agent concludes it."""
 
@@ -171,13 +230,17 @@ class Died(Struct, frozen=True):
     ended_at: float = 0.0
 
 
-FromSlot: TypeAlias = Measured | Lines | Succeeded | Failed
+End: TypeAlias = Succeeded | Failed | GaveUp | Unfit
+"""How a task ends in a slot that lives."""
+ENDS = (Succeeded, Failed, GaveUp, Unfit)
+FromSlot: TypeAlias = Measured | Lines | Holding | Saved | Ready | End
 
 encode = msgspec.msgpack.Encoder().encode
 to_zygote = msgspec.msgpack.Decoder(ToZygote)
 from_zygote = msgspec.msgpack.Decoder(FromZygote)
 to_slot = msgspec.msgpack.Decoder(Run | Stored)
 from_slot = msgspec.msgpack.Decoder(FromSlot)
+to_task = msgspec.msgpack.Decoder(Members)
 
 MAX_MESSAGE = 64 * 1024
 """Bytes of a message between agent and zygote, at most, and of an order's packet."""
@@ -190,10 +253,14 @@ def packet(token: int, run: bytes) -> bytes:
     return token.to_bytes(TOKEN_BYTES, "big") + run
 
 
-def frame(message: FromSlot) -> bytes:
+def frame(message: FromSlot | Members) -> bytes:
     """A message with its length before it, as it goes over a slot's socket."""
     payload = encode(message)
     return len(payload).to_bytes(4, "big") + payload
+
+
+EMPTY = bytes(4)
+"""A frame with nothing in it."""
 
 
 class Framer:

@@ -21,6 +21,15 @@ FAMILIES_WITHOUT = frozenset({"noop"})
 """The families of operators that use none of it."""
 
 
+SLOW = ("tensorflow",)
+"""Libraries that take seconds to load, of which a process is forked with none."""
+
+
+def slow_to_load() -> bool:
+    """Whether this process has loaded what takes seconds to load."""
+    return any(name in sys.modules for name in SLOW)
+
+
 def needed_by(operator: str) -> bool:
     """Whether an operator, by its name, uses numerics: one that nobody knows does."""
     return operator.partition(".")[0] not in FAMILIES_WITHOUT

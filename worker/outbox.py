@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from msgspec import Struct
 
 from worker.lanes import Attempt, Lanes, Phase
-from worker.messages import Ending
+from worker.messages import Blob, Ending
 from worker.reports import Report
 
 MAX_BATCH = 1 << 20
@@ -28,19 +28,25 @@ class Ended(Struct, frozen=True):
 class Batch(Struct, frozen=True):
     """What is said together, in the order of the fields.
 
-    started: tokens with their processes. succeeded: those with nothing to tell but the seconds that each ran.
+    started: tokens with their processes. saved: what running attempts saved. ready: members of gangs, with where they
+    listen. succeeded: those with nothing to tell but the seconds that each ran.
     """
 
     leaving: str = ""
     started: Sequence[tuple[int, int]] = ()
     released: Sequence[int] = ()
     reports: Sequence[Report] = ()
+    saved: Sequence[tuple[int, Blob]] = ()
+    ready: Sequence[tuple[int, str]] = ()
     ended: Sequence[Ended] = ()
     succeeded: Sequence[int] = ()
     seconds: Sequence[float] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.succeeded or self.ended or self.reports or self.started or self.released or self.leaving)
+        return any(getattr(self, name) for name in _TOLD)
+
+
+_TOLD = ("succeeded", "ended", "reports", "started", "released", "leaving", "saved", "ready")
 
 
 class Outbox:
@@ -54,6 +60,8 @@ class Outbox:
         self._released: list[int] = []
         self._reported: dict[int, Attempt] = {}  # attempts with reports to say, in the order they came by them
         self._ended: list[Attempt] = []
+        self._saved: dict[int, Attempt] = {}
+        self._ready: dict[int, Attempt] = {}
 
     def leave(self, reason: str) -> None:
         self._leaving = reason
@@ -69,6 +77,14 @@ class Outbox:
 
     def report(self, attempt: Attempt) -> None:
         self._reported[attempt.order.token] = attempt
+
+    def save(self, attempt: Attempt) -> None:
+        self._saved[attempt.order.token] = attempt
+        self._hurried = True
+
+    def ready(self, attempt: Attempt) -> None:
+        self._ready[attempt.order.token] = attempt
+        self._hurried = True
 
     def end(self, attempt: Attempt) -> None:
         self._ended.append(attempt)
@@ -89,7 +105,7 @@ class Outbox:
 
     def begin_session(self, attempts: Iterable[Attempt]) -> None:
         """All that is unacknowledged is to be said again."""
-        self._reported, self._ended = {}, []
+        self._reported, self._ended, self._saved, self._ready = {}, [], {}, {}
         for attempt in attempts:
             attempt.told_start = attempt.told_end = False
             if attempt.reports is not None:
@@ -97,6 +113,10 @@ class Outbox:
                 self.report(attempt)
             if attempt.phase is Phase.ENDED:
                 self.end(attempt)
+            elif attempt.saved is not None:
+                self.save(attempt)
+            if attempt.address:
+                self.ready(attempt)
         self._leaving_told = False
         self._unheard = 0
 
@@ -120,7 +140,10 @@ class Outbox:
         self._leaving_told = self._leaving_told or bool(leaving)
         released, self._released = self._released, []
         started = self._collect_starts(lanes) if starts else []
-        return Batch(leaving, started, released, reports, ended, succeeded, seconds)
+        saved = [(token, attempt.saved) for token, attempt in self._saved.items() if attempt.saved is not None]
+        ready = [(token, attempt.address) for token, attempt in self._ready.items() if attempt.address]
+        self._saved, self._ready = {}, {}
+        return Batch(leaving, started, released, reports, saved, ready, ended, succeeded, seconds)
 
     def _collect_reports(self) -> list[Report]:
         reports: list[Report] = []
@@ -142,7 +165,7 @@ class Outbox:
             attempt.told_end = True
             ending = attempt.ending
             assert ending is not None
-            if attempt.reports is None and ending.cause is None and not (ending.outputs or ending.summary):
+            if attempt.reports is None and _is_bare(ending):
                 succeeded.append(attempt.order.token)
                 seconds.append(ending.duration)
             else:
@@ -158,6 +181,10 @@ class Outbox:
                 first.told_start = True
                 started.append((first.order.token, lane.pid))
         return started
+
+
+def _is_bare(ending: Ending) -> bool:
+    return ending.cause is None and not (ending.outputs or ending.summary or ending.gave_up)
 
 
 def told(attempt: Attempt) -> Ended:

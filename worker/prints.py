@@ -13,7 +13,6 @@ import time
 
 BUSY, ONE = 1, 2
 """In a counter of the page: that bytes are being read, and one byte that was."""
-PAGE = 4096
 READ = 1 << 16
 MOST_READS = 64
 """Reads in a row of one pipe, at most: a process that never stops printing must not keep the agent."""

@@ -10,7 +10,7 @@ from msgspec import Struct, field
 from tensorfleet import wire
 from tensorfleet.api.v1 import values_pb2, worker_pb2
 from tensorfleet.model import Resources, Value
-from worker.messages import Order, OrderInput, Work
+from worker.messages import Blob, Members, Order, OrderInput, Work
 from worker.outbox import Batch, Ended
 from worker.reports import Report
 from worker.state import Holdings
@@ -96,6 +96,12 @@ def messages(session: int, batch: Batch) -> list[worker_pb2.WorkerMessage]:
     if batch.reports:
         reports = worker_pb2.Reports(reports=[_report(report) for report in batch.reports])
         said.append(worker_pb2.WorkerMessage(session=session, reports=reports))
+    if batch.saved:
+        saved = [worker_pb2.SavedAttempt(token=token, saved=_output(blob)) for token, blob in batch.saved]
+        said.append(worker_pb2.WorkerMessage(session=session, saved=worker_pb2.Saved(attempts=saved)))
+    if batch.ready:
+        members = [worker_pb2.GangMember(token=token, address=address) for token, address in batch.ready]
+        said.append(worker_pb2.WorkerMessage(session=session, gang_ready=worker_pb2.GangReady(members=members)))
     if batch.ended or batch.succeeded:
         results = [_result(ended) for ended in batch.ended]
         finished = worker_pb2.Finished(results=results, succeeded=batch.succeeded, seconds=batch.seconds)
@@ -122,7 +128,8 @@ def orders(assign: worker_pb2.Assign) -> list[Order]:
 
 def _own(work: Work, own: worker_pb2.Own) -> Work:
     """What all of an assignment's attempts run, with what one of them has of its own."""
-    if not (own.params or own.inputs):
+    saved = OrderInput(wire.ref_from_proto(own.saved.ref), own.saved.inline) if own.HasField("saved") else None
+    if not (own.params or own.inputs or saved):
         return work
     return Work(
         operator=work.operator,
@@ -130,7 +137,12 @@ def _own(work: Work, own: worker_pb2.Own) -> Work:
         inputs=tuple([OrderInput(wire.ref_from_proto(item.ref), item.inline) for item in own.inputs]),
         threads=work.threads,
         timeout=work.timeout,
+        saved=saved,
     )
+
+
+def members(roster: worker_pb2.Roster) -> Members:
+    return Members(roster.place, tuple(roster.addresses))
 
 
 def report_acks(acks: Iterable[worker_pb2.ReportAck]) -> dict[int, int]:
@@ -150,7 +162,7 @@ def _result(ended: Ended) -> worker_pb2.AttemptResult:
     ending = ended.ending
     return worker_pb2.AttemptResult(
         token=ended.token,
-        outputs=[worker_pb2.Output(ref=wire.ref_to_proto(blob.ref), inline=blob.inline) for blob in ending.outputs],
+        outputs=map(_output, ending.outputs),
         summary=_summary(ending.summary),
         cause=wire.cause_to_proto(ending.cause),
         reason=ending.reason,
@@ -160,7 +172,13 @@ def _result(ended: Ended) -> worker_pb2.AttemptResult:
         duration=wire.duration(ending.duration),
         ended_at=wire.timestamp(ending.ended_at or None),
         started=ended.started,
+        gave_up=ending.gave_up,
+        saved=_output(ending.saved) if ending.saved is not None else None,
     )
+
+
+def _output(blob: Blob) -> worker_pb2.Output:
+    return worker_pb2.Output(ref=wire.ref_to_proto(blob.ref), inline=blob.inline)
 
 
 def _summary(summary: Mapping[str, Value]) -> dict[str, values_pb2.Value]:

@@ -155,7 +155,7 @@ class Sessions:
         self._told.clear()
         self._pauses = pauses(LONGEST_PAUSE)
         await self._host.welcomed(welcome, RemoteArtifacts(channel))
-        self._host.act(self._host.state.welcome(welcome.stop, self._loop.time()))
+        self._host.act(self._host.state.welcome(welcome.stop, self._loop.time(), welcome.paused))
         self._hear_ack(first)
         listening = asyncio.create_task(self._listen(call))
         speaking = asyncio.create_task(self._speak(call, welcome))
@@ -187,6 +187,14 @@ class Sessions:
                 act(state.cancel(message.cancel.tokens, message.cancel.reason, now))
             case "recall":
                 act(state.recall(message.recall.tokens, now))
+            case "pause":
+                act(state.pause(message.pause.tokens, now))
+            case "resume":
+                act(state.resume(message.resume.tokens, now))
+            case "checkpoint":
+                act(state.checkpoint(message.checkpoint.tokens))
+            case "roster":
+                act(state.roster(message.roster.token, protocol.members(message.roster)))
             case "drain":
                 act(state.drain(message.drain.reason))
             case "goodbye":

@@ -25,7 +25,9 @@ from warnings import catch_warnings
 
 from tensorfleet.errors import BadInput, TensorFleetError
 from tensorfleet.model import Cause, LogLine
-from worker import disk, sandbox
+from tensorfleet.operators import Unsuited
+from worker import disk, numerics, sandbox
+from worker.control import Line, Parted, Reached
 from worker.measured import PointsOut
 from worker.messages import (
     MAX_MESSAGE,
@@ -33,14 +35,17 @@ from worker.messages import (
     Failed,
     Fork,
     FromSlot,
+    GaveUp,
     Lines,
     Run,
     Succeeded,
+    Unfit,
     encode,
     frame,
     to_slot,
 )
-from worker.prints import PAGE, printed
+from worker.prints import printed
+from worker.words import LOADED, PAGE
 
 _LIBC = ctypes.CDLL(None)
 _IOLBF = 1
@@ -84,6 +89,10 @@ class Agent:
         self._printed, self._counted = (0, 0), (0, 0)
         self._points = PointsOut(self._send)
 
+    @property
+    def page(self) -> memoryview:
+        return self._page
+
     def next_order(self) -> bytes:
         """Waits for the next order; empty where there will be none."""
         return self._orders.recv(MAX_MESSAGE)
@@ -112,6 +121,16 @@ class Agent:
     def _send(self, data: bytes) -> None:
         self._connection.sendall(data)
 
+    def hear(self) -> bytes:
+        """Waits for bytes of the agent's."""
+        try:
+            data = self._connection.recv(MAX_MESSAGE)
+        except ConnectionResetError:
+            data = b""
+        if not data:
+            raise AgentGone
+        return data
+
     def report(self, series: str, step: int, value: float) -> None:
         try:
             self._points.add(series, int(step), float(value))
@@ -139,7 +158,7 @@ def main(descriptors: Sequence[int], order: Fork) -> None:
         while packet := agent.next_order():
             agent.send(tasks.perform(packet))
             done += 1
-            if order.max_tasks and done >= order.max_tasks:
+            if tasks.unfit or (order.max_tasks and done >= order.max_tasks):
                 return
     except (AgentGone, Stopped):
         return
@@ -147,12 +166,14 @@ def main(descriptors: Sequence[int], order: Fork) -> None:
 
 class Tasks:
     """Runs one task after another, and keeps what they may have in common: what orders say but for their tokens, and
-    how many threads they have."""
+    how many threads they have. unfit: whether the process can run no more of them."""
 
     def __init__(self, agent: Agent) -> None:
         from tensorfleet.execution import Pools, execute
 
+        self.unfit = False
         self._agent = agent
+        self._line = Line(agent.page, agent.say, agent.hear, lambda text: agent.log("warning", text))
         self._execute, self._pools = execute, Pools()
         self._encoded = b""
         self._run = Run("", {}, (), 1, "")
@@ -166,10 +187,19 @@ class Tasks:
             if encoded != self._encoded:
                 self._read(encoded)
             run = self._run
-            out = f"{run.scratch}/{int.from_bytes(packet[:TOKEN_BYTES], 'big')}"
+            token = int.from_bytes(packet[:TOKEN_BYTES], "big")
+            out = f"{run.scratch}/{token}"
             with catch_warnings():  # so that a warning that an earlier task gave is given again
                 done = self._execute(
-                    run.operator, run.params, self._inputs, run.threads, self._agent.report, out, self._pools
+                    run.operator,
+                    run.params,
+                    self._inputs,
+                    run.threads,
+                    self._agent.report,
+                    out,
+                    self._pools,
+                    Reached(self._line, token, Path(out)),
+                    Path(run.saved) if run.saved else None,
                 )
             outputs = tuple([(str(path), ref) for ref, path in done.files])
             if done.summary:
@@ -178,10 +208,21 @@ class Tasks:
             return frame(Succeeded(perf_counter() - begun, self._agent.printed(), outputs, done.summary, time()))
         except (Stopped, AgentGone):
             raise
+        except Parted as parted:
+            _flush()
+            return frame(GaveUp(parted.saved, perf_counter() - begun, self._agent.printed(), time()))
+        except Unsuited as unsuited:
+            self.unfit = True
+            _flush()
+            return frame(Unfit(str(unsuited), perf_counter() - begun, self._agent.printed(), time()))
         except BaseException as error:
             failure = _failure(self._agent, error)
             _flush()
             return frame(Failed(*failure, perf_counter() - begun, self._agent.printed(), time()))
+
+        finally:
+            if numerics.slow_to_load():
+                self._agent.page[LOADED] = 1
 
     def _read(self, encoded: bytes) -> None:
         """Takes in an order that is not like the one before it."""

@@ -28,6 +28,7 @@ from worker.messages import (
     Fork,
     Forked,
     FromZygote,
+    Members,
     Preload,
     Preloaded,
     Signal,
@@ -35,6 +36,7 @@ from worker.messages import (
     encode,
     from_zygote,
 )
+from worker.words import Wish
 
 log = Logger(__name__)
 
@@ -48,15 +50,21 @@ PRELOAD_AFTER = 1.0
 """Seconds until the numerics are loaded that no task has asked for yet: first the fleet comes up."""
 REST = 2.0
 """A process that did nothing for so many seconds is let go, in twice as many at most; forking takes milliseconds."""
+LONG_REST = 600.0
+"""The same of a process that has loaded a library that takes seconds to load."""
 
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """What slots are held in. memory: bytes a task may allocate; max_tasks: of one process; 0 is no limit."""
+    """What slots are held in. memory: bytes a task may allocate; max_tasks: of one process; 0 is no limit.
+
+    rest: seconds for which a process may rest that has loaded a library that takes long to load.
+    """
 
     slots: int = 1
     memory: int = 0
     max_tasks: int = 0
     gpus: int = 0
+    rest: float = LONG_REST
 
 
 class Host(Protocol):
@@ -130,6 +138,15 @@ class Slots:
         if number in self._slots:
             self._slots[number].listen()
 
+    def steer(self, number: int, token: int, wish: Wish, saves: int) -> None:
+        """Has a slot's process know what is wanted of an attempt."""
+        if number in self._slots:
+            self._slots[number].steer(token, wish, saves)
+
+    def tell(self, number: int, members: Members) -> None:
+        if number in self._slots:
+            self._slots[number].tell(members)
+
     def pids(self) -> list[int]:
         """The zygote where it is this worker's own, then the slots that are there."""
         zygote = [self._zygote.process.pid] if self._zygote.process else []
@@ -176,10 +193,12 @@ class Slots:
         """Lets go of processes that did nothing since the last look."""
         if self._closed:
             return
+        now = self._loop.time()
         for slot in list(self._slots.values()):
-            if slot.pid and slot.idle and slot.ended == slot.seen:
+            if not slot.idle or slot.ended != slot.seen:
+                slot.seen, slot.idle_since = slot.ended, now
+            elif slot.pid and (not slot.loaded or now - slot.idle_since >= self.limits.rest):
                 self._let_go(slot)
-            slot.seen = slot.ended
         self._loop.call_later(REST, self._look_for_rest)
 
     def _end(self, slot: Executor) -> None:

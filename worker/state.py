@@ -12,14 +12,36 @@ from msgspec import Struct
 
 from tensorfleet.model import Cause, LogLine, Points
 from worker import disk
-from worker.actions import Action, Fetch, Forget, Leave, LookAtDisk, Pause, PutAway, Resume
+from worker.actions import Action, Fetch, Forget, Keep, Leave, LookAtDisk, Pause, PutAway, Resume, Tell
 from worker.lanes import DEPTH, Attempt, Lane, Lanes, Phase
-from worker.messages import Died, Ending, Failed, FromSlot, Lines, Measured, Order, Succeeded
+from worker.messages import (
+    ENDS,
+    Blob,
+    Died,
+    End,
+    Ending,
+    Failed,
+    FromSlot,
+    GaveUp,
+    Holding,
+    Lines,
+    Measured,
+    Members,
+    Order,
+    Ready,
+    Saved,
+    Succeeded,
+    Unfit,
+)
 from worker.outbox import Batch, Ended, Outbox, told
 from worker.reports import Reports
 
 MAX_UNACKED = 1 << 20
 """Bytes of an attempt's unacknowledged reports beyond which its slot is no longer read, so that the training waits."""
+HOLD = 30.0
+"""Seconds for which an attempt that is paused holds its slot, before it saves and gives it up."""
+MOST_UNFIT = 2
+"""Processes that cannot run an attempt and leave it to another; one more, and the attempt fails."""
 FETCHES = 16
 """Attempts whose inputs are fetched at a time; as many as there are slots where those are more."""
 
@@ -37,11 +59,11 @@ class State:
     now: seconds of a clock that only goes forward, where an attempt may begin by the event.
     """
 
-    def __init__(self, slots: int, max_unacked: int = MAX_UNACKED) -> None:
+    def __init__(self, slots: int, max_unacked: int = MAX_UNACKED, hold: float = HOLD) -> None:
         self.slots = slots
         self.max_unacked = max_unacked
         self.attempts: dict[int, Attempt] = {}
-        self.lanes = Lanes()
+        self.lanes = Lanes(hold)
         self.connected = False
         self.draining = False
         self.left = False
@@ -50,16 +72,22 @@ class State:
         self.fitness_told = True
         self._lacking: deque[Attempt] = deque()  # those whose inputs are not asked for yet
         self._fetching: set[int] = set()
+        self._unfit: dict[int, Attempt] = {}  # by slot, what waits for another process of it
         self._outbox = Outbox()
 
     # --- the orchestrator speaks
 
-    def welcome(self, stop: Iterable[int], now: float) -> list[Action]:
-        """A session is up. What it says to stop is dropped without a word; all that is unacknowledged is said again."""
+    def welcome(self, stop: Iterable[int], now: float, paused: Iterable[int] = ()) -> list[Action]:
+        """A session is up. What it says to stop is dropped without a word; all that is unacknowledged is said again.
+
+        paused: of what is held, what is to be; the rest is to go on.
+        """
         self.connected = True
         actions = self._stop(stop, Cause.CANCELLED, "no longer wanted", drop=True)
         self._outbox.begin_session(self.attempts.values())
-        return actions + self._advance(now)
+        to_pause = set(paused)
+        actions += self.resume([token for token, held in self.attempts.items() if token not in to_pause], now)
+        return actions + self.pause(to_pause, now)
 
     def stream_lost(self) -> list[Action]:
         """The session is over; nothing can be said until the next welcome."""
@@ -79,7 +107,7 @@ class State:
                 self._outbox.release(order.token)
                 continue
             attempts[order.token] = attempt = Attempt(order)
-            (self._lacking if order.work.inputs else ready).append(attempt)
+            (self._lacking if order.work.brought else ready).append(attempt)
         return self._advance(now)
 
     def cancel(self, tokens: Iterable[int], reason: str, now: float) -> list[Action]:
@@ -101,6 +129,46 @@ class State:
                 lanes[attempt.lane.number] = attempt.lane
         self._purge()
         return actions + self.lanes.take_back(lanes.values()) + self._advance(now)
+
+    def pause(self, tokens: Iterable[int], now: float) -> list[Action]:
+        """Gives back what has not begun, and has pause what runs."""
+        wanted = list(tokens)
+        for token in wanted:
+            attempt = self.attempts.get(token)
+            if attempt is not None and attempt.lane is not None:
+                attempt.paused = True
+        return self.recall(wanted, now)
+
+    def resume(self, tokens: Iterable[int], now: float) -> list[Action]:
+        """Has go on what was paused; one that has given up its place meanwhile says so, and is of no more use."""
+        actions: list[Action] = []
+        for token in tokens:
+            attempt = self.attempts.get(token)
+            if attempt is None or not attempt.paused:
+                continue
+            attempt.paused = attempt.parting = attempt.recalled = False
+            if attempt.lane is not None and attempt.lane.given[0] is attempt:
+                self.lanes.go_on(attempt.lane, now)
+                actions += self.lanes.steer(attempt.lane)
+        return actions + self._advance(now)
+
+    def checkpoint(self, tokens: Iterable[int]) -> list[Action]:
+        """Has save, at their next steps, those that run."""
+        actions: list[Action] = []
+        for token in tokens:
+            attempt = self.attempts.get(token)
+            if attempt is not None and attempt.lane is not None and attempt.lane.given[0] is attempt:
+                attempt.saves += 1
+                actions += self.lanes.steer(attempt.lane)
+        return actions
+
+    def roster(self, token: int, members: Members) -> list[Action]:
+        """The members of a gang, for one that waits for them."""
+        attempt = self.attempts.get(token)
+        if attempt is None or attempt.lane is None or not attempt.address:
+            return []
+        attempt.address = ""
+        return [Tell(attempt.lane.number, members)]
 
     def drain(self, reason: str) -> list[Action]:
         """Takes no more work; leaves when what is held has ended and is acknowledged."""
@@ -135,11 +203,18 @@ class State:
     def slot_came(self, number: int, pid: int, now: float) -> list[Action]:
         """There is a slot, with an empty pipe."""
         self.lanes.by_slot[number] = Lane(number, pid)
+        attempt = self._unfit.pop(number, None)
+        if attempt is not None and attempt.phase is Phase.WAITING:
+            self.lanes.ready.appendleft(attempt)
+            return self.lanes.give_first(number, now) + self._advance(now)
         return self._advance(now)
 
     def slot_has(self, number: int, pid: int) -> list[Action]:
         """A slot has another process, or for now none: 0."""
-        self.lanes.by_slot[number].pid = pid
+        lane = self.lanes.by_slot[number]
+        lane.pid = pid
+        if not pid:
+            lane.family = ""
         return []
 
     def slot_said(self, number: int, messages: Iterable[FromSlot], now: float) -> list[Action]:
@@ -154,18 +229,24 @@ class State:
                 self._report(lane, message.points, (), actions)
             elif isinstance(message, Lines):
                 self._report(lane, Points(), message.lines, actions)
-            else:
+            elif isinstance(message, ENDS):
                 ended = True
-                attempt = lane.end_first(actions)
-                if isinstance(message, Failed):
-                    self._failed(attempt, message, message.seconds, actions)
-                else:
-                    self._succeeded(attempt, message, actions)
+                self._ended_in(lane, message, actions)
+            else:
+                self._heard(lane, message, actions, now)
         if ended:
             self.lanes.begin(lane, now)
         elif not actions:
             return []
-        return actions + self.lanes.press(lane) + self._advance(now)
+        return actions + self.lanes.press(lane) + self.lanes.steer(lane) + self._advance(now)
+
+    def kept(self, token: int, blob: Blob) -> list[Action]:
+        """What a running attempt saved is where it belongs."""
+        attempt = self.attempts.get(token)
+        if attempt is not None and attempt.phase is Phase.GIVEN:
+            attempt.saved = blob
+            self._outbox.save(attempt)
+        return []
 
     def slot_full(self, number: int, count: int, now: float) -> list[Action]:
         """The last orders that a slot was given found no room in its pipe."""
@@ -178,7 +259,7 @@ class State:
         """So many orders were still in a slot's pipe: its last, which have not begun. What was not among them has."""
         lane = self.lanes.by_slot[number]
         actions = self._came_back(lane, count)
-        return actions + self.lanes.press(lane) + self._advance(now)
+        return actions + self.lanes.press(lane) + self.lanes.steer(lane) + self._advance(now)
 
     def slot_gone(self, number: int, waiting: int, died: Died, now: float) -> list[Action]:
         """A slot's process ended, and with it what it had begun and not ended. waiting: how many were still in its
@@ -209,10 +290,15 @@ class State:
         return [Forget(token), *looks, *self._advance(now)]
 
     def tick(self, now: float) -> list[Action]:
-        """The lanes' deadline has come: stops what has run longer than it may."""
+        """The lanes' deadline has come: stops what has run longer than it may, and takes the slot of what held it for
+        long."""
         actions: list[Action] = []
         for attempt in self.lanes.late(now):
             order = attempt.order
+            if attempt.holding is not None and attempt.lane is not None:
+                attempt.parting = True
+                actions += self.lanes.steer(attempt.lane)
+                continue
             message = f"the task ran longer than its {order.work.timeout:g} seconds"
             actions += self._stop([order.token], Cause.TIMEOUT, message)
         return actions + self._advance(now)
@@ -268,6 +354,32 @@ class State:
         self.left = True
         return [Leave(0)]
 
+    def _ended_in(self, lane: Lane, message: End, actions: list[Action]) -> None:
+        """What was first in a slot's pipe has ended there."""
+        attempt = lane.end_first(actions)
+        match message:
+            case Failed():
+                self._failed(attempt, message, message.seconds, actions)
+            case GaveUp():
+                self._gave_up(attempt, message, actions)
+            case Unfit():
+                lane.killed = True  # it ends by itself
+                self._found_unfit(lane, attempt, message, actions)
+            case Succeeded():
+                self._succeeded(attempt, message, actions)
+
+    def _heard(self, lane: Lane, message: Holding | Saved | Ready, actions: list[Action], now: float) -> None:
+        """Something of what a slot runs, which goes on."""
+        attempt = lane.given[0]
+        match message:
+            case Holding() if attempt.paused:
+                self.lanes.hold_place(lane, now)
+            case Saved() if not attempt.dropped:
+                actions.append(Keep(attempt.order.token, message))
+            case Ready(address) if not attempt.dropped:
+                attempt.address = address
+                self._outbox.ready(attempt)
+
     def _succeeded(self, attempt: Attempt, outcome: Succeeded, actions: list[Action]) -> None:
         if outcome.outputs and not attempt.dropped:
             attempt.phase = Phase.STORING
@@ -275,8 +387,28 @@ class State:
             return
         ending = Ending(summary=outcome.summary, duration=outcome.seconds, ended_at=outcome.ended_at)
         self._end(attempt, ending)
-        if attempt.order.work.inputs or outcome.outputs:
+        if attempt.order.work.brought or outcome.outputs or attempt.saves:
             actions.append(Forget(attempt.order.token))
+
+    def _gave_up(self, attempt: Attempt, outcome: GaveUp, actions: list[Action]) -> None:
+        if outcome.saved is not None and not attempt.dropped:
+            attempt.phase = Phase.STORING
+            actions.append(PutAway(attempt.order.token, outcome))
+            return
+        self._end(attempt, Ending(gave_up=True, duration=outcome.seconds, ended_at=outcome.ended_at))
+        actions.append(Forget(attempt.order.token))
+
+    def _found_unfit(self, lane: Lane, attempt: Attempt, outcome: Unfit, actions: list[Action]) -> None:
+        """The slot's next process runs it, and nobody is charged; unless it is to be stopped, or fresh ones cannot
+        either."""
+        attempt.unfit += 1
+        if attempt.stopping is None and not attempt.dropped and attempt.unfit <= MOST_UNFIT:
+            attempt.phase, attempt.begun, attempt.told_start = Phase.WAITING, False, False
+            self._unfit[lane.number] = attempt
+            return
+        message = f"{attempt.unfit} processes in a row could not run the task: {outcome.message}"
+        failed = Failed(Cause.EXCEPTION, "UNSUITED", message, outcome.seconds, None, outcome.ended_at)
+        self._failed(attempt, failed, outcome.seconds, actions)
 
     def _failed(self, attempt: Attempt, outcome: Failed | Died, seconds: float, actions: list[Action]) -> None:
         cause, reason, message = outcome.cause, outcome.reason, outcome.message
@@ -348,7 +480,7 @@ class State:
         self._fetching.discard(token)
         attempt.phase = Phase.ENDED
         self._outbox.release(token)
-        return [Forget(token)] if attempt.order.work.inputs else []
+        return [Forget(token)] if attempt.order.work.brought else []
 
     def _purge(self) -> None:
         """Lets go of what is waited for no more."""

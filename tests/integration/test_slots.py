@@ -17,13 +17,30 @@ from tensorfleet.model import Cause, LogLine, Point
 from tests.integration.processes import gone
 from worker.executor import Said
 from worker.launch import Zygote, launch_zygote
-from worker.messages import Died, Failed, Lines, Measured, Run, Succeeded, encode, packet
+from worker.messages import (
+    Died,
+    End,
+    Failed,
+    GaveUp,
+    Holding,
+    Lines,
+    Measured,
+    Members,
+    Ready,
+    Run,
+    Saved,
+    Succeeded,
+    Unfit,
+    encode,
+    packet,
+)
 from worker.numerics import needed_by
-from worker.slots import MAX_FAILED_STARTS, Limits, Slots
+from worker.slots import MAX_FAILED_STARTS, REST, Limits, Slots
+from worker.words import Wish
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-Outcome = Succeeded | Failed | Died
+Outcome = End | Died
 
 MEMORY = 256 << 20
 
@@ -37,6 +54,7 @@ class Bench:
         self.directory = directory
         self.points: dict[int, list[Point]] = {}
         self.lines: dict[int, list[LogLine]] = {}
+        self.steps: dict[int, list[Holding | Saved | Ready]] = {}
         self.outcomes: dict[int, asyncio.Future[Outcome]] = {}
         self.pids: dict[int, int] = {}
         self.given: dict[int, list[int]] = {}
@@ -64,6 +82,8 @@ class Bench:
             elif isinstance(message, Lines):
                 if given:
                     self.lines[given[0]].extend(message.lines)
+            elif isinstance(message, Holding | Saved | Ready):
+                self.steps.setdefault(given[0], []).append(message)
             else:
                 self.outcomes[given.pop(0)].set_result(message)
         self._fill()
@@ -84,14 +104,14 @@ class Bench:
 
     # --- what a test does
 
-    def make(self, operator: str, inputs: Sequence[Path] = (), **params: Any) -> int:
+    def make(self, operator: str, inputs: Sequence[Path] = (), saved: str = "", **params: Any) -> int:
         token = len(self.outcomes) + 1
         self.points[token], self.lines[token] = [], []
         self.outcomes[token] = asyncio.get_running_loop().create_future()
         name = operator if "." in operator else f"probe.{operator}@1"
         if needed_by(name):
             self._warm.add(token)
-        run = Run(name, params, tuple(map(str, inputs)), 1, str(self.directory))
+        run = Run(name, params, tuple(map(str, inputs)), 1, str(self.directory), saved)
         self._packets[token] = packet(token, encode(run))
         return token
 
@@ -378,6 +398,121 @@ async def test_what_waits_behind_a_held_task_can_be_taken_back(bench: Bench) -> 
     assert len(bench.points[token]) == 20_000
     for other in waiting:
         assert isinstance(await bench.outcomes[other], Succeeded)
+
+
+async def test_a_task_is_paused_between_two_steps_and_goes_on(bench: Bench) -> None:
+    token, task = bench.start("stepper", steps=30, seconds=0.01)
+    number = await bench.begun(token)
+    bench.slots.steer(number, token, Wish.HOLD, 0)
+    await bench.until(lambda: bench.steps.get(token) == [Holding()])
+    before = len(bench.points[token])
+    bench.slots.steer(number, token, Wish.HOLD, 1)  # it saves, and holds its place
+    await bench.until(lambda: len(bench.steps[token]) == 2)
+    assert isinstance(bench.steps[token][1], Saved)
+    assert len(bench.points[token]) == before
+    bench.slots.steer(number, token, Wish.GO_ON, 1)
+    done = await task
+    assert isinstance(done, Succeeded)
+    assert done.summary["total"] == sum(range(30))
+    assert bench.steps[token][2:] == []
+
+
+async def test_what_was_saved_is_gone_on_from_and_the_result_is_the_same(bench: Bench) -> None:
+    token, task = bench.start("stepper", steps=1_000_000, seconds=0.001)
+    number = await bench.begun(token)
+    bench.slots.steer(number, token, Wish.GO_ON, 1)
+    await bench.until(lambda: token in bench.steps)
+    (saved,) = bench.steps[token]
+    assert isinstance(saved, Saved)
+    bench.slots.steer(number, token, Wish.PART, 1)
+    done = await task
+    assert isinstance(done, GaveUp)
+    assert done.saved is not None
+    assert Path(done.saved[0]).stat().st_size == done.saved[1].size
+    for path in (saved.path, done.saved[0]):
+        resumed = await bench.run("stepper", saved=path, steps=100)
+        assert isinstance(resumed, Succeeded)
+        assert resumed.summary["begun"] > 0
+    whole = await bench.run("stepper", steps=200)
+    part = await bench.run("stepper", saved=saved.path, steps=200)
+    assert isinstance(whole, Succeeded)
+    assert isinstance(part, Succeeded)
+    assert whole.outputs[0][1] == part.outputs[0][1]
+
+
+async def test_what_is_wanted_of_one_task_is_not_wanted_of_the_next(bench: Bench) -> None:
+    token, task = bench.start("stepper", steps=20, seconds=0.005)
+    number = await bench.begun(token)
+    behind = bench.make("stepper", steps=5)
+    bench.give(number, behind)
+    bench.slots.steer(number, token + 1000, Wish.HOLD, 3)
+    assert isinstance(await task, Succeeded)
+    assert isinstance(await bench.outcomes[behind], Succeeded)
+    assert token not in bench.steps
+
+
+async def test_a_task_that_holds_its_place_can_be_stopped(bench: Bench) -> None:
+    token, task = bench.start("stepper", steps=1_000_000)
+    number = await bench.begun(token)
+    bench.slots.steer(number, token, Wish.HOLD, 0)
+    await bench.until(lambda: token in bench.steps)
+    bench.slots.stop(number)
+    assert isinstance(await task, Died)
+
+
+async def test_a_task_that_never_looks_wakes_up_to_all_that_is_wanted_by_then(bench: Bench) -> None:
+    token, task = bench.start("sleep")
+    number = await bench.begun(token)
+    for saves in range(5000):  # more than the slot's socket has room for
+        bench.slots.steer(number, token, Wish.HOLD, saves)
+    bench.slots.stop(number)
+    assert isinstance(await task, Died)
+
+
+async def test_a_member_of_a_gang_waits_for_the_roster(bench: Bench) -> None:
+    token, task = bench.start("meeting", address="127.0.0.1:7")
+    await bench.until(lambda: token in bench.steps)
+    assert bench.steps[token] == [Ready("127.0.0.1:7")]
+    bench.slots.steer(bench.slot_of(token), token, Wish.GO_ON, 0)
+    addresses = tuple(f"127.0.0.{at}:{at}" for at in range(100))
+    bench.slots.tell(bench.slot_of(token), Members(7, addresses))
+    done = await task
+    assert isinstance(done, Succeeded)
+    assert (done.summary["place"], done.summary["addresses"]) == (7, list(addresses))
+
+
+async def test_a_process_that_does_not_suit_a_task_ends_and_another_does(tmp_path: Path, probes: None) -> None:
+    slots = Slots(Limits(slots=1), launch_zygote())
+    bench = Bench(slots, tmp_path)
+    first = await bench.run("fresh")
+    assert isinstance(first, Succeeded)
+    assert isinstance(await bench.run("fresh"), Unfit)
+    again = await bench.run("fresh")
+    assert isinstance(again, Succeeded)
+    assert again.summary["pid"] != first.summary["pid"]
+    await slots.close()
+
+
+async def test_a_process_that_has_loaded_what_takes_long_stays_for_longer(tmp_path: Path, probes: None) -> None:
+    slots = Slots(Limits(slots=2, rest=REST * 2), launch_zygote())
+    bench = Bench(slots, tmp_path)
+    await bench.until(lambda: len(bench.given) == 2)
+    pids = {}
+    for number, name in enumerate(("json", "tensorflow")):
+        token = bench.make("load", name=name)
+        bench.give(number, token)
+        assert isinstance(await bench.outcomes[token], Succeeded)
+        pids[name] = bench.pids[number]
+    await bench.until(lambda: bench.pids[0] == 0)
+    assert bench.pids[1] == pids["tensorflow"]
+    await bench.until(lambda: bench.pids[1] == 0)
+    await slots.close()
+
+
+async def test_a_look_between_two_steps_is_cheap(bench: Bench) -> None:
+    done = await bench.run("looks", tries=20)
+    assert isinstance(done, Succeeded)
+    print(f"a look between two steps takes {float(str(done.summary['seconds'])) * 1e9:.0f} ns")
 
 
 async def test_a_dead_zygote_is_replaced(bench: Bench) -> None:

@@ -9,8 +9,9 @@ import time
 import warnings
 from collections.abc import Callable
 
+from tensorfleet import bundle
 from tensorfleet.errors import BadInput
-from tensorfleet.operators import Context, Outcome
+from tensorfleet.operators import Context, Outcome, Unsuited
 
 ALGORITHMS: tuple[object, ...] = ()
 
@@ -140,6 +141,50 @@ def environment(context: Context) -> Outcome:
     return Outcome(summary={str(name): os.environ.get(str(name)) for name in list(context.params)})
 
 
+def stepper(context: Context) -> Outcome:
+    """Takes so many steps, reports each, and tells the sum of their numbers and where it began."""
+    step, total = context.saved.bundle() if context.saved is not None else (0, 0)
+    begun, most = step, int(str(context.params["steps"]))
+    while step < most:
+        total += step
+        context.report("step", step, float(total))
+        step += 1
+        now = (step, total)
+        context.control.between_steps(lambda now=now: bundle.encode(now))
+        time.sleep(float(str(context.params.get("seconds", 0.0))))
+    return Outcome([[str(total).encode()]], {"total": total, "begun": begun, "pid": os.getpid()})
+
+
+def looks(context: Context) -> Outcome:
+    """Seconds that a look between two steps takes, at the least of some tries."""
+    least = 1.0
+    for _ in range(int(str(context.params["tries"]))):
+        begun = time.perf_counter()
+        for _ in range(1000):
+            context.control.between_steps(list)
+        least = min(least, (time.perf_counter() - begun) / 1000)
+    return Outcome(summary={"seconds": least})
+
+
+def meeting(context: Context) -> Outcome:
+    roster = context.control.meet(str(context.params["address"]))
+    return Outcome(summary={"place": roster.place, "addresses": list(roster.addresses)})
+
+
+def fresh(_: Context) -> Outcome:
+    """Runs in a process that has run none such."""
+    if os.environ.get("PROBE_RAN"):
+        raise Unsuited("one has run here already")
+    os.environ["PROBE_RAN"] = "1"
+    return Outcome(summary={"pid": os.getpid()})
+
+
+def load(context: Context) -> Outcome:
+    """Has a module loaded by the name that it is told."""
+    sys.modules[str(context.params["name"])] = sys
+    return Outcome(summary={"pid": os.getpid()})
+
+
 OPERATORS: dict[str, Callable[[Context], Outcome]] = {
     "probe.echo@1": echo,
     "probe.large@1": large,
@@ -161,4 +206,9 @@ OPERATORS: dict[str, Callable[[Context], Outcome]] = {
     "probe.with_child@1": with_child,
     "probe.draw@1": draw,
     "probe.environment@1": environment,
+    "probe.stepper@1": stepper,
+    "probe.looks@1": looks,
+    "probe.meeting@1": meeting,
+    "probe.fresh@1": fresh,
+    "probe.load@1": load,
 }

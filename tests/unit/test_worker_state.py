@@ -9,11 +9,46 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from tensorfleet.model import Cause, LogLine, Point, Points, Ref
-from worker.actions import Action, Fetch, Forget, Give, Kill, Leave, LookAtDisk, Pause, PutAway, Resume, TakeBack
+from worker.actions import (
+    Action,
+    Fetch,
+    Forget,
+    Give,
+    Keep,
+    Kill,
+    Leave,
+    LookAtDisk,
+    Pause,
+    PutAway,
+    Resume,
+    Steer,
+    TakeBack,
+    Tell,
+)
 from worker.lanes import DEPTH
-from worker.messages import Died, Ending, Failed, Lines, Measured, Order, OrderInput, Succeeded, Work
+from worker.messages import (
+    Blob,
+    Died,
+    End,
+    Ending,
+    Failed,
+    FromSlot,
+    GaveUp,
+    Holding,
+    Lines,
+    Measured,
+    Members,
+    Order,
+    OrderInput,
+    Ready,
+    Saved,
+    Succeeded,
+    Unfit,
+    Work,
+)
 from worker.outbox import Batch
-from worker.state import FETCHES, State
+from worker.state import FETCHES, HOLD, MOST_UNFIT, State
+from worker.words import Wish
 
 POINT = Point("loss", 0, 1.0)
 LINE = LogLine(0.0, "stdout", "hello")
@@ -43,7 +78,10 @@ class Machine:
         self.runs: dict[int, int | None] = {}
         self.started: list[int] = []
         self.fetching: list[int] = []
-        self.storing: dict[int, Succeeded] = {}
+        self.storing: dict[int, Succeeded | GaveUp] = {}
+        self.steered: dict[int, tuple[int, Wish, int]] = {}
+        self.rosters: dict[int, Members] = {}
+        self.keeping: list[tuple[int, Saved]] = []
         self.forgotten: list[int] = []
         self.killed: list[int] = []
         self.held: set[int] = set()
@@ -77,6 +115,12 @@ class Machine:
                     self.held.discard(slot)
                 case Fetch(wanted):
                     self.fetching.append(wanted.token)
+                case Steer(slot, token, wish, saves):
+                    self.steered[slot] = (token, wish, saves)
+                case Tell(slot, members):
+                    self.rosters[self.runs[slot] or 0] = members
+                case Keep(token, saved):
+                    self.keeping.append((token, saved))
                 case PutAway(token, outcome):
                     self.storing[token] = outcome
                 case Forget(token):
@@ -108,7 +152,7 @@ class Machine:
     def report(self, token: int, points: Any = (), lines: Any = ()) -> None:
         self.do(self.state.slot_said(self.slot_of(token), [Measured(Points.of(points)), Lines(tuple(lines))], self.now))
 
-    def finish(self, token: int, outcome: Succeeded | Failed | None = None) -> None:
+    def finish(self, token: int, outcome: End | None = None) -> None:
         number = self.slot_of(token)
         self.runs[number] = None
         if self.eager:
@@ -128,6 +172,28 @@ class Machine:
         self.held.discard(number)
         self.do(self.state.slot_gone(number, waiting, died, self.now))
         self.come(number)
+
+    def pause(self, *tokens: int) -> None:
+        self.do(self.state.pause(tokens, self.now))
+
+    def resume(self, *tokens: int) -> None:
+        self.do(self.state.resume(tokens, self.now))
+
+    def checkpoint(self, *tokens: int) -> None:
+        self.do(self.state.checkpoint(tokens))
+
+    def wanted(self, number: int) -> tuple[Wish, int]:
+        """What a slot knows is wanted of what it runs."""
+        token, wish, saves = self.steered.get(number, (0, Wish.GO_ON, 0))
+        return (wish, saves) if token == self.runs[number] else (Wish.GO_ON, 0)
+
+    def say(self, token: int, *messages: FromSlot) -> None:
+        self.do(self.state.slot_said(self.slot_of(token), messages, self.now))
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        if self.state.lanes.deadline <= self.now:
+            self.do(self.state.tick(self.now))
 
     def running(self) -> list[int]:
         return sorted(token for token in self.runs.values() if token is not None)
@@ -734,6 +800,203 @@ def test_every_phase_can_be_stopped_by_a_welcome(phase: str) -> None:
     assert not [token for token in ends(it.collect()) if token == 1]
 
 
+SAVED = ("/x/1/saved-0", Ref("cd", 9))
+KEPT = Blob(Ref("cd", 9), b"123456789")
+
+
+def test_a_pause_gives_back_what_waits_and_has_pause_what_runs() -> None:
+    it = Machine()
+    it.do(it.state.assign([order(1), order(2), needy(3)], it.now))
+    it.pause(1, 2, 3, 9)
+    assert sorted(it.collect().released) == [2, 3]
+    assert it.wanted(0) == (Wish.HOLD, 0)
+    it.say(1, Holding())
+    it.resume(1, 2, 3, 9)
+    assert it.wanted(0) == (Wish.GO_ON, 0)
+    it.finish(1)
+    assert it.collect().succeeded == [1]
+
+
+def test_what_a_slot_took_unseen_is_paused_once_it_is_seen() -> None:
+    it = Machine()
+    it.assign(1, 2)
+    it.runs[0] = None
+    it.take(0)  # 1 has ended and 2 begun, which nobody has heard of
+    it.pause(2)
+    assert it.wanted(0) == (Wish.GO_ON, 0)
+    it.do(it.state.slot_said(0, [Succeeded(0.5)], it.now))
+    assert it.wanted(0) == (Wish.HOLD, 0)
+    assert not it.collect().released
+
+
+def test_another_jobs_tasks_go_on_to_other_slots_while_one_is_held() -> None:
+    it = Machine(2)
+    it.assign(1, 2, 3)
+    it.pause(1)
+    it.say(1, Holding())
+    it.finish(2)
+    assert it.running() == [1, 3]
+
+
+def test_one_that_held_its_place_for_long_saves_and_gives_it_up() -> None:
+    it = Machine()
+    it.assign(1)
+    it.pause(1)
+    it.pass_time(HOLD * 2)
+    assert it.wanted(0) == (Wish.HOLD, 0), "it has not reached the end of a step yet"
+    it.say(1, Holding())
+    it.pass_time(HOLD - 1)
+    assert it.wanted(0) == (Wish.HOLD, 0)
+    it.pass_time(1)
+    assert it.wanted(0) == (Wish.PART, 0)
+    it.finish(1, GaveUp(SAVED))
+    assert list(it.storing) == [1]
+    it.do(it.state.ended(1, Ending(gave_up=True, saved=KEPT), it.now))
+    (ended,) = it.collect().ended
+    assert (ended.ending.gave_up, ended.ending.saved, ended.ending.cause) == (True, KEPT, None)
+    assert it.forgotten == [1]
+
+
+def test_one_that_could_not_save_gives_up_its_place_all_the_same() -> None:
+    it = Machine()
+    it.assign(1)
+    it.pause(1)
+    it.say(1, Holding())
+    it.pass_time(HOLD)
+    it.finish(1, GaveUp(None))
+    (ended,) = it.collect().ended
+    assert (ended.ending.gave_up, ended.ending.saved) == (True, None)
+
+
+def test_the_time_for_which_one_is_held_does_not_count() -> None:
+    it = Machine(hold=1000.0)
+    it.assign(1, timeout=10.0)
+    it.pass_time(6.0)
+    it.pause(1)
+    it.pass_time(1.0)
+    it.say(1, Holding())
+    it.pass_time(100.0)
+    it.resume(1)
+    it.pass_time(2.5)
+    assert it.killed == []
+    it.pass_time(0.5)
+    assert it.killed == [0], "6 + 1 before, and 3 after"
+
+
+def test_one_without_steps_runs_to_its_end_or_its_timeout_though_paused() -> None:
+    it = Machine(2)
+    it.assign(1, 2, timeout=5.0)
+    it.pause(1, 2)
+    it.finish(1)
+    assert it.collect().succeeded == [1]
+    it.pass_time(5.0)
+    assert it.killed == [1]
+
+
+def test_a_resume_after_it_was_asked_to_part_comes_in_time_or_too_late() -> None:
+    for in_time in (True, False):
+        it = Machine()
+        it.assign(1)
+        it.pause(1)
+        it.say(1, Holding())
+        it.pass_time(HOLD)
+        it.resume(1)
+        assert it.wanted(0) == (Wish.GO_ON, 0)
+        it.finish(1, None if in_time else GaveUp(None))
+        batch = it.collect()
+        assert ends(batch) == [1]
+        assert bool(batch.succeeded) == in_time
+
+
+def test_a_checkpoint_is_said_until_the_attempt_is_over_and_again_in_a_new_session() -> None:
+    it = Machine()
+    it.assign(1, 2)
+    it.checkpoint(1, 2)
+    assert it.wanted(0) == (Wish.GO_ON, 1)
+    it.say(1, Saved(*SAVED))
+    assert [token for token, _ in it.keeping] == [1]
+    it.do(it.state.kept(1, KEPT))
+    assert it.state.pressing
+    assert it.collect().saved == [(1, KEPT)]
+    assert not it.collect().saved
+    it.reconnect()
+    assert it.collect().saved == [(1, KEPT)]
+    it.finish(1)
+    assert it.wanted(0) == (Wish.GO_ON, 0), "it was not asked of the next"
+    it.do(it.state.kept(1, KEPT))
+    it.reconnect()
+    assert not it.collect().saved
+
+
+def test_after_a_broken_stream_what_is_held_agrees_with_the_welcome() -> None:
+    it = Machine(2)
+    it.assign(1, 2)
+    it.pause(1)
+    it.do(it.state.stream_lost())
+    it.do(it.state.welcome((), it.now, [2]))
+    assert it.wanted(0) == (Wish.GO_ON, 0)
+    assert it.wanted(1) == (Wish.HOLD, 0)
+
+
+def test_one_that_does_not_suit_a_process_gets_a_fresh_one_and_is_not_charged() -> None:
+    it = Machine()
+    it.assign(1, 2)
+    for _ in range(MOST_UNFIT):
+        it.started.remove(1)
+        it.runs[0] = 0  # it ends
+        it.do(it.state.slot_said(0, [Unfit("2 threads are set")], it.now))
+        assert it.pipes[0] == deque([2]), "its process ends, and is given no more"
+        it.die(0, Died(Cause.SIGNAL, "EXITED", "left"))
+        assert it.running() == [1]
+    assert not ends(it.collect())
+    it.started.remove(1)
+    it.runs[0] = 0
+    it.do(it.state.slot_said(0, [Unfit("2 threads are set")], it.now))
+    (ended,) = it.collect().ended
+    assert (ended.ending.cause, ended.ending.reason) == (Cause.EXCEPTION, "UNSUITED")
+    it.die(0)
+    assert it.running() == [2]
+
+
+def test_one_that_waits_for_a_fresh_process_can_be_stopped_and_given_back() -> None:
+    for how in ("cancel", "recall", "pause"):
+        it = Machine()
+        it.assign(1)
+        it.runs[0] = 0  # it ends
+        it.do(it.state.slot_said(0, [Unfit("2 threads are set")], it.now))
+        getattr(it, how)(1)
+        it.die(0)
+        assert it.running() == []
+        batch = it.collect()
+        assert [*ends(batch), *batch.released] == [1]
+
+
+def test_a_member_of_a_gang_is_ready_until_it_has_the_roster() -> None:
+    it = Machine()
+    it.assign(1)
+    it.say(1, Ready("10.0.0.1:99"))
+    assert it.collect().ready == [(1, "10.0.0.1:99")]
+    it.reconnect()
+    assert it.collect().ready == [(1, "10.0.0.1:99")]
+    it.do(it.state.roster(1, Members(0, ("10.0.0.1:99",))))
+    assert it.rosters == {1: Members(0, ("10.0.0.1:99",))}
+    it.reconnect()
+    assert not it.collect().ready
+    it.do(it.state.roster(1, Members(0, ())) + it.state.roster(9, Members(0, ())))
+    assert it.rosters[1].addresses
+
+
+def test_a_task_goes_to_the_process_that_ran_its_like() -> None:
+    it = Machine(3)
+    it.do(it.state.assign([Order(token, Work(operator=f"{name}.run@1")) for token, name in enumerate("abc", 1)], 0.0))
+    for token in (1, 2, 3):
+        it.finish(token)
+    it.do(it.state.assign([Order(4, Work(operator="c.run@1"))], 0.0))
+    assert it.slot_of(4) == 2
+    it.do(it.state.assign([Order(5, Work(operator="d.run@1")), Order(6, Work(operator="b.run@1"))], 0.0))
+    assert (it.slot_of(5), it.slot_of(6)) == (0, 1)
+
+
 class Fleet(RuleBasedStateMachine):
     """A worker beside an orchestrator that hears, forgets, loses its stream and acknowledges as it pleases, with slots
     that take their orders when they please, and die."""
@@ -748,6 +1011,8 @@ class Fleet(RuleBasedStateMachine):
         self.stopped: set[int] = set()
         self.released: set[int] = set()
         self.connected = False
+        self.paused: set[int] = set()  # what is to be, as the orchestrator has it
+        self.saved: dict[int, int] = {}  # how often each has saved
 
     @property
     def loud(self) -> list[int]:
@@ -807,6 +1072,48 @@ class Fleet(RuleBasedStateMachine):
     def cancel(self, tokens: list[int]) -> None:
         self.it.cancel(*(max(self.next - token, 1) for token in tokens))
 
+    @precondition(lambda self: self.connected and self.next > 1)
+    @rule(tokens=st.lists(st.integers(1, 30), max_size=5))
+    def pause(self, tokens: list[int]) -> None:
+        wanted = {max(self.next - token, 1) for token in tokens}
+        self.paused |= wanted
+        self.it.pause(*wanted)
+
+    @precondition(lambda self: self.connected and self.paused)
+    @rule(choice=st.integers(0, 9))
+    def resume(self, choice: int) -> None:
+        token = self.some(self.paused, choice)
+        self.paused.remove(token)
+        self.it.resume(token)
+
+    @precondition(lambda self: self.connected and self.next > 1)
+    @rule(tokens=st.lists(st.integers(0, 30), max_size=3))
+    def checkpoint(self, tokens: list[int]) -> None:
+        self.it.checkpoint(*(max(self.next - token, 1) for token in tokens))
+
+    @rule(seconds=st.sampled_from([1.0, HOLD]))
+    def time_passes(self, seconds: float) -> None:
+        self.it.pass_time(seconds)
+
+    @precondition(lambda self: self.loud)
+    @rule(choice=st.integers(0, 9), goes_on=st.booleans())
+    def step(self, choice: int, goes_on: bool) -> None:
+        """What runs reaches the end of a step, and does what is wanted of it."""
+        token = self.some(self.loud, choice)
+        number = self.it.slot_of(token)
+        wish, saves = self.it.wanted(number)
+        if saves != self.saved.get(token, 0):
+            self.saved[token] = saves
+            self.it.say(token, Saved(*SAVED))
+            self.it.do(self.it.state.kept(token, KEPT))
+        elif wish is Wish.HOLD:
+            self.it.say(token, Holding())
+        elif wish is Wish.PART:
+            self.it.runs[number] = None
+            if goes_on and number not in self.it.killed:
+                self.it.take(number)
+            self.it.do(self.it.state.slot_said(number, [GaveUp(None)], self.it.now))
+
     @precondition(lambda self: not self.connected)
     @rule(stop=st.booleans(), choice=st.integers(0, 9))
     def welcome(self, stop: bool, choice: int) -> None:
@@ -814,7 +1121,7 @@ class Fleet(RuleBasedStateMachine):
         stopped = {self.some(held, choice)} if held and stop else set()
         self.stopped |= stopped
         self.connected = True
-        self.it.do(self.it.state.welcome(stopped, self.it.now))
+        self.it.do(self.it.state.welcome(stopped, self.it.now, self.paused))
 
     @precondition(lambda self: self.connected)
     @rule()
@@ -863,6 +1170,20 @@ class Fleet(RuleBasedStateMachine):
         lanes = self.it.state.lanes
         idle = [lane for lane in lanes.by_slot.values() if lane.open and not lane.given]
         assert not (idle and (lanes.ready or any(self.it.pipes[n] and self.it.runs[n] for n in self.it.pipes)))
+
+    @invariant()
+    def a_slot_knows_what_is_wanted_of_what_it_runs(self) -> None:
+        for number, lane in self.it.state.lanes.by_slot.items():
+            if lane.given and lane.given[0].order.token == self.it.runs[number] and not lane.killed:
+                attempt = lane.given[0]
+                assert self.it.wanted(number) == (attempt.wish, attempt.saves)
+                if self.connected and not (attempt.dropped or attempt.stopping):
+                    assert attempt.paused == (attempt.order.token in self.paused)
+
+    @invariant()
+    def nothing_that_is_paused_waits_for_a_slot(self) -> None:
+        if self.connected:
+            assert not any(attempt.order.token in self.paused for attempt in self.it.state.lanes.ready)
 
     @invariant()
     def what_ended_was_heard_whole_and_once(self) -> None:

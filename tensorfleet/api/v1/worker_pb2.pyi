@@ -36,6 +36,8 @@ class WorkerMessage(_message.Message):
     REPORTS_FIELD_NUMBER: _builtins.int
     FINISHED_FIELD_NUMBER: _builtins.int
     LEAVING_FIELD_NUMBER: _builtins.int
+    SAVED_FIELD_NUMBER: _builtins.int
+    GANG_READY_FIELD_NUMBER: _builtins.int
     session: _builtins.int
     """The number that the welcome gave; messages of a superseded session are dropped. 0 in the hello."""
     @_builtins.property
@@ -66,6 +68,14 @@ class WorkerMessage(_message.Message):
     def leaving(self) -> Global___Leaving:
         """I take no more work and leave when what I hold has ended."""
 
+    @_builtins.property
+    def saved(self) -> Global___Saved:
+        """Running attempts saved what another takes to go on from."""
+
+    @_builtins.property
+    def gang_ready(self) -> Global___GangReady:
+        """Members of a gang are ready for the others."""
+
     def __init__(
         self,
         *,
@@ -77,12 +87,14 @@ class WorkerMessage(_message.Message):
         reports: Global___Reports | None = ...,
         finished: Global___Finished | None = ...,
         leaving: Global___Leaving | None = ...,
+        saved: Global___Saved | None = ...,
+        gang_ready: Global___GangReady | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["finished", b"finished", "heartbeat", b"heartbeat", "hello", b"hello", "leaving", b"leaving", "message", b"message", "released", b"released", "reports", b"reports", "started", b"started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["finished", b"finished", "gang_ready", b"gang_ready", "heartbeat", b"heartbeat", "hello", b"hello", "leaving", b"leaving", "message", b"message", "released", b"released", "reports", b"reports", "saved", b"saved", "started", b"started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["finished", b"finished", "heartbeat", b"heartbeat", "hello", b"hello", "leaving", b"leaving", "message", b"message", "released", b"released", "reports", b"reports", "session", b"session", "started", b"started"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["finished", b"finished", "gang_ready", b"gang_ready", "heartbeat", b"heartbeat", "hello", b"hello", "leaving", b"leaving", "message", b"message", "released", b"released", "reports", b"reports", "saved", b"saved", "session", b"session", "started", b"started"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "heartbeat", "started", "released", "reports", "finished", "leaving"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "heartbeat", "started", "released", "reports", "finished", "leaving", "saved", "gang_ready"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -101,6 +113,10 @@ class OrchestratorMessage(_message.Message):
     RECALL_FIELD_NUMBER: _builtins.int
     DRAIN_FIELD_NUMBER: _builtins.int
     GOODBYE_FIELD_NUMBER: _builtins.int
+    PAUSE_FIELD_NUMBER: _builtins.int
+    RESUME_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    ROSTER_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def ack(self) -> Global___Ack:
         """These are durable; forget them. It may come along with anything else, or alone."""
@@ -129,6 +145,22 @@ class OrchestratorMessage(_message.Message):
     def goodbye(self) -> Global___Goodbye:
         """This session is over; do not come back with it."""
 
+    @_builtins.property
+    def pause(self) -> Global___Pause:
+        """Give these back if they have not begun; have the others pause between two steps."""
+
+    @_builtins.property
+    def resume(self) -> Global___Resume:
+        """Let these go on."""
+
+    @_builtins.property
+    def checkpoint(self) -> Global___Checkpoint:
+        """Have these save, and go on."""
+
+    @_builtins.property
+    def roster(self) -> Global___Roster:
+        """The members of a gang."""
+
     def __init__(
         self,
         *,
@@ -139,12 +171,16 @@ class OrchestratorMessage(_message.Message):
         recall: Global___Recall | None = ...,
         drain: Global___Drain | None = ...,
         goodbye: Global___Goodbye | None = ...,
+        pause: Global___Pause | None = ...,
+        resume: Global___Resume | None = ...,
+        checkpoint: Global___Checkpoint | None = ...,
+        roster: Global___Roster | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "assign", b"assign", "cancel", b"cancel", "drain", b"drain", "goodbye", b"goodbye", "message", b"message", "recall", b"recall", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "assign", b"assign", "cancel", b"cancel", "checkpoint", b"checkpoint", "drain", b"drain", "goodbye", b"goodbye", "message", b"message", "pause", b"pause", "recall", b"recall", "resume", b"resume", "roster", b"roster", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "assign", b"assign", "cancel", b"cancel", "drain", b"drain", "goodbye", b"goodbye", "message", b"message", "recall", b"recall", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "assign", b"assign", "cancel", b"cancel", "checkpoint", b"checkpoint", "drain", b"drain", "goodbye", b"goodbye", "message", b"message", "pause", b"pause", "recall", b"recall", "resume", b"resume", "roster", b"roster", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "assign", "cancel", "recall", "drain", "goodbye"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "assign", "cancel", "recall", "drain", "goodbye", "pause", "resume", "checkpoint", "roster"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -334,6 +370,7 @@ class Welcome(_message.Message):
     STOP_FIELD_NUMBER: _builtins.int
     OBJECT_STORE_FIELD_NUMBER: _builtins.int
     PROTOCOL_FIELD_NUMBER: _builtins.int
+    PAUSED_FIELD_NUMBER: _builtins.int
     term: _builtins.int
     """The orchestrator's term."""
     session: _builtins.int
@@ -358,6 +395,10 @@ class Welcome(_message.Message):
     def stop(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Held attempts to stop; their tasks were given away or are no longer wanted."""
 
+    @_builtins.property
+    def paused(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Those of `keep` that are to pause; the others are to go on."""
+
     def __init__(
         self,
         *,
@@ -369,10 +410,11 @@ class Welcome(_message.Message):
         stop: _abc.Iterable[_builtins.int] | None = ...,
         object_store: _builtins.str = ...,
         protocol: _builtins.int = ...,
+        paused: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat", b"heartbeat", "lease", b"lease"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat", b"heartbeat", "keep", b"keep", "lease", b"lease", "object_store", b"object_store", "protocol", b"protocol", "session", b"session", "stop", b"stop", "term", b"term"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat", b"heartbeat", "keep", b"keep", "lease", b"lease", "object_store", b"object_store", "paused", b"paused", "protocol", b"protocol", "session", b"session", "stop", b"stop", "term", b"term"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -656,6 +698,8 @@ class AttemptResult(_message.Message):
     DURATION_FIELD_NUMBER: _builtins.int
     ENDED_AT_FIELD_NUMBER: _builtins.int
     STARTED_FIELD_NUMBER: _builtins.int
+    GAVE_UP_FIELD_NUMBER: _builtins.int
+    SAVED_FIELD_NUMBER: _builtins.int
     token: _builtins.int
     """Its fencing token."""
     cause: _jobs_pb2.FailureCause.ValueType
@@ -668,6 +712,8 @@ class AttemptResult(_message.Message):
     """The number of its last report."""
     started: _builtins.bool
     """True where it had begun."""
+    gave_up: _builtins.bool
+    """True where it was paused and gave up its place: it neither succeeded nor failed."""
     @_builtins.property
     def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Output]:
         """What it made; empty where it failed."""
@@ -688,6 +734,10 @@ class AttemptResult(_message.Message):
     def ended_at(self) -> _timestamp_pb2.Timestamp:
         """When it ended."""
 
+    @_builtins.property
+    def saved(self) -> Global___Output:
+        """What an attempt that gave up its place saved."""
+
     def __init__(
         self,
         *,
@@ -702,10 +752,12 @@ class AttemptResult(_message.Message):
         duration: _duration_pb2.Duration | None = ...,
         ended_at: _timestamp_pb2.Timestamp | None = ...,
         started: _builtins.bool = ...,
+        gave_up: _builtins.bool = ...,
+        saved: Global___Output | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "ended_at", b"ended_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "ended_at", b"ended_at", "saved", b"saved"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "duration", b"duration", "ended_at", b"ended_at", "last_report", b"last_report", "log_tail", b"log_tail", "message", b"message", "outputs", b"outputs", "reason", b"reason", "started", b"started", "summary", b"summary", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "duration", b"duration", "ended_at", b"ended_at", "gave_up", b"gave_up", "last_report", b"last_report", "log_tail", b"log_tail", "message", b"message", "outputs", b"outputs", "reason", b"reason", "saved", b"saved", "started", b"started", "summary", b"summary", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -881,6 +933,7 @@ class Own(_message.Message):
 
     PARAMS_FIELD_NUMBER: _builtins.int
     INPUTS_FIELD_NUMBER: _builtins.int
+    SAVED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def params(self) -> _containers.MessageMap[_builtins.str, _values_pb2.Value]:
         """Its own parameters."""
@@ -889,15 +942,20 @@ class Own(_message.Message):
     def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Input]:
         """Its inputs, in order."""
 
+    @_builtins.property
+    def saved(self) -> Global___Input:
+        """What an earlier attempt saved, to go on from."""
+
     def __init__(
         self,
         *,
         params: _abc.Mapping[_builtins.str, _values_pb2.Value] | None = ...,
         inputs: _abc.Iterable[Global___Input] | None = ...,
+        saved: Global___Input | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["saved", b"saved"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["inputs", b"inputs", "params", b"params"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inputs", b"inputs", "params", b"params", "saved", b"saved"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -982,6 +1040,214 @@ class Recall(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Recall: _TypeAlias = Recall  # noqa: Y015
+
+@_typing.final
+class Pause(_message.Message):
+    """Attempts to pause. One that has not begun is given back. One that runs pauses between two of its steps and holds its
+    place for a while; then it saves, and gives up its place.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKENS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Their fencing tokens."""
+
+    def __init__(
+        self,
+        *,
+        tokens: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Pause: _TypeAlias = Pause  # noqa: Y015
+
+@_typing.final
+class Resume(_message.Message):
+    """Paused attempts that are to go on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKENS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Their fencing tokens."""
+
+    def __init__(
+        self,
+        *,
+        tokens: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Resume: _TypeAlias = Resume  # noqa: Y015
+
+@_typing.final
+class Checkpoint(_message.Message):
+    """Running attempts that are to save between two of their steps, and to go on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKENS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Their fencing tokens."""
+
+    def __init__(
+        self,
+        *,
+        tokens: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Checkpoint: _TypeAlias = Checkpoint  # noqa: Y015
+
+@_typing.final
+class Saved(_message.Message):
+    """Attempts saved; each told again in a new session, as long as it runs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___SavedAttempt]:
+        """Which, and what."""
+
+    def __init__(
+        self,
+        *,
+        attempts: _abc.Iterable[Global___SavedAttempt] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Saved: _TypeAlias = Saved  # noqa: Y015
+
+@_typing.final
+class SavedAttempt(_message.Message):
+    """What an attempt saved."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    SAVED_FIELD_NUMBER: _builtins.int
+    token: _builtins.int
+    """Its fencing token."""
+    @_builtins.property
+    def saved(self) -> Global___Output:
+        """The bytes from which another attempt at its task goes on."""
+
+    def __init__(
+        self,
+        *,
+        token: _builtins.int = ...,
+        saved: Global___Output | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["saved", b"saved"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["saved", b"saved", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SavedAttempt: _TypeAlias = SavedAttempt  # noqa: Y015
+
+@_typing.final
+class GangReady(_message.Message):
+    """Members of a gang wait for the others; each told again in a new session, as long as it waits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___GangMember]:
+        """Which."""
+
+    def __init__(
+        self,
+        *,
+        members: _abc.Iterable[Global___GangMember] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["members", b"members"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GangReady: _TypeAlias = GangReady  # noqa: Y015
+
+@_typing.final
+class GangMember(_message.Message):
+    """An attempt that is a member of a gang."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    token: _builtins.int
+    """Its fencing token."""
+    address: _builtins.str
+    """Where it listens, as `HOST:PORT`."""
+    def __init__(
+        self,
+        *,
+        token: _builtins.int = ...,
+        address: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GangMember: _TypeAlias = GangMember  # noqa: Y015
+
+@_typing.final
+class Roster(_message.Message):
+    """The members of a gang, for one of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
+    ADDRESSES_FIELD_NUMBER: _builtins.int
+    token: _builtins.int
+    """The fencing token of the attempt that waits for it."""
+    place: _builtins.int
+    """Its own place among the members."""
+    @_builtins.property
+    def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Where each member listens, by its place."""
+
+    def __init__(
+        self,
+        *,
+        token: _builtins.int = ...,
+        place: _builtins.int = ...,
+        addresses: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "place", b"place", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Roster: _TypeAlias = Roster  # noqa: Y015
 
 @_typing.final
 class Drain(_message.Message):
