@@ -13,6 +13,7 @@ from orchestrator.tasks import Listed, attempts_of
 from orchestrator.watch import Happening
 from tensorfleet.api.v1 import datasets_pb2, fleet_pb2, jobs_pb2, models_pb2, worker_pb2
 from tensorfleet.model import AttemptRecord, Cause, JobState, LogLine
+from tensorfleet.models import frameworks
 from tensorfleet.wire import (
     attempt_to_proto,
     duration,
@@ -26,15 +27,6 @@ from tensorfleet.wire import (
     values_to_proto,
     worker_state_to_proto,
 )
-
-HOW_TO_LOAD = """\
-from tensorfleet import Client
-with Client("ADDRESS") as fleet:
-    pipeline = fleet.models.load("{reference}")
-# or, with scikit-learn alone: tensorfleet models download {reference} --out model.pkl
-import pickle
-pipeline = pickle.load(open("model.pkl", "rb"))
-pipeline.predict(rows)"""
 
 
 def job(document: dict[str, Any]) -> jobs_pb2.Job:
@@ -217,6 +209,7 @@ def _running(state: State, token: int) -> fleet_pb2.RunningAttempt:
 
 def model(known: ModelDocument, aliases: list[str]) -> models_pb2.Model:
     content = known.content
+    made_of = frameworks.known(content.framework)
     return models_pb2.Model(
         name=known.name,
         version=known.version,
@@ -236,11 +229,12 @@ def model(known: ModelDocument, aliases: list[str]) -> models_pb2.Model:
         created_at=timestamp(known.created_at),
         size_bytes=sum(ref.size for ref in content.parts),
         parts=[ref_to_proto(ref) for ref in content.parts],
-        how_to_load=HOW_TO_LOAD.format(reference=f"{known.name}@{known.version}"),
+        how_to_load=made_of.how_to_load.format(reference=f"{known.name}@{known.version}"),
         missing_metrics=known.missing_metrics,
         metrics_on_training_rows=content.metrics_on_training_rows,
         submitter=known.submitter,
         training_time=duration(known.seconds),
+        formats=made_of.formats,
     )
 
 

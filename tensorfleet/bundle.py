@@ -73,8 +73,13 @@ def decode(data: bytes | memoryview | mmap.mmap) -> Any:
 
 def load(path: Path) -> Any:
     """The tree of a bundle on disk, its arrays mapped."""
+    return decode(mapped(path))
+
+
+def mapped(path: Path) -> mmap.mmap:
+    """A file's bytes, read-only. ValueError where it is empty."""
     with path.open("rb") as file:
-        return decode(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def _padded(size: int) -> int:

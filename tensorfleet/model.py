@@ -253,7 +253,8 @@ class Failure(Struct, frozen=True, kw_only=True):
 class ModelContent(Struct, frozen=True, kw_only=True):
     """What a train job's plan says of the model it made; the registry adds the version and the rest.
 
-    parts: the manifest first, then the blobs it names. sha256: of the manifest, which covers everything.
+    parts: the manifest first, then the blobs it names. sha256: of the manifest, which covers everything. framework:
+    what it is made of; see `models/frameworks.py`.
     """
 
     sha256: str
@@ -264,6 +265,7 @@ class ModelContent(Struct, frozen=True, kw_only=True):
     dataset_digest: str = ""
     environment: dict[str, str] = field(default_factory=dict)
     metrics_on_training_rows: bool = False
+    framework: str = "sklearn"
 
 
 class DatasetContent(Struct, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ An operator computes; it never stores, sends or reads anything that is not in it
 list them in `OPERATORS`, by `family.name@version`; `catalog.py` finds them.
 """
 
+import mmap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -25,6 +26,10 @@ class Input(Struct, frozen=True):
     def bundle(self) -> Any:
         """The input decoded by `bundle.load`: arrays are mapped from the file, read-only."""
         return bundle.load(self.path)
+
+    def content(self) -> mmap.mmap:
+        """The input's bytes, mapped, read-only."""
+        return bundle.mapped(self.path)
 
 
 class Unsuited(Exception):  # noqa: N818

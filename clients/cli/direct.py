@@ -1,6 +1,6 @@
 """`tensorfleet train --direct`: the same plan in this process alone, with no fleet.
 
-The rule: the model has the SHA-256 that a fleet's would have. It is in no registry; `--out` writes it as a pickle.
+The rule: the model has the SHA-256 that a fleet's would have. It is in no registry; `--out` writes it as a file.
 """
 
 import time
@@ -147,13 +147,16 @@ def _show(spec: JobSpec, result: "DirectResult", seconds: float, at: Options) ->
 
 def _write(result: "DirectResult", out: Path) -> None:
     from tensorfleet import bundle, direct
-    from tensorfleet.models import manifest, pipeline
-    from tensorfleet.sdk.models import write_pickle
+    from tensorfleet.models import frameworks, manifest
+    from tensorfleet.sdk.models import write_whole
 
     model = result.result.model
     assert model is not None
 
     def read(digest: str) -> Any:
-        return bundle.load(direct.object_path(result.objects, digest))
+        return bundle.mapped(direct.object_path(result.objects, digest))
 
-    write_pickle(pipeline.assemble(manifest.read(read(model.sha256)), read), out)
+    described = manifest.read(bundle.decode(read(model.sha256)))
+    whole = frameworks.assemble(described, read)
+    format = frameworks.framework(model.framework).formats[0]
+    write_whole(out, lambda file: frameworks.write(whole, described.estimator, format, file))

@@ -18,6 +18,7 @@ from tensorfleet.api.v1 import models_pb2 as pb
 from tensorfleet.api.v1 import models_pb2_grpc
 from tensorfleet.errors import InvalidRequest
 from tensorfleet.model import FieldViolation, JobKind, JobSpec
+from tensorfleet.models import frameworks
 from tensorfleet.models.naming import SAFE
 from tensorfleet.rpc.chunks import chunk_message
 from tensorfleet.stores.contract import DocumentStore, ObjectStore
@@ -56,7 +57,14 @@ class Models(models_pb2_grpc.ModelServiceServicer):
     ) -> AsyncIterator[pb.DownloadModelResponse]:
         known = await find_model(self._documents, request.model)
         reference = f"{known.name}@{known.version}"
-        spec = JobSpec(kind=JobKind.PROCESS, algorithm=PROCESS_EXPORT, model=reference, submitter=submitter(context))
+        format = frameworks.chosen(known.content.framework, request.format, reference)
+        spec = JobSpec(
+            kind=JobKind.PROCESS,
+            algorithm=PROCESS_EXPORT,
+            model=reference,
+            hyperparameters={"format": format},
+            submitter=submitter(context),
+        )
         job = await self._submitting.ended(await self._submitting.submit(spec))
         assert job.result is not None
         async for chunk in self._objects.get(job.result.outputs[0].digest):

@@ -11,6 +11,7 @@ from msgspec import Struct
 from tensorfleet.algorithms.parameters import Parameter
 from tensorfleet.algorithms.rounds import Rounds
 from tensorfleet.model import Value
+from tensorfleet.models.naming import framework_of
 from tensorfleet.plan import Plan
 
 Goal: TypeAlias = Literal["classification", "regression"]
@@ -65,6 +66,11 @@ class Algorithm(Struct, frozen=True, kw_only=True):
     rules: Rules = lambda parameters: {}
     plan: Plan | None = None
     listed: bool = True
+
+    @property
+    def framework(self) -> str:
+        """What its models are made of; see `models/frameworks.py`."""
+        return framework_of(self.estimator)
 
     @property
     def way(self) -> Literal["members", "whole", "rounds"]:

@@ -62,6 +62,34 @@ def matrix(transformer: ColumnTransformer, rows: pd.DataFrame, single: bool = Fa
     return prepared.astype(np.float32)
 
 
+def described(transformer: ColumnTransformer, features: Sequence[str]) -> list[dict[str, Any]]:
+    """What a fitted transformer does, column by column as they come out of it, in plain data.
+
+    Of a number: what stands for a missing one, and the mean and scale that it is brought to, where it is. Of a text:
+    its category, which is 1 where it is that, else 0; None is what is missing.
+    """
+    told: list[dict[str, Any]] = []
+    for name, branch, positions in transformer.transformers_:
+        names = [features[position] for position in positions]
+        if name == "numbers":
+            told += _numbers_described(branch, names)
+        elif name == "text":
+            for column, categories in zip(names, branch["encode"].categories_, strict=True):
+                told += [{"column": column, "category": value or None} for value in categories.tolist()]
+    return told
+
+
+def _numbers_described(branch: Pipeline, names: Sequence[str]) -> list[dict[str, Any]]:
+    told: list[dict[str, Any]] = [
+        {"column": name, "missing": float(value)}
+        for name, value in zip(names, branch["impute"].statistics_, strict=True)
+    ]
+    if "scale" in branch.named_steps:
+        for one, mean, scale in zip(told, branch["scale"].mean_, branch["scale"].scale_, strict=True):
+            one |= {"mean": float(mean), "scale": float(scale)}
+    return told
+
+
 def _branches(numbers: list[int], text: list[int], scale: bool) -> list[tuple[str, Pipeline, list[int]]]:
     branches = []
     if numbers:

@@ -1,4 +1,4 @@
-"""How processing unrolls: a source read into a dataset's blocks, or a model written as a pickle.
+"""How processing unrolls: a source read into a dataset's blocks, or a model written as a file.
 
 The rule: one task, whose outputs are the job's.
 """
@@ -9,6 +9,7 @@ from typing import Any
 from tensorfleet.data import sources
 from tensorfleet.kinds.sources import ingest
 from tensorfleet.model import DatasetContent, JobResult, JobSpec, Resolved, Task, TaskResult
+from tensorfleet.models import frameworks
 from tensorfleet.plan import Done, Stage, StageResults, unstoppable
 
 EXPORT = "export"
@@ -34,7 +35,7 @@ class ProcessPlan:
 
     def describe(self, spec: JobSpec, resolved: Resolved) -> list[str]:
         if spec.algorithm == EXPORT:
-            return [f"export: {spec.model} as a pickle"]
+            return [f"export: {spec.model} as {spec.hyperparameters.get('format') or 'its framework keeps it'}"]
         return [f"ingest: read {spec.dataset} into blocks"]
 
 
@@ -46,11 +47,14 @@ def _ingest(spec: JobSpec, resolved: Resolved) -> Task:
 
 
 def _export(spec: JobSpec, resolved: Resolved) -> Task:
+    format = str(spec.hyperparameters.get("format", ""))
+    known = frameworks.FORMATS.get(format)
     return Task(
         operator="model.export@1",
-        params={"model": [ref.digest for ref in resolved.model]},
+        params={"model": [ref.digest for ref in resolved.model], "format": format},
         inputs=resolved.model,
         threads=spec.resources.cpus,
+        pure=known is None or not known.by_tensorflow,
     )
 
 

@@ -352,5 +352,6 @@ def _result(setting: Setting, finished: TaskResult) -> JobResult:
         dataset_digest=str(setting.prepared.summary["dataset_digest"]),
         environment=dict(summary["environment"]),
         metrics_on_training_rows=bool(summary["metrics_on_training_rows"]),
+        framework=setting.algorithm.framework,
     )
     return JobResult(metrics=summary["metrics"], missing_metrics=summary["missing_metrics"], model=model)

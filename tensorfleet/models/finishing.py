@@ -57,9 +57,9 @@ def finish(context: Context) -> Outcome:
     return Outcome([bundle.encode(manifest.tree())], summary)
 
 
-def environment() -> dict[str, Any]:
+def environment(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
     """The versions of what computes here."""
-    return {"python": python_version(), "tensorfleet": __version__, **{name: version(name) for name in PACKAGES}}
+    return {"python": python_version(), "tensorfleet": __version__, **{name: version(name) for name in packages}}
 
 
 def _shell(context: Context, algorithm: Algorithm, train: Any, parts: Sequence[Input]) -> Any:

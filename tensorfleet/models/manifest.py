@@ -1,4 +1,4 @@
-"""A model's manifest: what its content is, without its trees, which stay in the parts that their tasks made.
+"""A model's manifest: what its content is, without its trees or weights, which stay in the parts that tasks made.
 
 The rule: it says nothing of when, where or by which release it was made, so its SHA-256 is the model's.
 """
@@ -12,10 +12,11 @@ FORMAT = 1
 
 
 class Manifest(Struct, frozen=True, kw_only=True):
-    """algorithm, goal: as in the catalog. estimator: the qualified name of scikit-learn's class. parameters: every one
-    of them. features: raw columns, in order. classes: as text, for people. preparation: the digest of {"transformer",
-    ...}. shell: the state of an ensemble without its members; None where the one part is the whole estimator. members:
-    the ensemble's lists that the parts hold. parts: their digests, in order.
+    """algorithm, goal: as in the catalog. estimator: a qualified class name, the first of which is the framework.
+    parameters: every one of them. features: raw columns, in order. classes: as text, for people. preparation: the
+    digest of {"transformer", ...}. parts: digests, in order, of what the framework's module puts together. shell: what
+    is around the parts: the state of an ensemble without its members, a network's labels; None where the one part is
+    the whole. members: the ensemble's lists that the parts hold.
     """
 
     format: int = FORMAT

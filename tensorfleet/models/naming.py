@@ -11,6 +11,11 @@ SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 """What a model's name may be."""
 
 
+def framework_of(estimator: str) -> str:
+    """What a model is made of: the first name of its estimator's class, such as `sklearn`."""
+    return estimator.partition(".")[0]
+
+
 def display_name(shown: str, metrics: Mapping[str, float], wall: float) -> str:
     """A model's name for people: `RandomForest_97.2%_Nov20`, for a regressor `RandomForest_R2_0.873_Nov20`.
 

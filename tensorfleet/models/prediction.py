@@ -1,17 +1,19 @@
 """Predicts with a model: single rows of a request, or the blocks of a dataset.
 
-The rule: one thread adds up an ensemble's members, in their order; with more, scikit-learn adds them as they come.
+The rule: what a model is made of is its framework's to know; here it is an object that takes raw rows, a DataFrame of
+its features or the pixels of its images, and computes with the task's threads.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from tensorfleet import bundle
 from tensorfleet.errors import BadInput
+from tensorfleet.models import frameworks
 from tensorfleet.models import manifest as manifests
-from tensorfleet.models import pipeline
 from tensorfleet.models.manifest import Manifest
 from tensorfleet.operators import Context, Input, Operator, Outcome
 
@@ -20,21 +22,43 @@ if TYPE_CHECKING:
 
 
 class Model(Struct, frozen=True):
-    """A model put together: its manifest, the types of its features, and the fitted Pipeline."""
+    """A model put together: its manifest, its decoded preparation, and the fitted object."""
 
     manifest: Manifest
-    types: list[str]
-    pipe: Any
+    preparation: dict[str, Any]
+    fitted: Any
+
+    def rows(self, columns: Sequence[str] | None, listed: Sequence[Sequence[Any]]) -> Any:
+        """A request's rows as the fitted object takes them."""
+        if image := self.preparation.get("image"):
+            from tensorfleet.data import image_rows
+
+            return image_rows.of_request(columns, listed, image["column"], image["shape"])
+        from tensorfleet.data import rows
+
+        return rows.frame(columns, listed, self.manifest.features, self.preparation.get("types", []))
+
+    def block(self, path: Path) -> Any:
+        """A block's rows as the fitted object takes them."""
+        if image := self.preparation.get("image"):
+            from tensorfleet.data import image_rows
+
+            return image_rows.of_block(path, image["column"], image["shape"])
+        import pyarrow as pa
+
+        from tensorfleet.data import rows
+
+        with pa.memory_map(str(path)) as file:
+            table = pa.ipc.open_file(file).read_all()
+            return rows.of_table(table, self.manifest.features, self.preparation.get("types", []))
 
 
-def model(inputs: Sequence[Input], digests: Sequence[str]) -> Model:
+def model(inputs: Sequence[Input], digests: Sequence[str], threads: int) -> Model:
     """The model of its blobs, the manifest first. digests: of the same blobs, in the same order."""
     paths = dict(zip(digests, inputs, strict=True))
     manifest = manifests.read(inputs[0].bundle())
-    pipe = pipeline.assemble(manifest, lambda digest: paths[digest].bundle())
-    if "n_jobs" in pipe[-1].get_params(deep=False):
-        pipe[-1].set_params(n_jobs=1)
-    return Model(manifest, list(paths[manifest.preparation].bundle().get("types", [])), pipe)
+    fitted = frameworks.assemble(manifest, lambda digest: paths[digest].content(), threads)
+    return Model(manifest, paths[manifest.preparation].bundle(), fitted)
 
 
 def predict_rows(context: Context) -> Outcome:
@@ -43,23 +67,21 @@ def predict_rows(context: Context) -> Outcome:
     Parameters: model, the digests of its blobs. Inputs: those blobs, then {"columns", "rows", "probabilities"}. Output:
     {"predictions", "probabilities", "classes"}, plain lists. BadInput for rows that the model cannot take.
     """
-    from tensorfleet.data import rows
-
-    digests, asked = _digests(context), context.inputs[-1].bundle()
-    ready = model(context.inputs[:-1], digests)
-    frame = rows.frame(asked["columns"], asked["rows"], ready.manifest.features, ready.types)
-    labels = ready.pipe.predict(frame) if len(frame) else []
+    asked = context.inputs[-1].bundle()
+    ready = model(context.inputs[:-1], _digests(context), context.threads)
+    rows = ready.rows(asked["columns"], asked["rows"])
+    labels = ready.fitted.predict(rows) if len(rows) else []
     probabilities = None
     if asked["probabilities"]:
-        if not hasattr(ready.pipe, "predict_proba"):
+        if not hasattr(ready.fitted, "predict_proba"):
             raise BadInput(f"a {ready.manifest.algorithm} gives no probabilities", reason="NO_PROBABILITIES")
-        probabilities = ready.pipe.predict_proba(frame).tolist() if len(frame) else []
+        probabilities = ready.fitted.predict_proba(rows).tolist() if len(rows) else []
     answer = {
         "predictions": [_plain(label) for label in labels],
         "probabilities": probabilities,
-        "classes": [_plain(label) for label in getattr(ready.pipe[-1], "classes_", [])],
+        "classes": [_plain(label) for label in getattr(ready.fitted, "classes_", [])],
     }
-    return Outcome([bundle.encode(answer)], {"rows": len(frame)})
+    return Outcome([bundle.encode(answer)], {"rows": len(rows)})
 
 
 def predict_block(context: Context) -> Outcome:
@@ -70,27 +92,21 @@ def predict_block(context: Context) -> Outcome:
     """
     import pyarrow as pa
 
-    from tensorfleet.data import rows
-
-    digests = _digests(context)
-    ready = model(context.inputs[:-1], digests)
-    with pa.memory_map(str(context.inputs[-1].path)) as file:
-        block = pa.ipc.open_file(file).read_all()
-        frame = rows.of_table(block, ready.manifest.features, ready.types)
-        table = _predictions(ready.pipe, frame)
+    ready = model(context.inputs[:-1], _digests(context), context.threads)
+    table = _predictions(ready.fitted, ready.block(context.inputs[-1].path))
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as stream:
         stream.write_table(table)
     return Outcome([[memoryview(sink.getvalue())]], {"rows": table.num_rows})
 
 
-def _predictions(pipe: Any, frame: Any) -> "pa.Table":
+def _predictions(fitted: Any, rows: Any) -> "pa.Table":
     import pyarrow as pa
 
-    columns = {"prediction": pa.array(pipe.predict(frame))}
-    if hasattr(pipe, "predict_proba"):
-        said = pipe.predict_proba(frame)
-        for index, label in enumerate(pipe[-1].classes_):
+    columns = {"prediction": pa.array(fitted.predict(rows))}
+    if hasattr(fitted, "predict_proba"):
+        said = fitted.predict_proba(rows)
+        for index, label in enumerate(fitted.classes_):
             columns[f"probability_{label}"] = pa.array(said[:, index])
     return pa.table(columns)
 

@@ -1,4 +1,4 @@
-"""Models as the client sees them: the registry, and a model's way back into scikit-learn.
+"""Models as the client sees them: the registry, and a model's way back into an object that predicts.
 
 The rule: a model is put together from arrays and plain data checked by digest; nothing that another party wrote is
 unpickled.
@@ -6,24 +6,23 @@ unpickled.
 
 import asyncio
 import os
-import pickle
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, BinaryIO
 
 from tensorfleet import wire
 from tensorfleet.api.v1 import models_pb2
-from tensorfleet.errors import CorruptArtifact, NotFound
-from tensorfleet.model import Ref, Value
+from tensorfleet.errors import CorruptArtifact, InvalidRequest, NotFound
+from tensorfleet.model import FieldViolation, Ref, Value
+from tensorfleet.models import frameworks
+from tensorfleet.models import manifest as manifests
+from tensorfleet.models.manifest import Manifest
 from tensorfleet.sdk.artifacts import fetch
 from tensorfleet.sdk.calls import Calls, paged
 from tensorfleet.sdk.plain import Rows, rows_of
 from tensorfleet.sdk.reading import moment
 from tensorfleet.sdk.values import ModelInfo, ModelStatistics, Predictions
-
-if TYPE_CHECKING:
-    from sklearn.pipeline import Pipeline
 
 FETCHES = 8
 """Parts of a model that are fetched at a time."""
@@ -34,7 +33,7 @@ class AsyncModel:
 
     def __init__(self, calls: Calls, info: ModelInfo) -> None:
         self._calls, self._info = calls, info
-        self._pipeline: Pipeline | None = None
+        self._whole: tuple[Manifest, Any] | None = None
 
     def __repr__(self) -> str:
         return f"<model {self._info.reference} {self._info.algorithm}>"
@@ -61,12 +60,16 @@ class AsyncModel:
         """SHA-256 of its content: class, parameters, fitted arrays, features, preprocessing."""
         return self._info.sha256
 
-    async def load(self) -> "Pipeline":
-        """A fitted scikit-learn Pipeline: `pipe[:-1]` prepares, `pipe[-1]` is scikit-learn's own estimator.
+    async def load(self) -> Any:
+        """The fitted model. A fitted scikit-learn Pipeline: `pipe[:-1]` prepares, `pipe[-1]` is scikit-learn's own
+        estimator. Of a network a `tensorfleet.neural.network.Network`, with `predict`, `predict_proba` and `classes_`.
 
         CorruptArtifact where bytes of it are damaged or gone: the same training makes them again.
         """
-        if self._pipeline is None:
+        return (await self._put_together())[1]
+
+    async def _put_together(self) -> tuple[Manifest, Any]:
+        if self._whole is None:
             gate = asyncio.Semaphore(FETCHES)
 
             async def fetched(ref: Ref) -> tuple[str, bytes]:
@@ -77,17 +80,43 @@ class AsyncModel:
                         raise _damaged(self._info, ref) from error
 
             content = dict(await asyncio.gather(*map(fetched, self._info.parts)))
-            self._pipeline = await asyncio.to_thread(_assembled, self._info, content)
-        return self._pipeline
+            self._whole = await asyncio.to_thread(_assembled, self._info, content)
+        return self._whole
 
-    async def download(self, path: str | Path) -> Path:
-        """Writes the pickle of `load()`'s Pipeline, whole or not at all; returns the path."""
-        return await asyncio.to_thread(write_pickle, await self.load(), Path(path))
+    async def download(self, path: str | Path, *, format: str = "") -> Path:
+        """Writes the model as a file, whole or not at all; returns the path.
+
+        format: one of `info.formats`, the first by default: `pickle`, of a scikit-learn Pipeline or of a network's
+        `load()`; `keras`; `saved_model`, zipped. InvalidRequest where the model has no such format.
+        """
+        path, formats = Path(path), self._info.formats or ("pickle",)
+        if format and format not in formats:
+            expected = f"expected {' or '.join(formats)} for {self._info.reference}, got {format!r}"
+            raise InvalidRequest([FieldViolation("format", expected)])
+        format = format or formats[0]
+        if frameworks.FORMATS[format].by_tensorflow:
+            parts = await self._made_on_a_worker(format)
+            return await asyncio.to_thread(write_whole, path, lambda file: file.writelines(parts))
+        manifest, model = await self._put_together()
+        estimator = manifest.estimator
+        return await asyncio.to_thread(write_whole, path, lambda file: frameworks.write(model, estimator, format, file))
+
+    async def _made_on_a_worker(self, format: str) -> Sequence[bytes]:
+        request = models_pb2.DownloadModelRequest(model=self._info.reference, format=format)
+        found: list[bytes] = []
+
+        async def attempt(_: float) -> None:
+            stream = self._calls.models.DownloadModel(request, metadata=self._calls.metadata)
+            found[:] = [part.chunk async for part in stream]
+
+        await self._calls.retried(attempt)
+        return found
 
     async def predict(self, X: Any) -> Any:
-        """Predicts here, with scikit-learn. X: raw rows, a DataFrame or an array in the order of the features."""
-        pipeline = await self.load()
-        return await asyncio.to_thread(pipeline.predict, X)
+        """Predicts here. X: raw rows, a DataFrame or an array in the order of the features; of images, pixels (n, h,
+        w[, c]) or files' paths."""
+        model = await self.load()
+        return await asyncio.to_thread(model.predict, X)
 
 
 class AsyncModels:
@@ -110,13 +139,14 @@ class AsyncModels:
         """One version. NotFound where there is none."""
         return await get_model(self._calls, model)
 
-    async def load(self, model: str) -> "Pipeline":
-        """A version as a fitted scikit-learn Pipeline. NotFound where there is none."""
+    async def load(self, model: str) -> Any:
+        """A version as a fitted scikit-learn Pipeline, or as a network; see `AsyncModel.load`. NotFound where there is
+        none."""
         return await (await self.get(model)).load()
 
-    async def download(self, model: str, path: str | Path) -> Path:
-        """Writes a version's Pipeline as a pickle. NotFound where there is none."""
-        return await (await self.get(model)).download(path)
+    async def download(self, model: str, path: str | Path, *, format: str = "") -> Path:
+        """Writes a version as a file; see `AsyncModel.download`. NotFound where there is none."""
+        return await (await self.get(model)).download(path, format=format)
 
     async def alias(self, name: str, alias: str, version: str = "") -> AsyncModel | None:
         """Moves an alias to a version, at once; an empty version removes it. NotFound where there is no such
@@ -199,6 +229,7 @@ def read(proto: models_pb2.Model) -> ModelInfo:
         size=proto.size_bytes,
         how_to_load=proto.how_to_load,
         parts=tuple(wire.ref_from_proto(ref) for ref in proto.parts),
+        formats=tuple(proto.formats),
     )
 
 
@@ -207,21 +238,19 @@ def _damaged(info: ModelInfo, ref: Ref) -> CorruptArtifact:
     return CorruptArtifact(f"{what}: train it again, and what is missing is made again")
 
 
-def _assembled(info: ModelInfo, content: Mapping[str, bytes]) -> "Pipeline":
+def _assembled(info: ModelInfo, content: Mapping[str, bytes]) -> tuple[Manifest, Any]:
     from tensorfleet import bundle
-    from tensorfleet.models import manifest, pipeline
 
-    described = manifest.read(bundle.decode(content[info.sha256]))
-    whole: Pipeline = pipeline.assemble(described, lambda digest: bundle.decode(content[digest]))
-    return whole
+    manifest = manifests.read(bundle.decode(content[info.sha256]))
+    return manifest, frameworks.assemble(manifest, content.__getitem__)
 
 
-def write_pickle(pipeline: "Pipeline", path: Path) -> Path:
-    """Writes a Pipeline as a pickle, whole or not at all; returns the path."""
+def write_whole(path: Path, write: Callable[[BinaryIO], None]) -> Path:
+    """Writes a file, whole or not at all; returns the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
         try:
-            pickle.dump(pipeline, file, protocol=pickle.HIGHEST_PROTOCOL)
+            write(file)  # type: ignore[arg-type]
             file.flush()
             Path(file.name).chmod(0o666 & ~_umask())
             Path(file.name).replace(path)

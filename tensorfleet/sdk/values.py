@@ -144,7 +144,9 @@ class Validation(Struct, frozen=True, kw_only=True):
 
 
 class ModelInfo(Struct, frozen=True, kw_only=True):
-    """A registered model version. seconds: how long its job took. parts: the manifest, then the blobs that it names."""
+    """A registered model version. seconds: how long its job took. parts: the manifest, then the blobs that it names.
+    formats: what it can be downloaded as, the default first.
+    """
 
     name: str
     version: str
@@ -169,6 +171,7 @@ class ModelInfo(Struct, frozen=True, kw_only=True):
     size: int = 0
     how_to_load: str = ""
     parts: tuple[Ref, ...] = ()
+    formats: tuple[str, ...] = ()
 
     @property
     def reference(self) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tensorfleet import bundle, direct
 from tensorfleet.model import JobResult, JobSpec, Point, Ref, Resolved, TaskResult
-from tensorfleet.models import manifest, pipeline, state
+from tensorfleet.models import frameworks, manifest, state
 from tensorfleet.plan import StageResults
 
 
@@ -47,9 +47,9 @@ def train(
 
 
 def load(objects: Path, sha256: str) -> Any:
-    """The Pipeline of a manifest's digest."""
+    """The model of a manifest's digest."""
 
     def read(digest: str) -> Any:
-        return bundle.load(direct.object_path(objects, digest))
+        return bundle.mapped(direct.object_path(objects, digest))
 
-    return pipeline.assemble(manifest.read(read(sha256)), read)
+    return frameworks.assemble(manifest.read(bundle.decode(read(sha256))), read)

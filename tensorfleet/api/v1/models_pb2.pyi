@@ -131,6 +131,7 @@ class Model(_message.Message):
     METRICS_ON_TRAINING_ROWS_FIELD_NUMBER: _builtins.int
     SUBMITTER_FIELD_NUMBER: _builtins.int
     TRAINING_TIME_FIELD_NUMBER: _builtins.int
+    FORMATS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name."""
     version: _builtins.str
@@ -197,6 +198,10 @@ class Model(_message.Message):
     def training_time(self) -> _duration_pb2.Duration:
         """How long the job took, from its first task to the registration."""
 
+    @_builtins.property
+    def formats(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What it can be downloaded as, the default first."""
+
     def __init__(
         self,
         *,
@@ -223,10 +228,11 @@ class Model(_message.Message):
         metrics_on_training_rows: _builtins.bool = ...,
         submitter: _builtins.str = ...,
         training_time: _duration_pb2.Duration | None = ...,
+        formats: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "training_time", b"training_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "aliases", b"aliases", "classes", b"classes", "created_at", b"created_at", "dataset", b"dataset", "dataset_digest", b"dataset_digest", "display_name", b"display_name", "environment", b"environment", "features", b"features", "how_to_load", b"how_to_load", "hyperparameters", b"hyperparameters", "job_id", b"job_id", "metrics", b"metrics", "metrics_on_training_rows", b"metrics_on_training_rows", "missing_metrics", b"missing_metrics", "name", b"name", "parts", b"parts", "sha256", b"sha256", "size_bytes", b"size_bytes", "submitter", b"submitter", "target", b"target", "training_time", b"training_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "aliases", b"aliases", "classes", b"classes", "created_at", b"created_at", "dataset", b"dataset", "dataset_digest", b"dataset_digest", "display_name", b"display_name", "environment", b"environment", "features", b"features", "formats", b"formats", "how_to_load", b"how_to_load", "hyperparameters", b"hyperparameters", "job_id", b"job_id", "metrics", b"metrics", "metrics_on_training_rows", b"metrics_on_training_rows", "missing_metrics", b"missing_metrics", "name", b"name", "parts", b"parts", "sha256", b"sha256", "size_bytes", b"size_bytes", "submitter", b"submitter", "target", b"target", "training_time", b"training_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -347,16 +353,22 @@ class DownloadModelRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MODEL_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """NAME, NAME@VERSION or NAME@ALIAS."""
+    format: _builtins.str
+    """`pickle` (of a scikit-learn Pipeline; of a network, an object that takes TensorFleet and TensorFlow to load),
+    `keras` (a `.keras` file) or `saved_model` (a TensorFlow SavedModel, zipped). Empty is the first of `Model.formats`.
+    """
     def __init__(
         self,
         *,
         model: _builtins.str = ...,
+        format: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "model", b"model"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -364,7 +376,7 @@ Global___DownloadModelRequest: _TypeAlias = DownloadModelRequest  # noqa: Y015
 
 @_typing.final
 class DownloadModelResponse(_message.Message):
-    """Part of a model's pickle."""
+    """Part of a model's file."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -91,7 +91,8 @@ class ModelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DownloadModel(self, request, context):
-        """The model as a pickle of a scikit-learn Pipeline, made on a worker the first time.
+        """The model as a file of one of its formats, made on a worker the first time. INVALID_ARGUMENT where it has no such
+        format.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
