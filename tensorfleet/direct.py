@@ -5,6 +5,7 @@ The rule: what is left on disk is what a fleet would leave, objects by digest in
 
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -54,10 +55,12 @@ def run(
     import sklearn.ensemble  # noqa: F401  its libraries' threads can be pinned only once they are loaded
 
     plan, resolved, stages, tasks = plan_for(spec), resolved or Resolved(), list(done), 0
-    pools = Pools()
+    pools, held = Pools(), _Held(objects, done)
     try:
         while not isinstance(step := plan.next_stage(spec, resolved, stages), Done):
+            held.let_go(step.releases)
             stages.append(StageResults(step.name, _stage(step, objects, pools, report, finished), step))
+            held.add(stages[-1])
             tasks += step.count
     finally:
         pools.let_go()
@@ -71,6 +74,29 @@ def keep(objects: Path, buffers: Output) -> Ref:
         ref = written(buffers, Path(folder) / "0")
         _moved(objects, ref, Path(folder) / "0")
     return ref
+
+
+class _Held:
+    """The blobs of stages, so that those can be deleted that no stage holds any more."""
+
+    def __init__(self, objects: Path, done: Sequence[StageResults]) -> None:
+        self._objects = objects
+        self._outputs: dict[str, list[str]] = {}
+        self._holders: Counter[str] = Counter()
+        for stage in done:
+            self.add(stage)
+
+    def add(self, stage: StageResults) -> None:
+        outputs = [ref.digest for result in stage.results for ref in result.outputs]
+        self._outputs[stage.name] = outputs
+        self._holders.update(outputs)
+
+    def let_go(self, stages: Sequence[str]) -> None:
+        for digest in [digest for name in stages for digest in self._outputs.pop(name)]:
+            self._holders[digest] -= 1
+            if not self._holders[digest]:
+                del self._holders[digest]
+                object_path(self._objects, digest).unlink(missing_ok=True)
 
 
 def _moved(objects: Path, ref: Ref, path: Path) -> None:

@@ -317,12 +317,32 @@ class Garbage(Struct, frozen=True, kw_only=True):
     kept: dict[KeptFor, Amount]
 
 
+class BlockRows(Struct, frozen=True):
+    """Rows of one block of a dataset: how many, and their digest, which is the sum of the rows' hashes in 16
+    hexadecimal digits, the same in any order; see `tensorfleet.algorithms.rounds.ledger`."""
+
+    block: int
+    rows: int
+    digest: str
+
+
+class Trained(Struct, frozen=True):
+    """Which rows some epochs trained on: the same in each from `first` to `last`, both counted in."""
+
+    first: int
+    last: int
+    blocks: tuple[BlockRows, ...]
+
+
 class JobResult(Struct, frozen=True, kw_only=True):
+    """What a job has made. trained: its ledger, where it trained by rounds."""
+
     metrics: dict[str, float] = field(default_factory=dict)
     missing_metrics: dict[str, str] = field(default_factory=dict)
     model: ModelContent | None = None
     dataset: DatasetContent | None = None
     outputs: tuple[Ref, ...] = ()
+    trained: tuple[Trained, ...] = ()
 
 
 class FieldViolation(Struct, frozen=True):

@@ -17,7 +17,8 @@ from tensorfleet import catalog
 from tensorfleet.algorithms import rounds
 from tensorfleet.algorithms.algorithm import Algorithm
 from tensorfleet.algorithms.rounds import Rounds, Schedule, Way
-from tensorfleet.model import JobResult, JobSpec, ModelContent, Ref, Resolved, Task, TaskResult, Value
+from tensorfleet.kinds import ledgers
+from tensorfleet.model import JobResult, JobSpec, ModelContent, Ref, Resolved, Task, TaskResult, Trained, Value
 from tensorfleet.plan import Done, Stage, StageResults
 
 NOWHERE = -1
@@ -65,6 +66,7 @@ class Course(Struct, frozen=True, kw_only=True):
     reduced. own: the ones in which each replica left what it carries on. best: the one that made the state of the
     lowest loss, best_loss; of epochs. mark: the loss that the next must be lower than by `min_delta`, for the waits
     (epochs since it was) to begin anew. factor: of the learning rate. loss, samples: of the epoch in hand, summed up.
+    ledger: the rows of the epochs that are over, equal ones together, and then those of the epoch in hand.
     """
 
     state: int
@@ -79,6 +81,7 @@ class Course(Struct, frozen=True, kw_only=True):
     factor: float = 1.0
     loss: float = 0.0
     samples: int = 0
+    ledger: tuple[Trained, ...] = ()
 
     @property
     def needed(self) -> set[int]:
@@ -102,7 +105,8 @@ def next_stage(
     if len(done) == base:
         return replace(_start(setting), total=_total(setting))
     if done[-1].name == FINISH:
-        return Done(_result(setting, done[-1].results[0]))
+        _, course = _courses(setting, done[:-1])
+        return Done(_result(setting, course, done[-1].results[0]))
     before, course = _courses(setting, done)
     last = len(done) - 1
     releases = sorted(({last} | (before.needed if before else set())) - course.needed)
@@ -204,15 +208,16 @@ def _advanced(setting: Setting, course: Course | None, done: Sequence[StageResul
         return Course(state=place, own=(NOWHERE,) * setting.schedule.replicas)
     results = done[place].results
     if setting.way == "gang":
-        return replace(course, state=place, rounds=course.rounds + 1)
+        return replace(course, state=place, rounds=course.rounds + 1, ledger=ledgers.of_epochs(_lines(results)))
     if course.results != NOWHERE:
         return _round_over(setting, course, place, results[0])
-    course = _trained(course, place, results)
+    course = _trained(setting, course, place, results)
     return _round_over(setting, course, place, results[0]) if setting.way == "whole" else course
 
 
-def _trained(course: Course, place: int, results: Sequence[TaskResult]) -> Course:
+def _trained(setting: Setting, course: Course, place: int, results: Sequence[TaskResult]) -> Course:
     """With what the replicas of a round said."""
+    epoch = course.rounds // setting.schedule.epoch_rounds
     counts = [int(result.summary["samples"]) for result in results]  # type: ignore[arg-type]
     losses = [float(result.summary["loss"]) for result in results]  # type: ignore[arg-type]
     return replace(
@@ -221,7 +226,13 @@ def _trained(course: Course, place: int, results: Sequence[TaskResult]) -> Cours
         own=(place,) * len(counts) + course.own[len(counts) :],
         loss=course.loss + sum(count * loss for count, loss in zip(counts, losses, strict=True)),
         samples=course.samples + sum(counts),
+        ledger=ledgers.with_rows(course.ledger, epoch, _lines(results)),
     )
+
+
+def _lines(results: Sequence[TaskResult]) -> list[Any]:
+    """What the tasks say of the rows they trained on."""
+    return [line for result in results for line in result.summary["ledger"]]  # type: ignore[union-attr]
 
 
 def _round_over(setting: Setting, course: Course, place: int, state: TaskResult) -> Course:
@@ -229,6 +240,7 @@ def _round_over(setting: Setting, course: Course, place: int, state: TaskResult)
     course = replace(course, state=place, results=NOWHERE, rounds=course.rounds + 1)
     if course.rounds % setting.schedule.epoch_rounds:
         return course
+    course = replace(course, ledger=ledgers.with_epoch(course.ledger))
     told: Any = state.summary["val_loss"] if setting.validates else course.loss / course.samples
     return _epoch_over(setting.given, replace(course, loss=0.0, samples=0), place, float(told))
 
@@ -340,7 +352,7 @@ def _finish(setting: Setting, course: Course, done: Sequence[StageResults]) -> S
     return Stage(FINISH, 1, lambda _: task)
 
 
-def _result(setting: Setting, finished: TaskResult) -> JobResult:
+def _result(setting: Setting, course: Course, finished: TaskResult) -> JobResult:
     summary: dict[str, Any] = finished.summary
     manifest, *parts = finished.outputs
     model = ModelContent(
@@ -354,4 +366,6 @@ def _result(setting: Setting, finished: TaskResult) -> JobResult:
         metrics_on_training_rows=bool(summary["metrics_on_training_rows"]),
         framework=setting.algorithm.framework,
     )
-    return JobResult(metrics=summary["metrics"], missing_metrics=summary["missing_metrics"], model=model)
+    return JobResult(
+        metrics=summary["metrics"], missing_metrics=summary["missing_metrics"], model=model, trained=course.ledger
+    )
