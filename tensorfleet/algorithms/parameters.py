@@ -175,6 +175,22 @@ class MappingOf(Struct, frozen=True):
         return {str(name): coerce(self.item, item) for name, item in value.items()} if self.exact(value) else value
 
 
+class Json(Struct, frozen=True):
+    """A JSON object, given as one or as its text; kept as text, in one spelling."""
+
+    expected = "a JSON object, or its text"
+
+    def exact(self, value: Any) -> bool:
+        return isinstance(value, str)
+
+    def accepts(self, value: Any) -> bool:
+        return self.exact(value) and isinstance(_parsed(value), dict)
+
+    def converted(self, value: Any) -> Value:
+        tree = _parsed(value) if isinstance(value, str) else value
+        return json.dumps(tree, sort_keys=True, separators=(",", ":")) if isinstance(tree, dict) else value
+
+
 class OneOf(Struct, frozen=True):
     """Any of some kinds. A kind of exactly the value's type decides; only where there is none is a value converted."""
 
@@ -201,7 +217,7 @@ class OneOf(Struct, frozen=True):
         return next((item for item in conversions if self.accepts(item)), value)
 
 
-Kind: TypeAlias = Integer | Real | Choice | Flag | Text | Null | ListOf | MappingOf | OneOf
+Kind: TypeAlias = Integer | Real | Choice | Flag | Text | Null | ListOf | MappingOf | Json | OneOf
 
 
 class Parameter(Struct, frozen=True):
@@ -245,6 +261,13 @@ def _candidates(value: Any) -> list[Any]:
         return [value, word, json.loads(word)]
     except ValueError:
         return [value, word]
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
 
 
 def _shown(value: Any) -> str:

@@ -25,7 +25,9 @@ def test_every_algorithm_of_the_release_is_there() -> None:
     both = ("random_forest", "extra_trees", "bagging", "decision_tree", "svm", "gradient_boosting", "knn")
     families = (*both, "hist_gradient_boosting")
     regressors = {f"{name}_regressor" for name in families}
-    assert set(catalog.algorithms()) == {*families, *regressors, "logistic_regression", "linear_regression", "ridge"}
+    linear = {"logistic_regression", "linear_regression", "ridge"}
+    networks = {"dnn", "dnn_regressor", "cnn", "cnn_regressor", "resnet50", "keras", "keras_regressor"}
+    assert set(catalog.algorithms()) == {*families, *regressors, *linear, *networks}
 
 
 def test_every_name_has_its_operator_and_no_two_share_an_alias() -> None:

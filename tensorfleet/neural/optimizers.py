@@ -1,0 +1,62 @@
+"""Optimizers, and the learning rate of each step.
+
+The rule: a rate follows from the epochs that are done, whole ones and parts, and from nothing else; so replicas of any
+number and rounds of any length go through the same rates.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SGD_MOMENTUM = 0.9
+
+
+def build(given: Mapping[str, Any], model: Any) -> Any:
+    """The optimizer of a model, its slots made. The learning rate is to be set before each step, see `rates`."""
+    import keras
+
+    options = {name: given[name] for name in ("weight_decay", "clipnorm", "global_clipnorm", "clipvalue")}
+    options = {name: value for name, value in options.items() if value is not None}
+    momentum = given["momentum"]
+    made: Any
+    match given["optimizer"]:
+        case "adam":
+            made = keras.optimizers.Adam(given["learning_rate"], **options)
+        case "adamw":
+            made = keras.optimizers.AdamW(given["learning_rate"], **options)
+        case "rmsprop":
+            made = keras.optimizers.RMSprop(given["learning_rate"], momentum=momentum or 0.0, **options)
+        case _:
+            pace = SGD_MOMENTUM if momentum is None else momentum
+            made = keras.optimizers.SGD(given["learning_rate"], momentum=pace, nesterov=given["nesterov"], **options)
+    if any(layer.compute_dtype == "float16" for layer in model._flatten_layers()):
+        made = keras.optimizers.LossScaleOptimizer(made)
+    made.build(model.trainable_variables)
+    return made
+
+
+def rates(
+    given: Mapping[str, Any], epoch: int, first_step: int, steps: int, epoch_steps: int, factor: float = 1.0
+) -> "np.ndarray[Any, np.dtype[np.float32]]":
+    """The learning rates of some steps of an epoch, (steps,). epoch_steps: of the whole epoch. factor: the plateau's."""
+    import numpy as np
+
+    found = [
+        factor * given["learning_rate"] * _share(given, epoch + (first_step + step) / epoch_steps, 1 / epoch_steps)
+        for step in range(steps)
+    ]
+    return np.array(found, dtype=np.float32)
+
+
+def _share(given: Mapping[str, Any], done: float, step: float) -> float:
+    """What part of the learning rate a step has, so many epochs being done. step: its own length in epochs."""
+    warmup, share = given["warmup_epochs"], 1.0
+    if given["schedule"] == "cosine":
+        share = 0.5 * (1.0 + math.cos(math.pi * min(1.0, done / given["epochs"])))
+    elif given["schedule"] == "exponential":
+        share = given["decay_rate"] ** done
+    # The first step moves as well: it has the rate that the end of it deserves.
+    return float(share * min(1.0, (done + step) / warmup) if warmup else share)
