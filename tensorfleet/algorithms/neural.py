@@ -35,9 +35,9 @@ TRAINING: dict[str, Parameter] = {
     "clipvalue": Parameter(one_of(POSITIVE, NULL), None),
     "mixed_precision": Parameter(one_of(Choice(("mixed_float16", "mixed_bfloat16")), NULL), None),
 }
-"""Optimizers and clipping as in Keras. momentum: of sgd, where null is 0.9, and of rmsprop, where it is 0. nesterov: of
-sgd. weight_decay: null for the optimizer's own. schedule: how the learning rate falls, by the epochs that are done: by a
-half cosine to nothing at the last, or by `decay_rate` an epoch; it grows from nothing over `warmup_epochs`."""
+"""Optimizers and clipping as in Keras. momentum: of sgd, where null is 0.9, and of rmsprop, where it is 0. nesterov:
+of sgd. weight_decay: null for the optimizer's own. schedule: how the learning rate falls with the epochs: by a half
+cosine to nothing at the last, or by `decay_rate` an epoch; it grows from nothing over `warmup_epochs`."""
 
 AUGMENTATION: dict[str, Parameter] = {
     "flip": Parameter(one_of(Choice(("horizontal", "vertical", "both")), NULL), None),
@@ -164,7 +164,6 @@ def _network(name: str, goal: Goal, display: str, own: dict[str, Parameter]) -> 
         scale=True,
         single=True,
         takes=frozenset({"table", "image"}),
-        requires=("tensorflow", "keras"),
         rules=_rules,
         rounds=ROUNDS,
     )

@@ -230,4 +230,6 @@ def _last_activation(model: Any) -> str:
 
 
 def _shown(shape: Sequence[int | None]) -> str:
-    return "(" + ", ".join("any" if size is None else str(size) for size in shape) + ("," if len(shape) == 1 else "") + ")"
+    return (
+        "(" + ", ".join("any" if size is None else str(size) for size in shape) + ("," if len(shape) == 1 else "") + ")"
+    )

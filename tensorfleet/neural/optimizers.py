@@ -41,7 +41,7 @@ def build(given: Mapping[str, Any], model: Any) -> Any:
 def rates(
     given: Mapping[str, Any], epoch: int, first_step: int, steps: int, epoch_steps: int, factor: float = 1.0
 ) -> "np.ndarray[Any, np.dtype[np.float32]]":
-    """The learning rates of some steps of an epoch, (steps,). epoch_steps: of the whole epoch. factor: the plateau's."""
+    """The learning rates of some steps of an epoch of `epoch_steps`, (steps,). factor: the plateau's."""
     import numpy as np
 
     found = [

@@ -4,12 +4,15 @@ The rule: what computes is settled before TensorFlow is imported, and is the sam
 only what saves time, and nothing that could show in an output.
 """
 
+import gc
 import os
+import sys
 import warnings
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from tensorfleet.errors import BadInput
 from tensorfleet.operators import Unsuited
 
 ENVIRONMENT = {
@@ -38,11 +41,11 @@ def start(threads: int) -> None:
     if _threads:
         raise Unsuited(f"TensorFlow has {_threads} threads in this process, and the task takes {threads}")
     os.environ.update(ENVIRONMENT)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what TensorFlow itself imports
+    with _quiet():
         import keras
         import tensorflow as tf
 
+        tf.config.list_physical_devices()
     try:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(1)
@@ -59,33 +62,55 @@ def start(threads: int) -> None:
     _threads = threads
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps to itself what TensorFlow says of the machine while it is loaded: warnings, lines on standard error."""
+    sys.stderr.flush()
+    before = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        os.close(nowhere)
+
+
 def compiled(key: Hashable, build: Callable[[], T]) -> T:
-    """What `build` gives, or gave before for an equal key: the last one is kept. The key says all that it depends on."""
+    """What `build` gives, or what is kept for an equal key, which says all that it depends on."""
     if key not in _kept:
-        forget()
-        _kept[key] = build()
+        keep(key, build())
     return _kept[key]  # type: ignore[no-any-return]
 
 
-def forget() -> None:
-    """Lets go of what was compiled, with the memory of TensorFlow that it holds."""
-    if not _kept:
-        return
-    import gc
-
-    import keras
-
-    _kept.clear()
-    keras.utils.clear_session(free_memory=False)
-    gc.collect()
+def keep(key: Hashable, made: Any) -> None:
+    """Keeps what was made for a key, unless it is there, and lets go of what was kept for another."""
+    if key not in _kept:
+        _kept.clear()
+        gc.collect()  # models are in cycles, and large
+        _kept[key] = made
 
 
 @contextmanager
-def memory_told() -> Iterator[None]:
-    """Has TensorFlow's own error for too little memory end as Python's does."""
+def errors_told() -> Iterator[None]:
+    """Has errors of TensorFlow's end as those that say what they mean."""
     import tensorflow as tf
 
     try:
         yield
     except tf.errors.ResourceExhaustedError as error:
-        raise MemoryError(error.message.partition("\n")[0]) from error
+        raise MemoryError(_said(error)) from error
+    except tf.errors.UnimplementedError as error:
+        if "determinis" not in str(error):
+            raise
+        raise BadInput(
+            f"the network has an operation that cannot be repeated to the last bit: {_said(error)}",
+            reason="NOT_DETERMINISTIC",
+        ) from error
+
+
+def _said(error: Any) -> str:
+    return str(error.message).partition("\n")[0]

@@ -22,12 +22,11 @@ from tensorfleet import bundle, catalog
 from tensorfleet.algorithms.building import build
 from tensorfleet.models import state
 
-
 NAMES = [item.name for item in catalog.algorithms().values() if item.estimator.startswith("sklearn.")]
 
 
 def fits(seed: int = 0) -> dict[str, Any]:
-    """One fit of every algorithm of scikit-learn's, with one thread: two would wait for each other on a busy machine."""
+    """One fit of every algorithm of scikit-learn's, with one thread: two would wait for each other."""
     with threadpool_limits(1):
         return {name: fit(name, seed) for name in NAMES}
 
