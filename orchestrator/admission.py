@@ -16,7 +16,7 @@ from orchestrator.core.failures import other_content
 from orchestrator.core.pools import lacks
 from orchestrator.core.state import Job, State
 from orchestrator.documents import DatasetDocument, ModelDocument
-from tensorfleet import catalog
+from tensorfleet import capabilities, catalog
 from tensorfleet.data import sources
 from tensorfleet.data.builtin import BUILTIN
 from tensorfleet.errors import InvalidRequest, NotFound
@@ -95,12 +95,13 @@ class _Admission:
         if spec.kind is JobKind.TRAIN:
             return await self._train(spec)
         model: tuple[Ref, ...] = ()
+        requires: tuple[str, ...] = ()
         if spec.kind is JobKind.PREDICT or spec.algorithm == PROCESS_EXPORT:
-            model = await self._model(spec.model)
+            model, requires = await self._model(spec.model)
         if spec.kind is JobKind.PREDICT and upload is None:
             _, refs = await self._dataset("spec.dataset", spec.dataset)
-            return spec, Resolved(model=model, dataset=refs)
-        return spec, Resolved(model=model, upload=upload)
+            return spec, Resolved(model=model, dataset=refs, requires=requires)
+        return spec, Resolved(model=model, upload=upload, requires=requires)
 
     async def _train(self, spec: JobSpec) -> tuple[JobSpec, Resolved]:
         added, refs = await self._dataset("spec.dataset", spec.dataset)
@@ -113,7 +114,7 @@ class _Admission:
             violation.field in ("spec.algorithm", "spec.dataset") for violation in self.violations
         ):
             self.violations.extend(_columns(spec, added))
-        return spec, Resolved(dataset=refs, validation=validation)
+        return spec, Resolved(dataset=refs, validation=validation, requires=catalog.requires(spec.algorithm))
 
     async def _dataset(self, field: str, name: str) -> tuple[DatasetDocument | None, tuple[Ref, ...]]:
         """An added dataset, or nothing for a source that the job reads itself."""
@@ -132,14 +133,16 @@ class _Admission:
             self.violations.append(FieldViolation(field, wrong))
         return None, ()
 
-    async def _model(self, reference: str) -> tuple[Ref, ...]:
+    async def _model(self, reference: str) -> tuple[tuple[Ref, ...], tuple[str, ...]]:
+        """A model's blobs, and what a worker must have to read them."""
         if not reference:
-            return ()
+            return (), ()
         try:
-            return (await find_model(self._documents, reference)).content.parts
+            found = await find_model(self._documents, reference)
         except NotFound as error:
             self.violations.append(FieldViolation("spec.model", error.message))
-            return ()
+            return (), ()
+        return found.content.parts, catalog.requires(found.algorithm)
 
 
 def _columns(spec: JobSpec, added: DatasetDocument | None) -> list[FieldViolation]:
@@ -157,6 +160,11 @@ def _infeasible(spec: JobSpec, resolved: Resolved, state: State) -> list[FieldVi
     if not reasons or any(reason is None for reason in reasons):
         return []
     here = sum(len(pool.places) for pool in state.pools.values())
+    for name in resolved.requires:
+        if all(capabilities.missing((name,), pool.like.capabilities) for pool in state.pools.values()):
+            field, how = "spec.model" if resolved.model else "spec.algorithm", capabilities.how_to_get(name)
+            where = f"`{how}` where a worker runs, and start it again"
+            return [FieldViolation(field, f"needs {name}, which none of the {here} workers has: {where}")]
     return [FieldViolation("spec.resources", f"none of the {here} workers can run this: one {reasons[0]}")]
 
 

@@ -72,6 +72,12 @@ def own_plan(spec: JobSpec) -> Plan | None:
     return None if found is None else found.plan
 
 
+def requires(name: str) -> tuple[str, ...]:
+    """What a worker must have for tasks of an algorithm and its models; nothing for one that is not in this release."""
+    found = _by_name().get(_plain(name))
+    return () if found is None else found.requires
+
+
 def operator(name: str) -> Operator:
     """The operator of `family.name@version`. NotFound where there is none in this release."""
     family = name.partition(".")[0]

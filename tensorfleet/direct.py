@@ -7,10 +7,13 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from msgspec import Struct
 
+from tensorfleet import capabilities, catalog
+from tensorfleet.errors import FailedPrecondition
 from tensorfleet.execution import Pools, execute, written
 from tensorfleet.kinds import plan_for
 from tensorfleet.model import JobResult, JobSpec, Point, Ref, Resolved, Task, TaskResult
@@ -50,8 +53,13 @@ def run(
     """Runs a job to its end, one task after another.
 
     spec: validated, with its defaults filled in. resolved: blobs that must be in `objects` already. done: stages that
-    need not run, since their results are there. Raises what an operator raises; BadInput for unusable data.
+    need not run, since their results are there. Raises what an operator raises; BadInput for unusable data, and
+    FailedPrecondition where this machine lacks what the algorithm requires.
     """
+    for name in catalog.requires(spec.algorithm):
+        if find_spec(name) is None:
+            how = capabilities.how_to_get(name)
+            raise FailedPrecondition(f"{spec.algorithm} needs {name}, which is not installed here: {how}")
     import sklearn.ensemble  # noqa: F401  its libraries' threads can be pinned only once they are loaded
 
     plan, resolved, stages, tasks = plan_for(spec), resolved or Resolved(), list(done), 0

@@ -119,13 +119,14 @@ class Resolved(Struct, frozen=True, kw_only=True):
 
     dataset, validation: an added dataset's manifest, then its blocks; empty where the job reads the source itself.
     upload: bytes that came with the request (a process job's file, a predict job's rows).
-    model: the model's manifest, then its parts.
+    model: the model's manifest, then its parts. requires: capabilities that a worker must have for any of its tasks.
     """
 
     dataset: tuple[Ref, ...] = ()
     validation: tuple[Ref, ...] = ()
     upload: Ref | None = None
     model: tuple[Ref, ...] = ()
+    requires: tuple[str, ...] = ()
 
 
 class Task(Struct, frozen=True, kw_only=True):

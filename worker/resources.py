@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from tensorfleet.capabilities import ENGINES
 from tensorfleet.model import Resources
 
 PACKAGES = ("numpy", "scipy", "scikit-learn", "pandas", "pyarrow")
@@ -24,7 +25,8 @@ FLAGS = (
 """Processor features by which the numeric libraries choose their kernels."""
 KERNEL_CHOICES = ("OPENBLAS_CORETYPE", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "NPY_DISABLE_CPU_FEATURES")
 """Environment variables that change that choice."""
-CAPABILITIES = ("tensorflow", "torch", "xgboost")
+BUILDS = ("", "-cpu", "-gpu", "-intel", "-rocm")
+"""What the names of packages end in that bring the same engine."""
 
 
 def machine() -> Resources:
@@ -33,8 +35,14 @@ def machine() -> Resources:
 
 
 def capabilities() -> list[str]:
-    """The larger engines that are installed here."""
-    return [name for name in CAPABILITIES if importlib.util.find_spec(name) is not None]
+    """The larger engines that are installed here, as `name==version`; the name alone where no package tells it."""
+    found = [name for name in ENGINES if importlib.util.find_spec(name) is not None]
+    return [f"{name}=={version}" if (version := _version_of_engine(name)) else name for name in found]
+
+
+def _version_of_engine(name: str) -> str:
+    known = (_version(name + build) for build in BUILDS)
+    return next((version for version in known if version != "none"), "")
 
 
 def fingerprint() -> str:

@@ -29,7 +29,7 @@ def list_(
             output.show_json([described(worker) for worker in found])
             return
         now = time.time()
-        columns = ["id", "state", "host", ">pid", ">slots", "labels", "running", ">load", ">memory", "heard"]
+        columns = ["id", "state", "host", ">pid", ">slots", "labels", "has", "running", ">load", ">memory", "heard"]
         output.show_table(columns, [_row(worker, now) for worker in found], empty="No workers.")
 
     run(main())
@@ -52,11 +52,54 @@ def _row(worker: "WorkerInfo", now: float) -> list[object]:
         worker.pid,
         worker.slots,
         ", ".join(f"{name}={value}" for name, value in worker.labels.items()),
+        _capabilities(worker),
         ", ".join([*running[:4], *more, *held]),
         f"{worker.load:.1f}",
         output.size(worker.memory),
         output.ago(worker.heard_at, now),
     ]
+
+
+def _capabilities(worker: "WorkerInfo") -> str:
+    """Its engines with their versions, and its GPUs."""
+    engines = [engine.replace("==", " ") for engine in worker.capabilities]
+    return ", ".join([*engines, *([f"{worker.resources.gpus} GPUs"] if worker.resources.gpus else [])])
+
+
+@command(workers)
+def show(worker: Annotated[str, typer.Argument(help="The worker's id.")], at: Options) -> None:
+    """Show what a worker is, what its machine has, and what it runs."""
+    from clients.cli.connection import connected, run
+    from tensorfleet.errors import NotFound
+
+    async def main() -> None:
+        async with connected(at) as client:
+            found = {each.id: each for each in await client.workers.list(gone=True)}.get(worker)
+        if found is None:
+            raise NotFound(f"no worker {worker!r} in the fleet; `workers list` shows them")
+        if at.json:
+            output.show_json(described(found))
+        else:
+            output.show_facts(_facts(found, time.time()))
+
+    run(main())
+
+
+def _facts(worker: "WorkerInfo", now: float) -> dict[str, object]:
+    has = worker.resources
+    return {
+        "id": worker.id,
+        "state": output.state(worker.state),
+        "process": f"{worker.pid} on {worker.host}, release {worker.release}",
+        "slots": worker.slots,
+        "machine": f"{has.cpus} processors, {output.size(has.memory)} of memory",
+        "has": _capabilities(worker),
+        "numerics": worker.fingerprint,
+        "labels": ", ".join(f"{name}={value}" for name, value in worker.labels.items()),
+        "running": ", ".join(f"{each.job} {each.task}" for each in worker.running),
+        "load": f"{worker.load:.1f}, {output.size(worker.memory)} in use",
+        "heard": output.ago(worker.heard_at, now),
+    }
 
 
 @command(workers)

@@ -37,6 +37,7 @@ def line_of(job: Job) -> LineKey:
         needs.memory,
         needs.gpus,
         labels,
+        job.resolved.requires,
         job.fingerprint or "",
         spec.workers,
         operator,

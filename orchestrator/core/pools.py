@@ -8,13 +8,14 @@ from bisect import bisect_left, insort
 
 from orchestrator.core.records import WorkerInfo
 from orchestrator.core.state import Job, Pool, PoolKey, State, Worker
+from tensorfleet import capabilities
 from tensorfleet.model import WorkerState
 
 
 def key_of(info: WorkerInfo) -> PoolKey:
     has = info.resources
     labels = tuple(sorted(has.labels.items()))
-    return info.slots, info.credit, has.cpus, has.memory, has.gpus, labels, info.fingerprint
+    return info.slots, info.credit, has.cpus, has.memory, has.gpus, labels, info.fingerprint, info.capabilities
 
 
 def sort_in(state: State, worker: Worker) -> None:
@@ -64,9 +65,16 @@ def lacks(job: Job, info: WorkerInfo) -> str | None:
     for name, value in needs.labels.items():
         if has.labels.get(name) != value:
             return f"lacks the label {name}={value}"
-    if job.fingerprint and info.fingerprint != job.fingerprint:
-        return f"has other numerics ({info.fingerprint}, needs {job.fingerprint})"
+    if missing := capabilities.missing(job.resolved.requires, info.capabilities):
+        return f"has no {missing}; `{capabilities.how_to_get(missing)}` there, and start it again"
+    if job.fingerprint and (other := numerics_of(job, info)) != job.fingerprint:
+        return f"has other numerics ({other}, needs {job.fingerprint})"
     return None
+
+
+def numerics_of(job: Job, info: WorkerInfo) -> str:
+    """A worker's fingerprint, as far as it concerns the job."""
+    return capabilities.numerics(info.fingerprint, job.resolved.requires, info.capabilities)
 
 
 def able(state: State, job: Job) -> list[tuple[PoolKey, Pool]]:
@@ -78,7 +86,8 @@ def numerics_for(state: State, job: Job) -> str | None:
     """The fingerprint that the job shall stay with: that of the most slots; None while no worker can run it."""
     slots: dict[str, int] = {}
     for _, pool in able(state, job):
-        slots[pool.like.fingerprint] = slots.get(pool.like.fingerprint, 0) + pool.like.slots * len(pool.places)
+        fingerprint = numerics_of(job, pool.like)
+        slots[fingerprint] = slots.get(fingerprint, 0) + pool.like.slots * len(pool.places)
     if not slots:
         return None
     # Of many numerics none is the job's own where it allows a mixture; the empty text stands for that.

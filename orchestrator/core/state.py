@@ -114,7 +114,7 @@ class OpenStage:
         return bool(self.returned) or self.frontier < self.checked  # the first of these is always pending
 
 
-LineKey = tuple[int, str, int, int, int, tuple[tuple[str, str], ...], str, int, str]
+LineKey = tuple[int, str, int, int, int, tuple[tuple[str, str], ...], tuple[str, ...], str, int, str]
 """What the jobs of a line have in common: priority (negated) and submitter, needs, numerics, workers, operator."""
 
 
@@ -192,8 +192,8 @@ class Attempt:
     last_report: int = 0
 
 
-PoolKey = tuple[int, int, int, int, int, tuple[tuple[str, str], ...], str]
-"""What the workers of a pool have in common: slots, credit, processors, memory, GPUs, labels, numerics."""
+PoolKey = tuple[int, int, int, int, int, tuple[tuple[str, str], ...], str, tuple[str, ...]]
+"""What the workers of a pool have in common: slots, credit, processors, memory, GPUs, labels, numerics, engines."""
 
 
 @dataclass(slots=True)

@@ -48,7 +48,8 @@ class Algorithm(Struct, frozen=True, kw_only=True):
     features of 32 bits, which are then prepared so, for all slots to map. members: None where one task fits the whole.
     rounds: how it trains, where that goes by rounds. takes: what datasets it trains on, of `table` and `image`. rules:
     about several parameters at once. plan: its own way to unroll, for one that trains no model of scikit-learn's; such
-    a job may do without a dataset. listed: whether people are shown it.
+    a job may do without a dataset. listed: whether people are shown it. requires: engines that a worker must have for
+    it, by the names of `tensorfleet.capabilities`; its jobs' numerics cover their versions.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Algorithm(Struct, frozen=True, kw_only=True):
     rules: Rules = lambda parameters: {}
     plan: Plan | None = None
     listed: bool = True
+    requires: tuple[str, ...] = ()
 
     @property
     def framework(self) -> str:

@@ -35,7 +35,7 @@ def spec(*stages: tuple[str, int], **rest: Any) -> JobSpec:
 
 def info(name: str, *, incarnation: str = "a", slots: int = 1, credit: int = 0, **has: Any) -> WorkerInfo:
     """A worker; what is not named here it has of resources."""
-    fingerprint = has.pop("fingerprint", "cpu")
+    fingerprint, capabilities = has.pop("fingerprint", "cpu"), has.pop("capabilities", ())
     room = Resources(**{"cpus": 8, "memory": 64, **has})
     return WorkerInfo(
         id=name,
@@ -43,6 +43,7 @@ def info(name: str, *, incarnation: str = "a", slots: int = 1, credit: int = 0, 
         slots=slots,
         credit=max(credit, slots),
         resources=room,
+        capabilities=capabilities,
         fingerprint=fingerprint,
     )
 
@@ -115,8 +116,9 @@ class Fleet:
         self.tell(make(self.tickets, *args))
         return self.replies.pop(self.tickets)
 
-    def submit(self, job: str, what: JobSpec, request_id: str = "") -> Any:
-        return self.ask(e.SubmitJobs, (e.Submission(job, request_id, what, Resolved()),))[0]
+    def submit(self, job: str, what: JobSpec, request_id: str = "", requires: tuple[str, ...] = ()) -> Any:
+        resolved = Resolved(requires=requires)
+        return self.ask(e.SubmitJobs, (e.Submission(job, request_id, what, resolved),))[0]
 
     def retry(self, job: str, what: JobSpec) -> Any:
         return self.ask(e.RetryJob, e.Submission(job, "", what, Resolved()))

@@ -146,7 +146,14 @@ def test_a_server_that_goes_away_is_exit_code_3(run: Run, fake: FakeFleet, monke
 def test_workers_are_listed_with_what_they_run(run: Run, fake: FakeFleet) -> None:
     running = fleet_pb2.RunningAttempt(token=9, job_id="job-1", stage="fit", index=3, pid=4711)
     worker = fleet_pb2.Worker(
-        id="worker-1", state="WORKER_STATE_READY", pid=42, host="here", slots=2, labels={"zone": "a"}, running=[running]
+        id="worker-1",
+        state="WORKER_STATE_READY",
+        pid=42,
+        host="here",
+        slots=2,
+        labels={"zone": "a"},
+        running=[running],
+        capabilities=["tensorflow==2.21.0"],
     )
     fake.answer("ListWorkers", fleet_pb2.ListWorkersResponse(workers=[worker]))
     (told,) = said(run("workers", "list", "--output", "json"))
@@ -161,6 +168,11 @@ def test_workers_are_listed_with_what_they_run(run: Run, fake: FakeFleet) -> Non
     (attempt,) = told["running"]
     assert (attempt["job"], attempt["task"], attempt["pid"]) == ("job-1", "fit/3", 4711)
     assert "worker-1" in run("workers", "list").stdout
+    shown = run("workers", "show", "worker-1").stdout
+    assert "tensorflow 2.21.0" in shown
+    assert "job-1 fit/3" in shown
+    assert said(run("workers", "show", "worker-1", "-o", "json"))["capabilities"] == ["tensorflow==2.21.0"]
+    assert run("workers", "show", "nobody").exit_code != 0
 
 
 def test_reads_are_json_values(run: Run, fake: FakeFleet) -> None:

@@ -98,6 +98,36 @@ class TestFit:
         core.ask(e.DrainWorker, "w")
         assert "has other numerics" in why_pending(core.state, core.job("j"))
 
+    def test_a_job_goes_where_its_engine_is(self, core: Fleet) -> None:
+        core.join(info("plain"))
+        core.submit("j", spec(("fit", 2)), requires=("tensorflow",))
+        assert core.tokens() == []
+        why = why_pending(core.state, core.job("j"))
+        assert "has no tensorflow" in why
+        assert "pip install 'tensorfleet[tensorflow]'" in why
+        core.join(info("able", slots=2, capabilities=("tensorflow==2.21.0",)))
+        assert core.where("j") == {0: "able", 1: "able"}
+
+    def test_a_job_keeps_to_one_version_of_its_engine(self, core: Fleet) -> None:
+        core.join(info("w", capabilities=("tensorflow==2.21.0",)))
+        core.join(info("newer", capabilities=("tensorflow==2.22.0", "torch==3")))
+        core.submit("j", spec(("fit", 3)), requires=("tensorflow",))
+        assert len(set(core.where("j").values())) == 1
+        assert core.job("j").fingerprint in ("cpu+tensorflow=2.21.0", "cpu+tensorflow=2.22.0")
+
+    def test_a_job_that_requires_nothing_runs_alike_with_and_without_engines(self, core: Fleet) -> None:
+        core.join(info("w", capabilities=("tensorflow==2.21.0",)))
+        core.join(info("plain"))
+        core.submit("j", spec(("fit", 2)))
+        assert set(core.where("j").values()) == {"w", "plain"}
+        assert core.job("j").fingerprint == "cpu"
+
+    def test_a_job_that_needs_an_engine_holds_up_nobody(self, core: Fleet) -> None:
+        core.submit("first", spec(), requires=("tensorflow",))
+        core.submit("second", spec())
+        core.join(info("plain"))
+        assert running(core) == {"first": 0, "second": 1}
+
     def test_a_job_runs_on_no_more_workers_than_it_allows(self, core: Fleet) -> None:
         for name in ("w1", "w2", "w3"):
             core.join(info(name, slots=2))
