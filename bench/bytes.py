@@ -1,9 +1,10 @@
 """Bytes to a worker: how fast a dataset's blocks come into its cache, verified, and that they come but once.
 
 Through the object store the peer is boto3's `download_file` of the same objects to the same disk; through the
-orchestrator, for a worker that has no way to the store, it is a bare gRPC stream of 1 MiB chunks from another process
-into a file. Ours has each digest checked, theirs has none. All take turns in one run. The S3 server is versitygw, as
-the tests use it: `make servers` builds it, and without it its part is left out.
+orchestrator, for a worker that has no way to the store, it is a bare gRPC stream of 1 MiB chunks from one process to
+another's file, as it comes, and once more with the one setting of malloc that a worker has (`keep_buffers`). Ours has
+each digest checked, theirs has none. All take turns in one run. The S3 server is versitygw, as the tests use it: `make
+servers` builds it, and without it its part is left out.
 """
 
 import argparse
@@ -18,15 +19,17 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from unittest.mock import patch
 
 import grpc
 
 from bench.figures import Spread, finish, show
+from tensorfleet import loops
 from tensorfleet.config import STORE_VARIABLES
 from tensorfleet.model import Ref
 from tensorfleet.rpc.channels import open_channel
+from tensorfleet.rpc.chunks import keep_buffers
 from tensorfleet.sdk.processes import Child
 from tensorfleet.sdk.seat import reserved, serves
 from tensorfleet.stores import open_objects
@@ -51,6 +54,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--block-mib", type=int, default=28, help="of a block: 65,536 rows of 54 columns and a target")
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--take", nargs=3, metavar=("ADDRESS", "FILE", "BUFFERS"), help=argparse.SUPPRESS)
     return parser.parse_args(given)
 
 
@@ -63,7 +67,7 @@ class Counted(RemoteArtifacts):
         """How often it was asked for a blob's bytes, or for leave to read them."""
         self._far = far
 
-    def get(self, digest: str, check: bool) -> AsyncIterator[bytes]:
+    def get(self, digest: str, check: bool) -> AsyncIterator[bytes | memoryview]:
         self.asked += self._far
         return super().get(digest, check)
 
@@ -117,21 +121,30 @@ def with_boto3(endpoint: str, blocks: Sequence[Ref]) -> Turn:
     return turn
 
 
-def with_grpc(chunks: int) -> Turn:
-    """gRPC alone, as it comes: chunks from another process, written to a file."""
+def with_grpc(mib: int, buffers: str) -> Turn:
+    """gRPC alone: chunks from one process to another, which writes them to a file."""
 
     async def turn(folder: Path) -> float:
         with other_end() as address:
-            channel: Any = grpc.aio.insecure_channel(address)
-            async with channel:
-                await channel.channel_ready()
-                begun = time.perf_counter()
-                with (folder / "stream").open("wb") as file:
-                    async for chunk in channel.unary_stream(STREAM)(str(chunks).encode()):
-                        file.write(chunk)
-                return time.perf_counter() - begun
+            take = ["-m", "bench.bytes", "--mib", str(mib), "--take", address, str(folder / "stream"), buffers]
+            client = await asyncio.create_subprocess_exec(sys.executable, *take, stdout=subprocess.PIPE)
+            told, _ = await client.communicate()
+            return float(told)
 
     return turn
+
+
+async def take(mib: int, address: str, buffers: str, file: BinaryIO) -> float:
+    """gRPC alone, the end that takes: seconds that it took."""
+    if buffers == "kept":
+        keep_buffers()
+    channel: Any = grpc.aio.insecure_channel(address)
+    async with channel:
+        await channel.channel_ready()
+        begun = time.perf_counter()
+        async for chunk in channel.unary_stream(STREAM)(str(mib).encode()):
+            file.write(chunk)
+        return time.perf_counter() - begun
 
 
 @contextmanager
@@ -219,7 +232,7 @@ async def orchestrator(home: Path, store: Mapping[str, str]) -> AsyncIterator[st
 async def measure(options: argparse.Namespace) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
     """Seconds by what took them, and those of the second job by worker."""
     workers: dict[str, Worker] = {}
-    turns: dict[str, Turn] = {"grpc": with_grpc(options.mib)}
+    turns: dict[str, Turn] = {"grpc": with_grpc(options.mib, ""), "grpc kept": with_grpc(options.mib, "kept")}
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tensorfleet-bench-")))
         blocks = await fill(await open_objects(folder / "home"), options)
@@ -236,12 +249,22 @@ async def measure(options: argparse.Namespace) -> tuple[dict[str, list[float]], 
         times: dict[str, list[float]] = {name: [] for name in turns}
         for _ in range(1 + options.repeat):
             for name, turn in turns.items():
+                touch(folder / "touched", options.mib)
                 with tempfile.TemporaryDirectory(dir=folder) as place:
                     times[name].append(await turn(Path(place)))
                 os.sync()  # what one turn left to write is not the next one's
         for values in times.values():
-            del values[0]  # the first round gets its memory from the machine, which a virtual one may give slowly
+            del values[0]  # what each program loads and makes once
     return times, {name: worker.again for name, worker in workers.items()}
+
+
+def touch(path: Path, mib: int) -> None:
+    """Has the machine give as much memory as a turn takes: a virtual one gives it slowly, and takes it back in a
+    second, which must not fall to the one turn and not to the other."""
+    with path.open("wb", buffering=0) as file:
+        for _ in range(mib):
+            file.write(bytes(MIB))
+    path.unlink()
 
 
 def program_of_s3() -> bool:
@@ -254,10 +277,15 @@ LABELS = {
     "boto3": "boto3 alone, from S3",
     "straight": "worker, from S3",
     "grpc": "gRPC alone, chunks of 1 MiB",
+    "grpc kept": "gRPC alone, keeping its buffers as a worker does",
     "passed on": "worker, through ArtifactService from a directory",
     "passed on from S3": "worker, through ArtifactService from S3",
 }
-PEERS = {"straight": "boto3", "passed on": "grpc", "passed on from S3": "grpc"}
+PEERS = {
+    "straight": [("boto3", "")],
+    "passed on": [("grpc", ""), ("grpc kept", ", buffers kept")],
+    "passed on from S3": [("grpc", ""), ("grpc kept", ", buffers kept")],
+}
 
 
 def main() -> None:
@@ -265,15 +293,25 @@ def main() -> None:
     if options.serve:
         asyncio.run(serve())
         return
-    times, again = asyncio.run(measure(options))
+    if options.take:
+        address, path, buffers = options.take
+        with Path(path).open("wb") as file:
+            print(asyncio.run(take(options.mib, address, buffers, file)))
+        return
+    times, again = loops.run(measure(options))  # the loop that a worker has
     rates = {name: Spread.of(options.mib / spent for spent in values) for name, values in times.items()}
     ratios = {
-        name: Spread.of(theirs / ours for ours, theirs in zip(times[name], times[peer], strict=True))
-        for name, peer in PEERS.items()
+        f"{name}{which}": Spread.of(theirs / ours for ours, theirs in zip(times[name], times[peer], strict=True))
+        for name, peers in PEERS.items()
+        for peer, which in peers
         if name in times
     }
     rows = [
-        (label, *rates[name].shown(0), ratios[name].shown(2)[1] if name in ratios else "")
+        (
+            label,
+            *rates[name].shown(0),
+            " and ".join(ratios[name + which].shown(2)[1] for _, which in PEERS.get(name, [])),
+        )
         for name, label in LABELS.items()
         if name in rates
     ]
@@ -282,7 +320,7 @@ def main() -> None:
     if "boto3" not in times:
         notes.append("left out, since versitygw is not there: from S3; `make servers` builds it")
     title = f"{options.mib:,} MiB in blocks of {options.block_mib} MiB to a worker, MiB/s"
-    show(title, ["", "min", "median", "max", "of its peer"], rows, notes)
+    show(title, ["", "min", "median", "max", "of its peers"], rows, notes)
     figures = {"mib": options.mib, "block_mib": options.block_mib, "repeat": options.repeat}
     finish("bytes", **figures, mib_per_second=rates, to_peer=ratios, second_job_seconds=seconds)
 

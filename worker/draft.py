@@ -29,7 +29,7 @@ class Draft:
     ) -> None:
         self._file.close()
 
-    def write(self, chunk: bytes) -> None:
+    def write(self, chunk: bytes | memoryview) -> None:
         """The bytes that come next. CorruptArtifact where they are more than the blob has."""
         self._size += len(chunk)
         if self._size > self._ref.size:

@@ -15,13 +15,15 @@ from tensorfleet.api.v1 import artifacts_pb2 as pb
 from tensorfleet.api.v1 import artifacts_pb2_grpc as pb_grpc
 from tensorfleet.errors import TensorFleetError, Unavailable
 from tensorfleet.model import Ref
-from tensorfleet.rpc.chunks import chunk_field, keep_buffers
+from tensorfleet.rpc.chunks import chunk_field, chunk_reader, keep_buffers
 from tensorfleet.rpc.status import to_error
 from tensorfleet.stores.contract import Grant
 
 _Granting = pb.GrantGetResponse | pb.GrantPutResponse
 _Put: TypeAlias = "grpc.aio.StreamUnaryMultiCallable[bytes, pb.PutArtifactResponse]"
+_Get: TypeAlias = "grpc.aio.UnaryStreamMultiCallable[pb.GetArtifactRequest, bytes | memoryview]"
 _PUT = "/tensorfleet.api.v1.ArtifactService/PutArtifact"
+_GET = "/tensorfleet.api.v1.ArtifactService/GetArtifact"
 
 
 class RemoteArtifacts:
@@ -29,13 +31,15 @@ class RemoteArtifacts:
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub = pb_grpc.ArtifactServiceStub(channel)
+        read = chunk_reader(pb.GetArtifactResponse)
+        self._get: _Get = channel.unary_stream(_GET, pb.GetArtifactRequest.SerializeToString, read)
         self._put: _Put = channel.stream_unary(_PUT, None, pb.PutArtifactResponse.FromString)
 
-    async def get(self, digest: str, check: bool) -> AsyncIterator[bytes]:
+    async def get(self, digest: str, check: bool) -> AsyncIterator[bytes | memoryview]:
         keep_buffers()
         with _errors():
-            async for answer in self._stub.GetArtifact(pb.GetArtifactRequest(digest=digest, unchecked=not check)):
-                yield answer.chunk
+            async for chunk in self._get(pb.GetArtifactRequest(digest=digest, unchecked=not check)):
+                yield chunk
 
     async def put(self, chunks: AsyncIterator[bytes], digest: str) -> Ref:
         async def requests() -> AsyncIterator[bytes]:

@@ -35,7 +35,7 @@ BREAKS = 3
 class Remote(Protocol):
     """What the orchestrator does for a worker's blobs. All of it raises the catalogue's errors."""
 
-    def get(self, digest: str, check: bool) -> AsyncIterator[bytes]:
+    def get(self, digest: str, check: bool) -> AsyncIterator[bytes | memoryview]:
         """A blob's bytes. check: the orchestrator is to check them as well, and to see to a blob that is damaged."""
         ...
 

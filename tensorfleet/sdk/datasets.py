@@ -14,10 +14,13 @@ from tensorfleet.api.v1 import datasets_pb2
 from tensorfleet.data import sources
 from tensorfleet.errors import BadInput
 from tensorfleet.rpc.channels import CHUNK_BYTES
+from tensorfleet.rpc.chunks import chunk_message, written_or
 from tensorfleet.sdk.calls import Calls, paged
 from tensorfleet.sdk.plain import DatasetLike, is_frame, path_of
 from tensorfleet.sdk.reading import moment
 from tensorfleet.sdk.values import Column, DatasetInfo, Finding, Validation
+
+_UPLOAD = "/tensorfleet.api.v1.DatasetService/UploadDataset"
 
 
 class AsyncDatasets:
@@ -89,7 +92,11 @@ class AsyncDatasets:
         return (await self.add(dataset, target=target)).name
 
     async def _upload(self, header: datasets_pb2.DatasetHeader, content: Path | bytes | None) -> DatasetInfo:
-        method = self._calls.datasets.UploadDataset
+        method = self._calls.channel.stream_unary(
+            _UPLOAD,
+            written_or(datasets_pb2.UploadDatasetRequest.SerializeToString),
+            datasets_pb2.UploadDatasetResponse.FromString,
+        )
         response = await self._calls.retried(
             lambda _: method(_parts(header, content), metadata=self._calls.metadata),  # each try sends all of it
         )
@@ -105,7 +112,7 @@ async def _parts(
     opened: AbstractContextManager[BinaryIO] = io.BytesIO(content) if isinstance(content, bytes) else content.open("rb")
     with opened as file:
         while chunk := file.read(CHUNK_BYTES - 1024):
-            yield datasets_pb2.UploadDatasetRequest(chunk=chunk)
+            yield chunk_message(datasets_pb2.UploadDatasetRequest, chunk)
 
 
 def _parquet(frame: Any) -> bytes:

@@ -7,10 +7,7 @@ way in is locked by whoever writes it, so that one without a lock is known to be
 
 import errno
 import fcntl
-import hashlib
 import os
-import stat
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,10 +18,9 @@ from threading import Lock
 from typing import BinaryIO, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
-from tensorfleet.errors import AlreadyExists, CorruptArtifact, Unavailable
+from tensorfleet.errors import AlreadyExists, CorruptArtifact
 from tensorfleet.model import Ref
 from tensorfleet.stores.blobs import (
-    CHUNK,
     check_digest,
     check_file,
     check_offset,
@@ -34,15 +30,24 @@ from tensorfleet.stores.blobs import (
     pieces,
 )
 from tensorfleet.stores.contract import Grant, Leftovers
+from tensorfleet.stores.directory_files import (
+    Given,
+    Incoming,
+    age_since,
+    disk,
+    intact,
+    left_behind,
+    listed,
+    read_at_once,
+    read_chunk,
+    renewed,
+    sync_path,
+)
 from tensorfleet.stores.names import is_digest, name_parts
 from tensorfleet.stores.threads import ahead, behind, in_thread
 
 OPEN_AT_ONCE = 128
 """Files that one `put_many` holds open, at most."""
-FORGOTTEN_SECONDS = 24 * 3600.0
-"""A temporary file this old belongs to a put that died, also where the filesystem has no locks to tell."""
-TICK_SECONDS = 0.01
-"""By how much a file's time may be behind the clock."""
 
 _T = TypeVar("_T")
 
@@ -77,7 +82,7 @@ class DirectoryObjects:
         self._syncing = None
 
     async def put(self, chunks: AsyncIterator[bytes], digest: str | None = None) -> Ref:
-        incoming = await in_thread(_Incoming, self._unfinished)
+        incoming = await in_thread(Incoming, self._unfinished)
         try:
             await behind(exactly(chunks), incoming.write)
             return await in_thread(self._finish, incoming, digest)
@@ -108,7 +113,11 @@ class DirectoryObjects:
             return CorruptArtifact(f"The blob in {file.name} is damaged: its bytes have another digest.")
 
         with file:
-            read = checked(partial(_read, file), left, digest if check and not offset else None, damaged, damaged)
+            checking = check and not offset
+            while left > 0 and not checking and (chunk := read_at_once(file)):
+                left -= len(chunk)
+                yield chunk
+            read = checked(partial(read_chunk, file), left, digest if checking else None, damaged, damaged)
             async with aclosing(ahead(read)) as chunks:
                 async for chunk in chunks:
                     yield chunk
@@ -121,7 +130,7 @@ class DirectoryObjects:
 
     async def blobs(self) -> AsyncIterator[tuple[Ref, float]]:
         for directory in await in_thread(self._directories):
-            for found in await in_thread(_listed, directory):
+            for found in await in_thread(listed, directory):
                 yield found
 
     async def unfinished(self, *, remove: bool) -> Leftovers:
@@ -146,21 +155,21 @@ class DirectoryObjects:
             await in_thread(self._link, name, link, digest)
 
     def _prepare(self) -> None:
-        with _disk(self.root):
+        with disk(self.root):
             for directory in (self._blobs, self._unfinished):
                 directory.mkdir(parents=True, exist_ok=True)
             if len(list(self._blobs.iterdir())) < 256:
                 for number in range(256):
                     (self._blobs / f"{number:02x}").mkdir(exist_ok=True)
             for directory in (self._blobs, self._blobs.parent, self.root, self.root.parent):
-                _sync(directory)
+                sync_path(directory)
         self._clear(remove=True)
 
     def _clear(self, *, remove: bool) -> Leftovers:
         count = size = 0
-        with _disk(self._unfinished):
+        with disk(self._unfinished):
             for path in self._unfinished.iterdir():
-                left = _left_behind(path)
+                left = left_behind(path)
                 if left is not None:
                     count, size = count + 1, size + left
                     if remove:
@@ -174,13 +183,13 @@ class DirectoryObjects:
         with ExitStack() as stack:
             incoming = []
             for buffers in blobs:
-                incoming.append(_Incoming(self._unfinished))
+                incoming.append(Incoming(self._unfinished))
                 stack.callback(incoming[-1].discard)
                 for buffer in buffers:
                     incoming[-1].write(buffer)
             return self._settle(incoming)
 
-    def _finish(self, incoming: "_Incoming", digest: str | None) -> Ref:
+    def _finish(self, incoming: "Incoming", digest: str | None) -> Ref:
         ref = incoming.ref()
         check_digest(ref, digest)
         return self._settle([incoming])[0]
@@ -189,25 +198,25 @@ class DirectoryObjects:
         check_file(path, ref)
         if path.stat().st_dev != self._unfinished.stat().st_dev:
             raise OSError(errno.EXDEV, "on another filesystem")
-        self._settle([_Given(path, ref)])
+        self._settle([Given(path, ref)])
 
-    def _settle(self, incoming: Sequence["_Incoming | _Given"]) -> list[Ref]:
+    def _settle(self, incoming: Sequence["Incoming | Given"]) -> list[Ref]:
         """Makes bytes durable and puts them into their places; syncs that go on at once share their cost."""
         refs = [item.ref() for item in incoming]
         items = {
             self._blobs / ref.digest[:2] / ref.digest: (item, ref) for item, ref in zip(incoming, refs, strict=True)
         }
-        with _disk(self.root):
-            new = {place: item for place, (item, ref) in items.items() if not _intact(place, ref)}
+        with disk(self.root):
+            new = {place: item for place, (item, ref) in items.items() if not intact(place, ref)}
             self._at_once(lambda item: item.sync(), list(new.values()))
             with self._locked(fcntl.LOCK_SH):
                 for place, (item, _) in items.items():
-                    if place in new or not _renewed(place):
+                    if place in new or not renewed(place):
                         item.move(place)
             gone = [item for place, (item, _) in items.items() if place not in new and item.moved]
             self._at_once(lambda item: item.sync(), gone)  # deleted since it was found intact
             # Also where a blob was there already: who brought it may not have come to this yet.
-            self._at_once(_sync, list({place.parent for place in items}))
+            self._at_once(sync_path, list({place.parent for place in items}))
         return refs
 
     @contextmanager
@@ -233,7 +242,7 @@ class DirectoryObjects:
         place = self._place(digest)
         if place is None:
             raise no_blob(digest)
-        with _disk(place):
+        with disk(place):
             try:
                 file = place.open("rb", buffering=0)
             except FileNotFoundError:
@@ -243,7 +252,7 @@ class DirectoryObjects:
 
     def _size(self, digest: str) -> int | None:
         place = self._place(digest)
-        with _disk(self.root):
+        with disk(self.root):
             try:
                 return place.stat().st_size if place is not None else None
             except FileNotFoundError:
@@ -253,14 +262,14 @@ class DirectoryObjects:
         place = self._place(digest)
         if place is None:
             return True
-        with _disk(place), self._locked(fcntl.LOCK_EX):
-            if idle > 0 and place.exists() and _age(place.stat().st_mtime, time.time()) < idle:
+        with disk(place), self._locked(fcntl.LOCK_EX):
+            if idle > 0 and place.exists() and age_since(place.stat().st_mtime, time.time()) < idle:
                 return False
             place.unlink(missing_ok=True)
             return True
 
     def _directories(self) -> list[Path]:
-        with _disk(self._blobs):
+        with disk(self._blobs):
             return sorted(path for path in self._blobs.iterdir() if path.is_dir())
 
     def _link(self, name: str, link: Path, digest: str) -> None:
@@ -268,7 +277,7 @@ class DirectoryObjects:
         if place is None or not place.exists():
             raise no_blob(digest)
         draft = self._unfinished / f"name-{os.urandom(8).hex()}"
-        with _disk(link), self._naming:
+        with disk(link), self._naming:
             draft.symlink_to(os.path.relpath(place, link.parent))
             try:
                 link.parent.mkdir(parents=True, exist_ok=True)
@@ -278,10 +287,10 @@ class DirectoryObjects:
             finally:
                 draft.unlink(missing_ok=True)
             for directory in self._above(link):
-                _sync(directory)
+                sync_path(directory)
 
     def _unname(self, link: Path) -> None:
-        with _disk(link), self._naming:
+        with disk(link), self._naming:
             if link.is_symlink():
                 link.unlink(missing_ok=True)
             with suppress(OSError):  # until one that holds other names
@@ -291,148 +300,3 @@ class DirectoryObjects:
     def _above(self, link: Path) -> list[Path]:
         """The directories of a name, innermost first."""
         return [directory for directory in link.parents if self.root in directory.parents]
-
-
-class _Incoming:
-    """Bytes on their way in: hashed while they are written."""
-
-    def __init__(self, directory: Path) -> None:
-        with _disk(directory):
-            descriptor, self._path = _owned(directory)
-        self._file = os.fdopen(descriptor, "wb", buffering=0)
-        self.moved = False
-        self._hash = hashlib.sha256()
-        self._size = 0
-
-    def write(self, data: bytes | memoryview) -> None:
-        view = memoryview(data)
-        if not view.nbytes:
-            return
-        view = view.cast("B")
-        self._hash.update(view)
-        self._size += len(view)
-        with _disk(self._path):
-            while view:
-                view = view[self._file.write(view) :]
-
-    def ref(self) -> Ref:
-        return Ref(self._hash.hexdigest(), self._size)
-
-    def sync(self) -> None:
-        os.fchmod(self._file.fileno(), 0o444)
-        os.fsync(self._file.fileno())
-
-    def move(self, place: Path) -> None:
-        self._path.replace(place)
-        self.moved = True
-
-    def discard(self) -> None:
-        self._file.close()
-        if not self.moved:
-            self._path.unlink(missing_ok=True)
-
-
-class _Given:
-    """A whole file that somebody wrote, and hashed meanwhile."""
-
-    def __init__(self, path: Path, ref: Ref) -> None:
-        self._path, self._ref = path, ref
-        self.moved = False
-
-    def ref(self) -> Ref:
-        return self._ref
-
-    def sync(self) -> None:
-        self._path.chmod(0o444)
-        _sync(self._path)
-
-    def move(self, place: Path) -> None:
-        self._path.replace(place)
-        self._path, self.moved = place, True
-
-
-@contextmanager
-def _disk(path: Path) -> Iterator[None]:
-    """Disk full, no permission, a broken disk: said of the path, as Unavailable."""
-    try:
-        yield
-    except OSError as error:
-        raise Unavailable(f"{path} cannot be used now: {error.strerror or error}.") from error
-
-
-def _owned(directory: Path) -> tuple[int, Path]:
-    """A new file that is locked as long as it is open."""
-    while True:
-        descriptor, name = tempfile.mkstemp(dir=directory)
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if os.fstat(descriptor).st_nlink:  # else it was cleared away before it was locked
-            return descriptor, Path(name)
-        os.close(descriptor)
-
-
-def _left_behind(path: Path) -> int | None:
-    """Bytes of a file on its way in that nobody writes any more; None where somebody may."""
-    try:
-        status = path.lstat()
-        if time.time() - status.st_mtime > FORGOTTEN_SECONDS:
-            return status.st_size
-        if not stat.S_ISREG(status.st_mode):
-            return None
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return status.st_size if os.fstat(file.fileno()).st_nlink else None
-    except OSError:
-        return None  # locked, gone since, or no locks here
-
-
-def _intact(place: Path, ref: Ref) -> bool:
-    """Whether a blob is there already and whole; what is damaged is replaced."""
-    try:
-        with place.open("rb", buffering=0) as file:
-            return (
-                os.fstat(file.fileno()).st_size == ref.size
-                and hashlib.file_digest(file, "sha256").hexdigest() == ref.digest
-            )
-    except FileNotFoundError:
-        return False
-
-
-def _renewed(place: Path) -> bool:
-    """Renews a blob's age; False where there is none."""
-    try:
-        os.utime(place)
-    except FileNotFoundError:
-        return False
-    return True
-
-
-def _age(since: float, now: float) -> float:
-    return max(now - since - TICK_SECONDS, 0.0)
-
-
-def _read(file: BinaryIO) -> bytes:
-    with _disk(Path(file.name)):
-        return file.read(CHUNK)
-
-
-def _listed(directory: Path) -> list[tuple[Ref, float]]:
-    found, now = [], time.time()
-    with _disk(directory), os.scandir(directory) as files:
-        for file in files:
-            try:
-                status = file.stat(follow_symlinks=False)
-            except FileNotFoundError:
-                continue  # deleted since
-            if is_digest(file.name):
-                found.append((Ref(file.name, status.st_size), _age(status.st_mtime, now)))
-    return found
-
-
-def _sync(path: Path) -> None:
-    """Of a file its bytes, of a directory its names."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -30,7 +30,7 @@ async def ahead(read: Callable[[], bytes]) -> AsyncGenerator[bytes, None]:
         await _finished(running)
 
 
-async def behind(chunks: AsyncIterator[bytes], write: Callable[[bytes], object]) -> None:
+async def behind(chunks: AsyncIterator[_T], write: Callable[[_T], object]) -> None:
     """Writes all that comes. Each chunk is written in a thread while the next is on its way."""
     running: asyncio.Future[object] | None = None
     try:

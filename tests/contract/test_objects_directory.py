@@ -8,14 +8,16 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
-from tensorfleet.errors import NotFound, Unavailable
+from tensorfleet.errors import CorruptArtifact, NotFound, Unavailable
+from tensorfleet.stores.blobs import CHUNK
 from tensorfleet.stores.contract import Leftovers, ObjectStore
-from tensorfleet.stores.directory import FORGOTTEN_SECONDS, DirectoryObjects
+from tensorfleet.stores.directory import DirectoryObjects
+from tensorfleet.stores.directory_files import FORGOTTEN_SECONDS
 from tensorfleet.stores.threads import in_thread
 from tensorfleet.testing.objects import *  # noqa: F403
 from tensorfleet.testing.objects import Overwrite, fetch, put, refs, stream
@@ -85,6 +87,35 @@ async def test_a_mapped_blob_outlives_its_deletion(store: DirectoryObjects) -> N
     with place(store, digest).open("rb") as mapped:
         await store.delete(digest)
         assert mapped.read() == b"bytes"
+
+
+@pytest.mark.parametrize("at_hand", [0, 1, 2, 3])
+async def test_a_blob_is_read_whole_however_much_of_it_is_in_memory(
+    store: DirectoryObjects, monkeypatch: pytest.MonkeyPatch, at_hand: int
+) -> None:
+    data = os.urandom(2 * CHUNK + 5)
+    digest = await put(store, data)
+    reads = iter(range(at_hand))
+    preadv = os.preadv
+
+    def some(*given: Any) -> int:
+        if next(reads, None) is None:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return preadv(*given)
+
+    monkeypatch.setattr(os, "preadv", some)
+    assert b"".join([chunk async for chunk in store.get(digest, check=False)]) == data
+
+
+async def test_a_blob_that_ends_too_soon_is_damaged_though_it_is_not_checked(store: DirectoryObjects) -> None:
+    digest = await put(store, os.urandom(2 * CHUNK))
+    reading = store.get(digest, check=False)
+    await anext(reading)
+    path = place(store, digest)
+    path.chmod(0o644)
+    os.truncate(path, CHUNK)
+    with pytest.raises(CorruptArtifact):
+        await anext(reading)
 
 
 async def test_nothing_of_a_failed_put_is_left(store: DirectoryObjects, root: Path) -> None:
