@@ -8,10 +8,12 @@ One thread writes; another reads over its own connection, so no reader waits for
 import asyncio
 import os
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
@@ -54,7 +56,7 @@ class SqliteDocuments:
         self.url = f"sqlite:///{quote(str(self.path))}"
         self._writing: _Lane | None = None
         self._reading: _Lane | None = None
-        self._last = -1  # the number of the last entry committed here
+        self._last: int | None = None  # the number of the last entry committed here
         self._behind, self._taken = Behind(), Behind()  # what waits to be drawn, and what is being drawn
         self._drawing = asyncio.Lock()
         self._alarm: asyncio.TimerHandle | None = None
@@ -84,7 +86,7 @@ class SqliteDocuments:
     async def commit(self, entry: Entry, writes: Sequence[Write]) -> None:
         if len(entry.records) > MAX_RECORDS:
             raise ValueError(f"an entry holds at most {MAX_RECORDS} bytes of records, not {len(entry.records)}")
-        own, follows = tables.batch(entry.number, writes), entry.number == self._last + 1
+        own, follows = tables.batch(entry.number, writes), self._last == entry.number - 1
         if own.checked or len(self._behind) > BEHIND:
             async with self._to_draw() as behind:
                 drawn = behind + own
@@ -207,12 +209,17 @@ class SqliteDocuments:
 
 
 class _Lane:
-    """A connection and the one thread that uses it."""
+    """A connection and the one thread that uses it.
+
+    What is done goes there by a queue and comes back as a callback: a commit waits for both ways, and the futures of an
+    executor would cost it as much again.
+    """
 
     def __init__(self, path: Path, name: str) -> None:
         self._path = path
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._work: SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]] | None] = SimpleQueue()
         self._connection: sqlite3.Connection | None = None
+        threading.Thread(target=self._run, name=name, daemon=True).start()
 
     async def start(self, connect: Callable[[Path], sqlite3.Connection]) -> None:
         self._connection = await self._in_thread(lambda: connect(self._path))
@@ -223,19 +230,42 @@ class _Lane:
         return await self._in_thread(lambda: work(connection))
 
     async def stop(self) -> None:
+        """Once all that was begun is done."""
         if self._connection is not None:
             await self._in_thread(self._connection.close)
-        self._thread.shutdown(wait=False)
+        self._work.put(None)
 
     async def _in_thread(self, work: Callable[[], _T]) -> _T:
+        done: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
+        self._work.put((work, done))
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+            return await done
         except (sqlite3.OperationalError, OSError) as error:
             raise Unavailable(f"The documents in {self._path} cannot be used now: {error}.") from error
         except sqlite3.DatabaseError as error:
             if type(error) is not sqlite3.DatabaseError:
                 raise  # a subclass tells of a mistake of ours
             raise FailedPrecondition(f"{self._path} is damaged, or is no SQLite database: {error}.") from error
+
+    def _run(self) -> None:
+        while (item := self._work.get()) is not None:
+            work, done = item
+            try:
+                tell = partial(_succeed, done, work())
+            except Exception as error:
+                tell = partial(_fail, done, error)
+            with suppress(RuntimeError):  # nobody waits any more: the loop is closed
+                done.get_loop().call_soon_threadsafe(tell)
+
+
+def _succeed(done: asyncio.Future[_T], result: _T) -> None:
+    if not done.done():
+        done.set_result(result)
+
+
+def _fail(done: asyncio.Future[Any], error: Exception) -> None:
+    if not done.done():
+        done.set_exception(error)
 
 
 def _connect_to_write(path: Path) -> sqlite3.Connection:

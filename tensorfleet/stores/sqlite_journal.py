@@ -54,8 +54,11 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 def commit(connection: sqlite3.Connection, entry: Entry, behind: Behind, follows: bool) -> None:
     """follows: the entry before it was committed over this connection, so that this one cannot leave a gap."""
+    if follows and not behind:
+        _append(connection, entry)  # one statement is a transaction of its own
+        return
     with transaction(connection):
-        last = entry.number - 1 if follows else last_number(connection)
+        last = last_number(connection)
         if entry.number > last + 1 or entry.number < 1:
             raise ValueError(f"entry {entry.number} cannot follow entry {last}")
         if entry.number <= last:
