@@ -33,6 +33,12 @@ def store(documents: DocumentStore) -> SqliteDocuments:
     return cast(SqliteDocuments, documents)
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Documents wait until they are asked for."""
+    monkeypatch.setattr(sqlite, "BEHIND_SECONDS", 1000.0)
+
+
 async def test_the_file_is_where_it_was_asked_for(store: SqliteDocuments, path: Path) -> None:
     assert store.path == path
     assert path.exists()
@@ -60,6 +66,7 @@ async def test_documents_follow_their_entries_by_themselves(store: SqliteDocumen
     other.close()
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_document_that_changes_again_at_once_is_written_once(store: SqliteDocuments, path: Path) -> None:
     written: list[str] = []
     await store._write(lambda connection: connection.set_trace_callback(written.append))
@@ -69,6 +76,7 @@ async def test_a_document_that_changes_again_at_once_is_written_once(store: Sqli
     assert len([statement for statement in written if 'INTO "jobs"' in statement]) == 1
 
 
+@pytest.mark.usefixtures("patient")
 async def test_what_was_not_drawn_when_a_process_died_is_to_be_projected(store: SqliteDocuments, path: Path) -> None:
     await store.commit(entry(1), [Write("jobs", "a", {"turn": 1})])
     assert await store.projected() == 1
@@ -87,6 +95,7 @@ async def test_what_was_not_drawn_when_a_process_died_is_to_be_projected(store: 
     await next_life.close()
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_gap_in_what_was_projected_is_not_passed_over(store: SqliteDocuments, path: Path) -> None:
     await store.commit(entry(1), [Write("jobs", "a", {"turn": 1})])
     next_life = SqliteDocuments(path)
@@ -96,6 +105,7 @@ async def test_a_gap_in_what_was_projected_is_not_passed_over(store: SqliteDocum
     await next_life.close()
 
 
+@pytest.mark.usefixtures("patient")
 async def test_documents_that_cannot_be_written_wait(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.01)
     monkeypatch.setattr(sqlite, "BEHIND", 3)
