@@ -116,7 +116,8 @@ class DatasetDocument(Struct, frozen=True, kw_only=True):
 
 
 class ResultDocument(Struct, frozen=True, kw_only=True):
-    """What a task of a key made. at: when it was made or last reused; job_id: by which job."""
+    """What a task of a key made. at: when it was made or last reused; job_id: by which job. let_go: that job needed
+    its outputs no more, so that they may be gone; a later one may go past it as that one did."""
 
     schema: int = SCHEMA
     key: str
@@ -124,6 +125,7 @@ class ResultDocument(Struct, frozen=True, kw_only=True):
     at: float
     outputs: tuple[Ref, ...] = ()
     summary: dict[str, Value] = {}
+    let_go: bool = False
 
 
 def job_document(state: State, job: Job) -> JobDocument:

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct, field
 
 from orchestrator.core import records as r
+from orchestrator.core.releases import results_of
 from orchestrator.core.results import EMPTY
 from orchestrator.core.state import GONE, Job, State
 from orchestrator.documents import (
@@ -79,7 +80,7 @@ def event_of(record: r.Record) -> dict[str, Any]:
     return {"type": kind.__name__, **msgspec.to_builtins(plain)}
 
 
-_APART = ("job", "spec", "resolved", "request_id", "result", "results", "keys")
+_APART = ("job", "spec", "resolved", "request_id", "result", "results", "keys", "released")
 """Fields that no event shows: what stands elsewhere, or can be large."""
 
 _SHOWN: dict[type[r.Record], tuple[str, ...]] = {
@@ -121,12 +122,22 @@ def _draw_known(drawing: Drawing, state: State, record: r.StageChecked) -> None:
     tasks = [TaskDocument(known.index, key=known.key, outputs=known.result.outputs) for known in record.known]
     _put_tasks(drawing, state, record.job, record.stage, TaskState.SUCCEEDED, tasks, record.at, reused=True)
     for known in record.known:
-        _draw_result(drawing, record.job, known.key, known.result, record.at)
+        _draw_result(drawing, record.job, known.key, known.result, record.at, known.let_go)
 
 
-def _draw_result(drawing: Drawing, job: str, key: str, result: TaskResult, at: float) -> None:
-    document = ResultDocument(key=key, job_id=job, at=at, outputs=result.outputs, summary=result.summary)
+def _draw_result(drawing: Drawing, job: str, key: str, result: TaskResult, at: float, let_go: bool = False) -> None:
+    document = ResultDocument(key=key, job_id=job, at=at, outputs=result.outputs, summary=result.summary, let_go=let_go)
     drawing.put("results", key, document)
+
+
+def _draw_released(drawing: Drawing, state: State, record: r.StageOpened) -> None:
+    job = state.jobs.get(record.job)
+    if job is None:
+        return
+    for released in record.released:
+        for key, result in zip(released.keys, results_of(job, released).results, strict=True):
+            if key:
+                _draw_result(drawing, job.id, key, result, record.at, let_go=True)
 
 
 def _put_tasks(
@@ -246,6 +257,7 @@ def _draw_worker(drawing: Drawing, state: State, record: r.WorkerJoined | r.Work
 
 
 _DRAWN: dict[type[r.Record], Callable[[Drawing, State, Any], None]] = {
+    r.StageOpened: _draw_released,
     r.StageChecked: _draw_known,
     r.TasksSucceeded: _draw_success,
     r.AttemptFailed: _draw_failure,

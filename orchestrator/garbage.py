@@ -112,7 +112,7 @@ class Collector:
     async def _known(self, age: float) -> tuple[list[Known], list[str]]:
         """The known results to keep, and the keys of those to forget."""
         known = [
-            Known(document.key, document.at, document.job_id, document.outputs)
+            Known(document.key, document.at, document.job_id, () if document.let_go else document.outputs)
             async for document in self._each("results", ResultDocument, lambda plain: str(plain["key"]))
         ]
         registered = {ref.digest async for _, refs in self._registered() for ref in refs}

@@ -33,11 +33,13 @@ class StageResults(Struct, frozen=True):
     """The results of a stage that is done, by task index.
 
     stage: as the plan gave it, where that is remembered; it spares the plan going through all the stages before.
+    released: the outputs may be gone, since a later stage let go of them.
     """
 
     name: str
     results: Sequence[TaskResult]
     stage: Stage | None = None
+    released: bool = False
 
 
 class Done(Struct, frozen=True):

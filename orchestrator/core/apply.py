@@ -11,6 +11,7 @@ from orchestrator.core import apply_workers as workers
 from orchestrator.core import records as r
 from orchestrator.core import transitions
 from orchestrator.core.lines import line_up
+from orchestrator.core.releases import release
 from orchestrator.core.state import GONE, Job, OpenStage, State, Status, TimerKind
 from orchestrator.core.timers import catch_up, clear_up, set_timer, watch
 from tensorfleet.kinds import plan_for
@@ -91,6 +92,7 @@ def _stage_opened(state: State, record: r.StageOpened, mono: float) -> None:
     stage = job.plan.next_stage(job.spec, job.resolved, job.done)
     assert isinstance(stage, Stage), f"{job.id}: the plan is done, yet stage {record.stage} was opened"
     assert stage.name == record.stage, f"{job.id}: the plan opens {stage.name}, yet {record.stage} was journaled"
+    release(job, record.released)
     job.open, job.total_tasks = OpenStage.of(stage), record.total_tasks
     if not reusable(job, stage):
         job.open.checked = job.open.asked = stage.count

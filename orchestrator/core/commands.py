@@ -65,12 +65,14 @@ class AckReport(ToWorker, frozen=True):
 
 
 class LookUp(Command, frozen=True):
-    """Find known results of these keys; the answer is a KnownResults event."""
+    """Find known results of these keys; the answer is a KnownResults event. let_go: also those whose outputs are gone
+    since nothing needed them."""
 
     job: str
     stage: str
     upto: int
     keys: dict[int, str]
+    let_go: bool = False
 
 
 class Inspect(Command, frozen=True):

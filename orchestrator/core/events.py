@@ -46,13 +46,14 @@ class RetryJob(Event, frozen=True):
 
 
 class KnownResults(Event, frozen=True):
-    """The answer to a LookUp: the results that are there, by index."""
+    """The answer to a LookUp: the results that are there, by index. let_go: those whose outputs may be gone."""
 
     job: str
     stage: str
     upto: int
     results: Mapping[int, TaskResult]
     keys: Mapping[int, str]
+    let_go: frozenset[int] = frozenset()
 
 
 class Inspected(Event, frozen=True):

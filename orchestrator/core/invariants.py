@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from orchestrator.core.lines import line_of
 from orchestrator.core.pools import key_of
+from orchestrator.core.reach import made_by, read_by
 from orchestrator.core.state import GONE, Job, LineKey, OpenStage, PoolKey, State, Status, Timer, TimerKind
 from tensorfleet.model import WorkerState
 
@@ -114,6 +115,7 @@ def _jobs(state: State) -> Iterator[str]:
             yield f"job {job_id} is {job.state} and still active"
         if job.open is not None:
             yield from _stage(job, job.open)
+            yield from _inputs(job, job.open)
     for job_id, job in state.jobs.items():
         if job_id not in state.active and not (job.state.ended and job_id in state.ended):
             yield f"job {job_id} is {job.state} and not active"
@@ -130,6 +132,16 @@ def _stage(job: Job, stage: OpenStage) -> Iterator[str]:
         yield f"{name}: {stage.returned} are pending again, not each once and in order"
     for index, status in enumerate(stage.status):
         yield from (f"{name}[{index}] {fault}" for fault in _task(stage, index, Status(status)))
+
+
+def _inputs(job: Job, stage: OpenStage) -> Iterator[str]:
+    """What a job reads it was given, or it has made it and not let go of it."""
+    there = {ref.digest for ref in (*read_by(job.resolved), *made_by(job))}
+    gone = {ref.digest for each in job.done if each.released for result in each.results for ref in result.outputs}
+    for index in range(stage.stage.count if gone - there else 0):
+        for ref in stage.stage.task(index).inputs:
+            if ref.digest in gone - there:
+                yield f"{job.id}/{stage.stage.name}[{index}] reads {ref.digest}, which the job has let go of"
 
 
 def _task(stage: OpenStage, index: int, status: Status) -> Iterator[str]:

@@ -7,6 +7,7 @@ from orchestrator.core.decision import NOTHING, Decision, join, nothing, refuse,
 from orchestrator.core.events import Advance, CancelJob, KnownResults, PastDeadline, RetryJob, Submission, SubmitJobs
 from orchestrator.core.failures import failed_task, name_taken, plan_failed
 from orchestrator.core.pools import numerics_for
+from orchestrator.core.releases import releases
 from orchestrator.core.state import Job, Now, OpenStage, State
 from tensorfleet import catalog
 from tensorfleet.errors import AlreadyExists, FailedPrecondition, ResourceExhausted
@@ -107,7 +108,8 @@ def _next_stage(state: State, job: Job, now: Now) -> Decision:
         task_key(first, job.fingerprint or "")  # tasks that cannot be made are found out before they count
     total = following.total or job.plan.total_tasks(job.spec, job.resolved)
     known = job.run + job.reused + following.count
-    opened = r.StageOpened(job.id, following.name, following.count, max(total, known), now.wall)
+    released = tuple(releases(job, following.releases))
+    opened = r.StageOpened(job.id, following.name, following.count, max(total, known), now.wall, released)
     return Decision((opened,), then=(Advance(job.id),))
 
 
@@ -122,7 +124,8 @@ def _ask_known(state: State, job: Job, stage: OpenStage) -> Decision:
     fingerprint = job.fingerprint or ""
     keys = {index: task_key(stage.stage.task(index), fingerprint) for index in range(stage.checked, upto)}
     asked = r.KnownResultsAsked(job.id, upto)
-    return Decision((asked,), (LookUp(job.id, stage.stage.name, upto, keys),))
+    # A job that began again, since something was lost, takes only what is there.
+    return Decision((asked,), (LookUp(job.id, stage.stage.name, upto, keys, let_go=not job.restarts),))
 
 
 def known_results(state: State, event: KnownResults, now: Now) -> Decision:
@@ -135,7 +138,7 @@ def known_results(state: State, event: KnownResults, now: Now) -> Decision:
     if event.keys.get(checked) != task_key(job.open.stage.task(checked), job.fingerprint or ""):
         return nothing(f"job {event.job} was retried since: these are keys of its earlier run")
     known = tuple(
-        r.KnownTask(index, event.keys[index], event.results[index])
+        r.KnownTask(index, event.keys[index], event.results[index], index in event.let_go)
         for index in sorted(event.results)
         if index >= checked
     )

@@ -38,8 +38,8 @@ def held_by_jobs(state: State) -> Iterator[Ref]:
 
 
 def made_by(job: Job) -> Iterator[Ref]:
-    """What a job's tasks have made up to the call."""
-    stages = job.with_open()
+    """What a job's tasks have made up to the call and it has not let go of."""
+    stages = [stage for stage in job.with_open() if not stage.released]
     return (ref for stage in stages for result in stage.results for ref in result.outputs)
 
 

@@ -74,20 +74,31 @@ class JobStarted(Record, frozen=True, tag=True, array_like=True):
     at: float
 
 
+class Released(Struct, frozen=True, array_like=True):
+    """A stage whose outputs nothing needs any more. keys: of its tasks, empty for one that is impure."""
+
+    stage: str
+    keys: tuple[str, ...]
+
+
 class StageOpened(Record, frozen=True, tag=True, array_like=True):
+    """released: the stages before, this one's forerunner included, that the job lets go of with it."""
+
     job: str
     stage: str
     tasks: int
     total_tasks: int
     at: float
+    released: tuple[Released, ...] = ()
 
 
 class KnownTask(Struct, frozen=True, array_like=True):
-    """A task whose result was there already."""
+    """A task whose result was there already. let_go: of its outputs nobody knows whether they are."""
 
     index: int
     key: str
     result: TaskResult
+    let_go: bool = False
 
 
 class StageChecked(Record, frozen=True, tag=True, array_like=True):

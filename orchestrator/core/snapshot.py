@@ -25,6 +25,7 @@ VERSION = 3
 class DoneImage(Struct, frozen=True, array_like=True):
     name: str
     results: ResultsImage
+    released: bool = False
 
 
 class StageImage(Struct, frozen=True, kw_only=True):
@@ -168,7 +169,7 @@ def _job_image(state: State, job: Job) -> JobImage:
 
 def _done_image(stage: StageResults) -> DoneImage:
     assert isinstance(stage.results, Results)
-    return DoneImage(stage.name, stage.results.image())
+    return DoneImage(stage.name, stage.results.image(), stage.released)
 
 
 def _live(job: Job) -> Iterator[tuple[int, int]]:
@@ -204,7 +205,7 @@ def _restore_job(state: State, image: JobImage, mono: float) -> None:
     if image.fingerprint is not None:
         apply(state, r.NumericsChosen(job.id, image.fingerprint, image.accepted_at), mono)
     job.started_at = image.started_at
-    job.done = [StageResults(stage.name, Results.of_image(stage.results)) for stage in image.done]
+    job.done = [StageResults(done.name, Results.of_image(done.results), None, done.released) for done in image.done]
     if image.open is not None:
         _restore_stage(state, job, image, image.open, mono)
     line_up(state, job)

@@ -39,7 +39,8 @@ class Drill:
         name = f"s{len(done)}"
         if spec.hyperparameters.get("broken") == name:
             raise ZeroDivisionError("a plan with a bug")
-        return Stage(name, counts[len(done)], _maker(spec, name, done))
+        releases = (done[-2].name,) if len(done) > 1 else ()
+        return Stage(name, counts[len(done)], _maker(spec, name, done), releases=releases)
 
     def total_tasks(self, spec: JobSpec, resolved: Resolved) -> int:
         return sum(sizes(spec))

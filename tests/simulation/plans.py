@@ -15,7 +15,7 @@ from tensorfleet.plan import Done, Stage, StageResults, unstoppable
 
 class FakePlan:
     """hyperparameters: `stages` as [[name, count], …]; `recipe` keys the tasks; `impure`; `broken` (a stage's name, or
-    `tasks of` or `second task of` one)."""
+    `tasks of` or `second task of` one); `lets_go`, of the stages that the next one does not read."""
 
     def next_stage(
         self, spec: JobSpec, resolved: Resolved, done: Sequence[StageResults], stopping: bool = False
@@ -28,7 +28,8 @@ class FakePlan:
         name, count = stages(spec)[len(done)]
         if name == spec.hyperparameters.get("broken"):
             raise ZeroDivisionError("a plan with a bug")
-        return Stage(name, count, _maker(spec, name, done))
+        releases = (done[-2].name,) if spec.hyperparameters.get("lets_go") and len(done) > 1 else ()
+        return Stage(name, count, _maker(spec, name, done), releases=releases)
 
     def total_tasks(self, spec: JobSpec, resolved: Resolved) -> int:
         return sum(count for _, count in stages(spec))

@@ -47,9 +47,10 @@ FAILURES = [
 
 specs = st.builds(
     lambda counts, recipe, **rest: spec(*((f"s{at}", count) for at, count in enumerate(counts)), recipe=recipe, **rest),
-    st.lists(st.sampled_from([0, 1, 2, 5, 8, 9]), min_size=1, max_size=3),
+    st.lists(st.sampled_from([0, 1, 2, 5, 8, 9]), min_size=1, max_size=4),
     recipe=st.sampled_from(["a", "b"]),
     impure=st.sampled_from([False, False, True]),
+    lets_go=st.booleans(),
     workers=st.sampled_from([0, 0, 1, 2]),
     priority=st.integers(0, 1),
     submitter=st.sampled_from(["ann", "bob"]),
@@ -88,6 +89,7 @@ class Scheduler(RuleBasedStateMachine):
         self.asked: list[LookUp] = []
         self.suspected: list[Inspect] = []
         self.known: dict[str, TaskResult] = {}
+        self.let_go: set[str] = set()
         self.late: list[e.Event] = []
         self.lives = 0
         self.snapshot: tuple[int, bytes] | None = None
@@ -115,6 +117,9 @@ class Scheduler(RuleBasedStateMachine):
         if isinstance(record, r.TasksSucceeded):
             results = record.results or [TaskResult()] * len(record.tokens)
             self.known.update(zip(record.keys, results, strict=False))
+            self.let_go.difference_update(record.keys)
+        elif isinstance(record, r.StageOpened):
+            self.let_go.update(key for released in record.released for key in released.keys if key in self.known)
 
     def _dispatch(self, commands: Iterable[Command | Reply]) -> None:
         for command in commands:
@@ -161,8 +166,10 @@ class Scheduler(RuleBasedStateMachine):
     @rule(at=st.integers(0, 9))
     def answer(self, at: int) -> None:
         asked = self.asked.pop(at % len(self.asked))
-        found = {index: self.known[key] for index, key in asked.keys.items() if key in self.known}
-        self.tell(e.KnownResults(asked.job, asked.stage, asked.upto, found, asked.keys))
+        there = self.known.keys() if asked.let_go else self.known.keys() - self.let_go
+        found = {index: self.known[key] for index, key in asked.keys.items() if key in there}
+        gone = frozenset(index for index in found if asked.keys[index] in self.let_go)
+        self.tell(e.KnownResults(asked.job, asked.stage, asked.upto, found, asked.keys, gone))
 
     @precondition(lambda self: self.suspected)
     @rule(at=st.integers(0, 9), lost=st.integers(0, 9))
@@ -181,11 +188,12 @@ class Scheduler(RuleBasedStateMachine):
         self.tell(e.ForgetResults(0, keys))
         for key in keys:
             del self.known[key]
+        self.let_go.intersection_update(self.known)
 
     def _lose(self, digests: list[str]) -> None:
-        """What consists of lost blobs is not known."""
+        """What consists of lost blobs is not known, unless they were let go of."""
         for key, result in list(self.known.items()):
-            if any(ref.digest in digests for ref in result.outputs):
+            if key not in self.let_go and any(ref.digest in digests for ref in result.outputs):
                 del self.known[key]
 
     # --- workers
