@@ -22,7 +22,7 @@ from tensorfleet.data.builtin import BUILTIN
 from tensorfleet.errors import InvalidRequest, NotFound
 from tensorfleet.kinds import plan_for
 from tensorfleet.model import FieldViolation, JobKind, JobSpec, Ref, Resolved
-from tensorfleet.models.naming import SAFE
+from tensorfleet.models.naming import SAFE, file_of
 from tensorfleet.stores.contract import DocumentStore
 
 PROCESS_EXPORT = "export"
@@ -114,7 +114,26 @@ class _Admission:
             violation.field in ("spec.algorithm", "spec.dataset") for violation in self.violations
         ):
             self.violations.extend(_columns(spec, added))
-        return spec, Resolved(dataset=refs, validation=validation, requires=catalog.requires(spec.algorithm))
+        model, requires = await self._weights(spec), catalog.requires(spec.algorithm)
+        return spec, Resolved(dataset=refs, validation=validation, model=model, requires=requires)
+
+    async def _weights(self, spec: JobSpec) -> tuple[Ref, ...]:
+        """What a training goes on from: a model's parts, or a file that was put as an artifact."""
+        if not spec.model or any(each.field in ("spec.algorithm", "spec.model") for each in self.violations):
+            return ()
+        file = file_of(spec.model)
+        if file is not None:
+            return (file,)
+        try:
+            found = await find_model(self._documents, spec.model)
+        except NotFound as error:
+            self.violations.append(FieldViolation("spec.model", error.message))
+            return ()
+        wanted = catalog.algorithm(spec.algorithm).framework
+        if found.content.framework != wanted:
+            told = f"{spec.model} is a {found.algorithm} of {found.content.framework}; {spec.algorithm} goes on from a"
+            self.violations.append(FieldViolation("spec.model", f"{told} model of {wanted}"))
+        return found.content.parts
 
     async def _dataset(self, field: str, name: str) -> tuple[DatasetDocument | None, tuple[Ref, ...]]:
         """An added dataset, or nothing for a source that the job reads itself."""

@@ -169,6 +169,9 @@ def _train(spec: JobSpec) -> tuple[JobSpec, list[FieldViolation]]:
     except NotFound as error:
         missing = "expected an algorithm's name, got none"
         return spec, [FieldViolation("spec.algorithm", error.message if spec.algorithm else missing), *violations]
+    if spec.model and chosen.rounds is None:
+        told = f"{chosen.name} trains anew and goes on from no model; networks do, such as dnn"
+        violations.append(FieldViolation("spec.model", told))
     hyperparameters, found = _hyperparameters(chosen, spec)
     name = spec.model_name or default_name(spec.dataset, chosen.name)
     spec = replace(spec, algorithm=chosen.name, hyperparameters=hyperparameters, model_name=name)

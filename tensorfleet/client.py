@@ -10,12 +10,14 @@ that its own docstring names.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from tensorfleet.config import address_problem, settings
 from tensorfleet.errors import InvalidRequest
 from tensorfleet.model import FieldViolation, Garbage, JobKind, JobSpec, Ref, Resources, RetryPolicy
+from tensorfleet.models.naming import file_name
 from tensorfleet.sdk import artifacts, fleet
 from tensorfleet.sdk.blocking import Datasets, Job, Jobs, Model, Models, Workers
 from tensorfleet.sdk.bridge import Bridge, blocking, blocking_as
@@ -24,7 +26,7 @@ from tensorfleet.sdk.datasets import AsyncDatasets
 from tensorfleet.sdk.fleet import AsyncWorkers
 from tensorfleet.sdk.jobs import AsyncJob, AsyncJobs
 from tensorfleet.sdk.models import AsyncModel, AsyncModels
-from tensorfleet.sdk.plain import DatasetLike, plain
+from tensorfleet.sdk.plain import DatasetLike, plain, weights_file
 from tensorfleet.sdk.values import FleetStatus
 
 __all__ = [
@@ -98,6 +100,7 @@ class AsyncClient:
         seed: int = 42,
         workers: int = 0,
         model_name: str = "",
+        model: str | Path = "",
         resources: Resources | None = None,
         priority: int = 0,
         deadline: float | None = None,
@@ -112,7 +115,8 @@ class AsyncClient:
         dataset: a built-in or added dataset's name, a source (`synthetic:…`, `file://…`), or a path or DataFrame, which
         is added first. target: the column to predict; when empty, the one named target, label, class, y or species,
         else the last. validation_split: the share of rows kept for validation; 0 trains on every row. workers: most at
-        once, 0 for no limit. deadline, task_timeout: in seconds. Raises InvalidRequest, which names every bad field at
+        once, 0 for no limit. model: a network to go on from, of the registry, or a path of a `.keras` file or of one of
+        weights (`.h5`). deadline, task_timeout: in seconds. Raises InvalidRequest, which names every bad field at
         once, and BadInput for data that cannot be read.
         """
         given = plain(dict(hyperparameters or {}), "spec.hyperparameters")
@@ -128,6 +132,7 @@ class AsyncClient:
             validation_dataset=await self.datasets.named(validation_dataset, target),
             seed=seed,
             model_name=model_name,
+            model=await self._weights(model),
             resources=resources or Resources(),
             priority=priority,
             deadline=deadline,
@@ -137,6 +142,11 @@ class AsyncClient:
             allow_mixed_numerics=allow_mixed_numerics,
         )
         return await self.submit(spec, request_id=request_id)
+
+    async def _weights(self, model: str | Path) -> str:
+        """A model's name; a file is put as an artifact first."""
+        path = weights_file(model)
+        return str(model) if path is None else file_name(await artifacts.put(self._calls, path))
 
     async def submit(self, spec: JobSpec, *, request_id: str | None = None) -> AsyncJob:
         """Submits a job; see `jobs.submit`."""

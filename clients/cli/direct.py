@@ -28,6 +28,7 @@ def train_here(spec: JobSpec, at: Options, out: Path | None) -> None:
     from tensorfleet import catalog, direct
     from tensorfleet.kinds import plan_for
     from tensorfleet.model import Resolved
+    from tensorfleet.sdk.plain import weights_file
 
     spec, violations = catalog.validate(spec)
     violations += [
@@ -35,13 +36,17 @@ def train_here(spec: JobSpec, at: Options, out: Path | None) -> None:
         for field in ("dataset", "validation_dataset")
         if sources.is_remote(getattr(spec, field))
     ]
+    path = weights_file(spec.model) if spec.model else None
+    if spec.model and path is None:
+        violations.append(FieldViolation("spec.model", "--direct has no registry to go on from; give a file"))
     if violations:
         raise InvalidRequest(violations)
+    objects = (at.home or settings().home) / "objects"
+    resolved = Resolved(model=(direct.keep(objects, [path.read_bytes()]),) if path else ())
     began = time.monotonic()
     with _watcher(f"{spec.dataset} · {spec.algorithm}", json=at.json) as watcher:
-        told = _Told(watcher, plan_for(spec).total_tasks(spec, Resolved()))
-        objects = (at.home or settings().home) / "objects"
-        result = direct.run(spec, objects=objects, report=told.report, finished=told.finished)
+        told = _Told(watcher, plan_for(spec).total_tasks(spec, resolved))
+        result = direct.run(spec, resolved, objects=objects, report=told.report, finished=told.finished)
     _show(spec, result, time.monotonic() - began, at)
     if out is not None:
         _write(result, out)

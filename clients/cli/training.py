@@ -54,6 +54,14 @@ class Training:
         ),
     ] = ""
     name: Annotated[str, typer.Option(help="The model's name. Default: DATASET-ALGORITHM.", show_default=False)] = ""
+    from_model: Annotated[
+        str,
+        typer.Option(
+            metavar="MODEL",
+            help="For networks: go on from the weights of NAME, NAME@VERSION, NAME@ALIAS or a .keras or .h5 file.",
+            show_default=False,
+        ),
+    ] = ""
     workers: Annotated[
         int,
         typer.Option(
@@ -111,6 +119,7 @@ class Training:
             "seed": self.seed,
             "workers": self.workers,
             "model_name": self.name,
+            "model": self.from_model,
             "resources": Resources(
                 cpus=self.cpus, memory=self.memory, gpus=self.gpus, labels=dict(label(text) for text in self.require)
             ),

@@ -7,8 +7,23 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from tensorfleet.model import Ref
+
 SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 """What a model's name may be."""
+
+_FILE = re.compile(r"sha256:([0-9a-f]{64}):([0-9]{1,12})")
+
+
+def file_name(ref: Ref) -> str:
+    """What a job calls a file that was put as an artifact: `sha256:DIGEST:BYTES`."""
+    return f"sha256:{ref.digest}:{ref.size}"
+
+
+def file_of(name: str) -> Ref | None:
+    """The artifact of such a name; None where it is none."""
+    found = _FILE.fullmatch(name)
+    return Ref(found[1], int(found[2])) if found else None
 
 
 def framework_of(estimator: str) -> str:

@@ -59,6 +59,20 @@ def path_of(dataset: str) -> Path | None:
     return path
 
 
+def weights_file(model: str | Path) -> Path | None:
+    """The file of weights that a model's text means; None where it names one of the registry.
+
+    BadInput where it looks like a file and there is none.
+    """
+    path = Path(model).expanduser()
+    if isinstance(model, str) and path.suffix.lower() not in (".keras", ".h5"):
+        return None
+    if not path.is_file():
+        told = f"there is no file {str(model)!r}. Is the path right, seen from {Path.cwd()}?"
+        raise BadInput(told, reason="NO_SUCH_FILE")
+    return path
+
+
 def rows_of(rows: Rows) -> tuple[list[str], list[list[Value]]]:
     """Columns, empty where the rows are in the order of the model's features, and the rows as lists."""
     given: Any = rows

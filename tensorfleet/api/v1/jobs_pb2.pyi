@@ -344,7 +344,9 @@ class JobSpec(_message.Message):
     submitter: _builtins.str
     """Who asks. Set by the server from `x-user-id`; what a client writes here is overwritten."""
     model: _builtins.str
-    """PREDICT: the model, as NAME, NAME@VERSION or NAME@ALIAS."""
+    """PREDICT: the model, as NAME, NAME@VERSION or NAME@ALIAS. TRAIN: the one whose weights a network goes on from; or a
+    file of Keras that was put as an artifact, as `sha256:DIGEST:BYTES`.
+    """
     dataset_name: _builtins.str
     """PROCESS: the name of the dataset to make."""
     ignore_known_results: _builtins.bool
