@@ -69,6 +69,13 @@ def reduce(context: Context) -> Outcome:
     return stages.reduce(context)
 
 
+def finish(context: Context) -> Outcome:
+    """The model; see `tensorfleet.neural.finishing.finish`."""
+    from tensorfleet.neural import finishing
+
+    return finishing.finish(context)
+
+
 def _apart(given: Mapping[str, Value]) -> Collection[str]:
     """How many epochs there are changes nothing in any of them, but where the learning rate is to be gone by then: so a
     training of more epochs goes on from where one of fewer ended."""
@@ -178,4 +185,9 @@ ALGORITHMS: tuple[Algorithm, ...] = (
     _network("keras", "classification", "Keras", OWN),
     _network("keras", "regression", "Keras", OWN),
 )
-OPERATORS: dict[str, Operator] = {ROUNDS.start: start, ROUNDS.local: local, ROUNDS.reduce: reduce}
+OPERATORS: dict[str, Operator] = {
+    ROUNDS.start: start,
+    ROUNDS.local: local,
+    ROUNDS.reduce: reduce,
+    ROUNDS.finish: finish,
+}

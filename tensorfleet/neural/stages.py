@@ -10,7 +10,7 @@ from typing import Any
 
 from tensorfleet import keys
 from tensorfleet.algorithms import rounds
-from tensorfleet.neural import optimizers, runtime, samples, state, training
+from tensorfleet.neural import optimizers, resuming, runtime, samples, state, training
 from tensorfleet.neural.samples import Preparation, Samples
 from tensorfleet.neural.training import Figures, Network, Round, Sums
 from tensorfleet.operators import Context, Input, Outcome, Output
@@ -31,12 +31,13 @@ def start(context: Context) -> Outcome:
     train = samples.read(context.inputs[0], common)
     given = params["hyperparameters"]
     samples.class_weights(given.get("class_weight"), train.y, common.classes)
+    earlier = resuming.earlier(context.inputs[2:])
     scaled = not common.classes and params["algorithm"] != "keras_regressor"
-    target = samples.spread(train.y) if scaled else None
+    target = (earlier.target or samples.spread(train.y)) if scaled else None
     with runtime.errors_told():
         keras.utils.set_random_seed(int(params["seed"]))
         network = Network(params["algorithm"], given, train.shape, len(common.classes) or None, target)
-        weights = state.values(network.model.weights)
+        weights = earlier.weights(network.model)
     trained = {id(variable) for variable in network.model.trainable_weights}
     statistics = [place for place, variable in enumerate(network.model.weights) if id(variable) not in trained]
     runtime.keep(_key(params, train, common, target), network)
