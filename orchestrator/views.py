@@ -269,5 +269,6 @@ def column(plain: dict[str, Any]) -> datasets_pb2.Column:
         missing=plain.get("missing", 0),
         distinct=plain.get("distinct", 0),
         values=values,
+        shape=plain.get("shape", ()),
         **figures,
     )

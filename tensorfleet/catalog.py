@@ -143,10 +143,16 @@ def check_columns(
     """
     from tensorfleet.data import checks
 
-    goal = algorithm(spec.algorithm).goal
+    chosen = algorithm(spec.algorithm)
     wanted = spec.target or target
-    found = checks.findings(columns, rows, target=wanted, task=goal, exclude=spec.exclude_features)
+    found = checks.findings(columns, rows, target=wanted, task=chosen.goal, exclude=spec.exclude_features)
     violations = []
+    others = [item.name for item in algorithms().values() if "image" in item.takes and item.goal == chosen.goal]
+    wrong = checks.untaken(
+        columns, chosen.takes, spec.exclude_features, who=chosen.name, instead=" or ".join(others) or "another"
+    )
+    if wrong is not None:
+        violations.append(FieldViolation("spec.algorithm", wrong.message))
     for finding in found:
         if finding.severity == "error":
             place = "target" if finding.reason.startswith("TARGET") else "dataset"

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from tensorfleet import catalog
 from tensorfleet.model import Ref, Value
-from tensorfleet.operators import Alone, Context, Control, Input, Output
+from tensorfleet.operators import Alone, Context, Control, Input, Output, Written
 
 _PLAIN = (str, int, float, type(None))
 ALONE = Alone()
@@ -82,6 +82,7 @@ def execute(
     """
     run = catalog.operator(operator)
     ordered = {name: _ordered(params[name]) for name in sorted(params)}
+    folder = Path(out)
     context = Context(
         params=ordered,
         inputs=[Input(path) for path in inputs],
@@ -89,15 +90,15 @@ def execute(
         threads=threads,
         control=control,
         saved=Input(saved) if saved is not None else None,
+        folder=folder,
     )
     pools.hold(threads)
     outcome = run(context)
     if not outcome.outputs:
         return Execution((), dict(outcome.summary))
-    folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     places = [folder / str(index) for index in range(len(outcome.outputs))]
-    files = tuple((written(output, place), place) for output, place in zip(outcome.outputs, places, strict=True))
+    files = tuple((_kept(output, place), place) for output, place in zip(outcome.outputs, places, strict=True))
     return Execution(files, dict(outcome.summary))
 
 
@@ -109,6 +110,14 @@ def _ordered(value: Value) -> Value:
     if isinstance(value, list | tuple):
         return [_ordered(item) for item in value]
     return value
+
+
+def _kept(output: Output | Written, path: Path) -> Ref:
+    """An output's digest and size, once it is the file at `path`."""
+    if not isinstance(output, Written):
+        return written(output, path)
+    output.path.rename(path)
+    return output.ref
 
 
 def written(output: Output, path: Path) -> Ref:

@@ -12,10 +12,18 @@ from typing import Any, Protocol, TypeAlias
 from msgspec import Struct, field
 
 from tensorfleet import bundle
-from tensorfleet.model import Value
+from tensorfleet.model import Ref, Value
 
 Output: TypeAlias = Sequence[bytes | memoryview]
 """A blob as the buffers it consists of, such as `bundle.encode` returns."""
+
+
+class Written(Struct, frozen=True):
+    """An output that is a file in the context's folder already: for what is made piece by piece, and is too large to be
+    held until all of it is there."""
+
+    ref: Ref
+    path: Path
 
 
 class Input(Struct, frozen=True):
@@ -71,7 +79,7 @@ class Context(Struct, frozen=True):
     """What an operator is given. `report(series, step, value)` streams one point while it runs.
 
     control: see Control. saved: what an earlier attempt at the task saved last, to go on from; the outputs are the same
-    as without it.
+    as without it. folder: where it may write outputs, once it has made it; whatever else it leaves there is dropped.
     """
 
     params: Mapping[str, Value]
@@ -80,12 +88,13 @@ class Context(Struct, frozen=True):
     threads: int = 1
     control: Control = Alone()
     saved: Input | None = None
+    folder: Path | None = None
 
 
 class Outcome(Struct, frozen=True):
     """What an operator returns: blobs in its own order, and a summary of small plain values."""
 
-    outputs: Sequence[Output] = ()
+    outputs: Sequence[Output | Written] = ()
     summary: dict[str, Value] = field(default_factory=dict)
 
 

@@ -19,8 +19,10 @@ def add(
     source: Annotated[
         str,
         typer.Argument(
-            help="A .csv, .tsv, .parquet, .jsonl or .bson file; a `file://` that workers can read; or what the "
-            "orchestrator can: `s3://BUCKET/KEY`, `mongodb://HOST/DATABASE/COLLECTION`, `gridfs://HOST/DATABASE/FILE`."
+            help="A .csv, .tsv, .parquet, .jsonl, .bson, .npz or .npy file; a folder of images, or a .zip of one, with "
+            "one folder a class (`photos/?size=64` scales them, `?size=64x48&channels=1` also makes them grey); a "
+            "`file://` that workers can read; or what the orchestrator can: `s3://BUCKET/KEY`, "
+            "`mongodb://HOST/DATABASE/COLLECTION`, `gridfs://HOST/DATABASE/FILE`."
         ),
     ],
     at: Options,
@@ -118,7 +120,8 @@ def _show(dataset: "DatasetInfo", at: Options) -> None:
 def _column(column: "Column") -> list[object]:
     shown = (column.minimum, column.mean, column.maximum)
     figures = ["" if value is None else f"{value:g}" for value in shown]
-    return [column.name, column.type, column.missing or "", column.distinct or "", *figures]
+    kind = " ".join([column.type, " x ".join(map(str, column.shape))]).rstrip()
+    return [column.name, kind, column.missing or "", column.distinct or "", *figures]
 
 
 @command(datasets)

@@ -133,14 +133,10 @@ class Training:
 
     def spec(self, dataset: str) -> JobSpec:
         """The job for this process alone, where a path is a source to read."""
-        from tensorfleet.sdk.plain import path_of
-
-        def source(name: str) -> str:
-            path = path_of(name) if name else None
-            return path.absolute().as_uri() if path else name
+        from tensorfleet.sdk.plain import source_of
 
         given = self.arguments()
-        return JobSpec(**{**given, "dataset": source(dataset), "validation_dataset": source(self.validation)})
+        return JobSpec(**{**given, "dataset": source_of(dataset), "validation_dataset": source_of(self.validation)})
 
 
 def parameter(text: str) -> tuple[str, Value]:

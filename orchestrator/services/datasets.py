@@ -118,8 +118,8 @@ async def _header(messages: AsyncIterator[pb.UploadDatasetRequest]) -> pb.Datase
         raise InvalidRequest([FieldViolation("header.file_name", "give a file's name, or else a source")])
     if sources.is_remote(header.source) and (wrong := sources.check(header.source)):
         raise InvalidRequest([FieldViolation("header.source", wrong)])
-    if header.file_name and sources.file_format(header.file_name) is None:
-        raise InvalidRequest([FieldViolation("header.file_name", sources.unknown_format(header.file_name))])
+    if header.file_name and (wrong := sources.check(f"upload:{PurePath(header.file_name).name}")):
+        raise InvalidRequest([FieldViolation("header.file_name", wrong)])
     if header.name and (wrong := name_problem(header.name)):
         raise InvalidRequest([FieldViolation("header.name", wrong)])
     return header
@@ -144,14 +144,16 @@ async def _chunks(messages: AsyncIterator[pb.UploadDatasetRequest]) -> AsyncIter
 
 
 def _name(header: pb.DatasetHeader, upload: Ref | None) -> str:
-    """One that no other content has: the same file with another target is another dataset."""
-    stem = PurePath(_called(header)).name.partition(".")[0]
+    """One that no other content has: the same file with another target, or read otherwise, is another dataset."""
+    called, options = sources.split_options(_called(header))
+    stem = PurePath(called).name.partition(".")[0]
     found = SAFE.search(stem)
     stem = found.group() if found else "dataset"
     if upload is None:
         return stem
-    asked = hashlib.sha256(f"{upload.digest} {header.target}".encode()).hexdigest() if header.target else upload.digest
-    return f"{stem}-{asked[:8]}"
+    asked = " ".join(filter(None, (upload.digest, header.target, options)))
+    told = upload.digest if asked == upload.digest else hashlib.sha256(asked.encode()).hexdigest()
+    return f"{stem}-{told[:8]}"
 
 
 def _builtin(name: str) -> pb.Dataset:

@@ -59,6 +59,7 @@ def findings(
         *_target(predicted, rows, task or suited_task(predicted)),
         *_excluded(names, exclude),
         *_features(features),
+        *_mixed(features),
     ]
     return sorted(found, key=lambda finding: finding.severity != "error")
 
@@ -73,6 +74,26 @@ def raise_first(found: Sequence[Finding]) -> None:
 def suited_task(target: Column) -> str:
     """The task that a target suits: regression for real numbers that are not labels, else classification."""
     return "regression" if target["type"] == "time" or _continuous(target) else "classification"
+
+
+def untaken(
+    columns: Sequence[Column], takes: Collection[str], exclude: Collection[str] = (), *, who: str, instead: str
+) -> Finding | None:
+    """The finding that an algorithm does not train on images; None where it does, or there are none.
+
+    takes: as the algorithm says. who, instead: it, and what does, for people.
+    """
+    for column in columns:
+        if column["type"] == "image" and column["name"] not in exclude and "image" not in takes:
+            message = f"{who} trains on columns, and {column['name']!r} holds images; take {instead}"
+            return Finding("error", "IMAGES", message, column["name"])
+    return None
+
+
+def pictured(column: str) -> Finding:
+    """The finding that a target holds images."""
+    message = f"column {column!r} is to be predicted and holds images; expected labels or numbers"
+    return Finding("error", "TARGET_IMAGES", message, column)
 
 
 def continuous(column: str, task_hint: str) -> Finding:
@@ -93,6 +114,8 @@ def _rows(rows: int) -> list[Finding]:
 
 def _target(target: Column, rows: int, task: str) -> list[Finding]:
     name, missing = target["name"], target.get("missing", 0)
+    if target["type"] == "image":
+        return [pictured(name)]
     found = []
     if missing:
         message = f"column {name!r} is to be predicted and has no value in {missing:,} of {rows:,} rows"
@@ -156,6 +179,15 @@ def _features(features: Sequence[Column]) -> list[Finding]:
     if not features:
         return [Finding("error", "NO_FEATURES", "no column is left to predict from")]
     return [*_infinite(features), *_categories(features), *_constant(features)]
+
+
+def _mixed(features: Sequence[Column]) -> list[Finding]:
+    images = [column["name"] for column in features if column["type"] == "image"]
+    others = [column["name"] for column in features if column["type"] != "image"]
+    if not images or len(features) == 1:
+        return []
+    message = f"images are trained on alone, and there are also {', '.join(map(repr, [*others, *images[1:]][:5]))}"
+    return [Finding("error", "IMAGES_AND_COLUMNS", f"{message}: leave those out", images[0])]
 
 
 def _infinite(features: Sequence[Column]) -> list[Finding]:

@@ -4,25 +4,36 @@ The rule: all images of a dataset have one shape (height, width, channels), 8 bi
 Arrow's fixed-shape tensors, row after row from a multiple of 64 bytes on; so they are mapped and never copied.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from msgspec import Struct
+
+from tensorfleet.data.sources import IMAGE, LABEL
+from tensorfleet.data.typed import typed
 
 Array = np.ndarray[Any, Any]
-
-COLUMN = "image"
-"""The images' column, in every dataset of images."""
-
-LABEL = "label"
-"""The column beside it."""
 
 BLOCK_BYTES = 64 * 1024 * 1024
 """Bytes of a block's pixels, at most, but for a block of a single image."""
 
 MAX_BLOCK_ROWS = 65_536
+
+
+class Images(Struct, frozen=True):
+    """Images that are read as they are asked for.
+
+    shape: height, width and channels of each. parts: once, in order: uint8 (rows, height, width, channels), and a label
+    a row. format: what the manifest says of it. name: for errors.
+    """
+
+    shape: tuple[int, int, int]
+    parts: Iterable[tuple[Array, Sequence[Any] | Array]]
+    format: str
+    name: str
 
 
 def block_rows(shape: Sequence[int]) -> int:
@@ -42,6 +53,41 @@ def column(pixels: Array) -> pa.Array:
     values = pa.array(np.ascontiguousarray(pixels).reshape(-1))
     width = dtype.storage_type.list_size
     return pa.ExtensionArray.from_storage(dtype, pa.FixedSizeListArray.from_arrays(values, width))
+
+
+def blocks(images: Images) -> Iterator[pa.Table]:
+    """The rows of each block as a table, overwritten when the next one is asked for, so that one is in memory."""
+    room, pixels, labels = block_rows(images.shape), np.empty((0, *images.shape), np.uint8), _Labels(images.name)
+    filled = 0
+    for values, named in images.parts:
+        start = 0
+        while start < len(values):
+            if not len(pixels):
+                pixels = np.empty((room, *images.shape), np.uint8)
+            taken = min(len(values) - start, room - filled)
+            pixels[filled : filled + taken] = values[start : start + taken]
+            labels.add(named[start : start + taken])
+            start, filled = start + taken, filled + taken
+            if filled == room:
+                yield pa.table({IMAGE: column(pixels), LABEL: labels.take()})
+                filled = 0
+    if filled:
+        yield pa.table({IMAGE: column(pixels[:filled]), LABEL: labels.take()})
+
+
+class _Labels:
+    """The labels of the block in hand."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._parts: list[pa.Array] = []
+
+    def add(self, labels: Sequence[Any] | Array) -> None:
+        self._parts.append(pa.array(labels))
+
+    def take(self) -> pa.ChunkedArray:
+        parts, self._parts = self._parts, []
+        return typed(pa.table({LABEL: pa.chunked_array(parts)}), self._name).column(LABEL)
 
 
 def pixels(paths: Sequence[Path]) -> list[Array]:

@@ -4,6 +4,7 @@ The rule: the rows of both, and their order, are those of scikit-learn's `train_
 training rows teach the preprocessing.
 """
 
+import math
 import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from tensorfleet.data import blocks, checks, manifest, preprocessing, rows, type
 from tensorfleet.data.manifest import Manifest
 from tensorfleet.data.sources import find_target
 from tensorfleet.errors import BadInput
+from tensorfleet.model import Value
 from tensorfleet.operators import Context, Input, Outcome
 
 Array = np.ndarray[Any, Any]
@@ -46,13 +48,22 @@ class Wanted(Struct, frozen=True):
     single: bool
     ids: bool = False
 
+    @property
+    def images(self) -> bool:
+        return typed.IMAGE in self.types
+
 
 class Part(NamedTuple):
-    """The training or the validation rows: raw, what is predicted, and which rows of the dataset they are (n,)."""
+    """The training or the validation rows: raw (none of images), what is predicted, and which rows of the dataset they
+    are (n,)."""
 
     frame: Any
     y: Array
     rows: Array
+
+    def of(self, indices: Array | slice) -> "Part":
+        frame = None if self.frame is None else self.frame.iloc[indices]
+        return Part(frame, self.y[indices], self.rows[indices])
 
 
 def prepare(context: Context) -> Outcome:
@@ -61,7 +72,8 @@ def prepare(context: Context) -> Outcome:
 
     inputs: [manifest, block, …, (validation manifest, block, …)]. outputs: [train, validation, preparation].
     rows: int64 (n,), which rows of the dataset they are; those of a validation dataset are counted on from there.
-    BadInput where the data cannot be trained on, with the reasons of `checks.py`.
+    Of images there is no X: the rows say where they are in the blocks. BadInput where the data cannot be trained on,
+    with the reasons of `checks.py`.
     """
     params = context.params
     count = int(params.get("training_inputs") or len(context.inputs))  # type: ignore[arg-type]
@@ -70,14 +82,15 @@ def prepare(context: Context) -> Outcome:
     wanted = _wanted(data, params)
     y = target_values(data, wanted)
     check(data, wanted, y, list(params.get("exclude") or []), other is None)  # type: ignore[arg-type]
-    frame = rows.of_table(data.table, wanted.features)
-    rows_of = np.arange(len(y))
+    frame = None if wanted.images else rows.of_table(data.table, wanted.features)
+    whole = Part(frame, y, np.arange(len(y)))
     if other is None:
         train, rest = split(y, wanted)
-        parts = Part(frame.iloc[train], y[train], rows_of[train]), Part(frame.iloc[rest], y[rest], rows_of[rest])
+        parts = whole.of(train), whole.of(rest)
     else:
-        parts = Part(frame, y, rows_of), _validation(other, wanted, len(y))
-    return _outcome(data, wanted, *parts)
+        parts = whole, _validation(data, other, wanted)
+    content = _located(data, other, wanted) if wanted.images else _columns(wanted, *parts)
+    return _outcome(data, wanted, *parts, content)
 
 
 def split(y: Array, wanted: Wanted) -> tuple[Array | slice, Array]:
@@ -108,6 +121,8 @@ def target_values(data: Dataset, wanted: Wanted) -> Array:
     """What is predicted, (n,): labels as they are for a classifier, float64 for a regressor."""
     column = data.table.column(wanted.target)
     kind = typed.column_type(column.type)
+    if kind == typed.IMAGE:
+        checks.raise_first([checks.pictured(wanted.target)])
     if column.null_count:
         first = pc.index(pc.is_null(column), True).as_py() + 1
         raise BadInput(
@@ -126,7 +141,11 @@ def check(data: Dataset, wanted: Wanted, y: Array, exclude: Sequence[str], split
     """BadInput for what `checks.findings` calls an error; its warnings are printed."""
     described = data.manifest
     found = checks.findings(described.columns, described.rows, target=wanted.target, task=wanted.task, exclude=exclude)
-    checks.raise_first(found)
+    takes = ("table", "image") if wanted.ids else ("table",)
+    untaken = checks.untaken(
+        described.columns, takes, exclude, who="this algorithm", instead="one for images, as cnn is"
+    )
+    checks.raise_first([*found, *([untaken] if untaken else [])])
     if wanted.task == CLASSIFICATION and y.dtype.kind == "f" and (y != np.floor(y)).any():
         checks.raise_first([checks.continuous(wanted.target, "holds real numbers, which are no classes")])
     for finding in found:
@@ -165,8 +184,8 @@ def _wanted(data: Dataset, params: Any) -> Wanted:
     )
 
 
-def _validation(other: Dataset, wanted: Wanted, first: int) -> Part:
-    """The rows of the validation dataset, which must have the same columns. first: what its first row counts as."""
+def _validation(data: Dataset, other: Dataset, wanted: Wanted) -> Part:
+    """The rows of the validation dataset, which must have the same columns."""
     if wanted.target not in other.manifest.names:
         raise BadInput(
             f"the validation dataset has no column {wanted.target!r} to predict", reason="TARGET_MISSING_COLUMN"
@@ -179,36 +198,76 @@ def _validation(other: Dataset, wanted: Wanted, first: int) -> Part:
                 f"column {name!r} holds text in the validation dataset, and {kind} values in the training dataset",
                 reason="COLUMN_TYPE",
             )
-    return Part(rows.of_table(other.table, wanted.features, wanted.types), y, np.arange(first, first + len(y)))
+    frame = None if wanted.images else rows.of_table(other.table, wanted.features, wanted.types)
+    first = data.manifest.rows
+    return Part(frame, y, np.arange(first, first + len(y)))
 
 
-def _outcome(data: Dataset, wanted: Wanted, training: Part, validation: Part) -> Outcome:
+class Content(NamedTuple):
+    """What the parts and the preparation hold besides labels, and the columns that a model sees."""
+
+    training: dict[str, Array]
+    validation: dict[str, Array]
+    preparation: dict[str, Any]
+    features: int
+
+
+def _columns(wanted: Wanted, training: Part, validation: Part) -> Content:
+    """The matrices of a table, and the transformer that makes them."""
     from tensorfleet.models import state
 
-    classes = _classes(training.y, wanted)
     transformer = preprocessing.fitted(training.frame, wanted.types, scale=wanted.scale)
     X, held_out = (preprocessing.matrix(transformer, part.frame, wanted.single) for part in (training, validation))
+    return Content({"X": X}, {"X": held_out}, {"transformer": state.dump(transformer)}, X.shape[1])
+
+
+def _located(data: Dataset, other: Dataset | None, wanted: Wanted) -> Content:
+    """Where images are: in the blocks of the training dataset, then in those of the validation dataset."""
+    (column,) = wanted.features
+    shapes = [_shape(each.manifest, column) for each in (data, other) if each is not None]
+    if shapes[0] != shapes[-1]:
+        one, two = (" x ".join(map(str, shape)) for shape in (shapes[0], shapes[-1]))
+        raise BadInput(
+            f"the validation dataset's images are {two} (height, width, channels), and those to train on {one}; "
+            "add one of them with another ?size= or ?channels=",
+            reason="IMAGE_SHAPE",
+        )
+    every = [block.rows for each in (data, other) if each is not None for block in each.manifest.blocks]
+    image = {"column": column, "shape": shapes[0], "block_rows": every}
+    return Content({}, {}, {"transformer": None, "image": image}, math.prod(shapes[0]))
+
+
+def _shape(described: Manifest, column: str) -> list[int]:
+    found = next((each for each in described.columns if each["name"] == column), None)
+    if found is None or found["type"] != typed.IMAGE:
+        raise BadInput(f"the validation dataset has no images in a column {column!r}", reason="COLUMN_TYPE")
+    return list(found["shape"])
+
+
+def _outcome(data: Dataset, wanted: Wanted, training: Part, validation: Part, content: Content) -> Outcome:
+    classes = _classes(training.y, wanted)
     preparation = {
-        "transformer": state.dump(transformer),
+        **content.preparation,
         "features": wanted.features,
         "types": wanted.types,
         "target": wanted.target,
         "classes": classes,
     }
+    summary: dict[str, Value] = {
+        "training_rows": len(training.y),
+        "validation_rows": len(validation.y),
+        "features": content.features,
+        "classes": len(classes),
+        "target": wanted.target,
+        "dataset_digest": data.digest,
+    }
     return Outcome(
         [
-            bundle.encode({"X": X, "y": training.y, **_ids(training, wanted)}),
-            bundle.encode({"X": held_out, "y": validation.y, **_ids(validation, wanted)}),
+            bundle.encode({**content.training, "y": training.y, **_ids(training, wanted)}),
+            bundle.encode({**content.validation, "y": validation.y, **_ids(validation, wanted)}),
             bundle.encode(preparation),
         ],
-        {
-            "training_rows": len(X),
-            "validation_rows": len(held_out),
-            "features": X.shape[1],
-            "classes": len(classes),
-            "target": wanted.target,
-            "dataset_digest": data.digest,
-        },
+        {**summary, "image": wanted.images} if wanted.ids else summary,
     )
 
 

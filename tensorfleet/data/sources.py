@@ -1,5 +1,5 @@
-"""What a dataset's name means: a built-in, a generator with parameters, a file that workers can read, an upload, or
-what is kept in S3 or MongoDB.
+"""What a dataset's name means: a built-in, a generator with parameters, a file or a folder that workers can read, an
+upload, or what is kept in S3 or MongoDB.
 
 The rule: a name is judged here by its text alone. Nothing is read and no numerics are imported, so the orchestrator can
 refuse a bad name when a job is submitted. Names that are none of these may be datasets that somebody added.
@@ -24,7 +24,15 @@ TARGET = "target"
 TARGET_NAMES = ("target", "label", "class", "y", "species")
 """Columns that are taken for the target where none is named, in this order, whatever their case."""
 
-FORMATS = ("csv", "tsv", "parquet", "jsonl", "ndjson", "bson")
+IMAGE, LABEL = "image", "label"
+"""The columns of a dataset of images."""
+
+FORMATS = ("csv", "tsv", "parquet", "jsonl", "ndjson", "bson", "npz", "npy", "zip")
+UNZIPPED = ("parquet", "npz", "npy", "zip")
+"""Formats that are never gzipped as a whole."""
+
+MAX_SIDE = 8_192
+"""Pixels of an image's side, at most."""
 
 REMOTE = {
     "s3": "s3://BUCKET/KEY",
@@ -39,6 +47,9 @@ as in `mongodb:///COLLECTION`, it is the orchestrator's own database."""
 MAX_CELLS = 500_000_000
 """Numbers that a generator makes at most: 4 GB."""
 
+MAX_PIXELS = 8 * MAX_CELLS
+"""Values of pixels that a generator makes at most: as many bytes."""
+
 
 class SourceKind(StrEnum):
     BUILTIN = "builtin"
@@ -51,8 +62,9 @@ class SourceKind(StrEnum):
 class Source(Struct, frozen=True):
     """A name that was understood.
 
-    name: the built-in's, the generator's, or the file's, by which its format is known. path: where a file is on this
-    machine, or the URL of what is kept elsewhere. params: the generator's, with defaults.
+    name: the built-in's, the generator's, or the file's, by which its format is known; a folder's ends in `/`. path:
+    where a file is on this machine, or the URL of what is kept elsewhere. params: the generator's, with defaults; of
+    images `height`, `width` and `channels`, as far as they are asked for.
     """
 
     kind: SourceKind
@@ -76,6 +88,13 @@ _FEATURES = Parameter(20, 1, 100_000)
 GENERATORS: Mapping[str, Mapping[str, Parameter]] = {
     "california": {"rows": Parameter(20_640, 2, 100_000_000), "seed": _SEED},
     "classification": {"rows": _ROWS, "features": _FEATURES, "classes": Parameter(2, 2, 1_000), "seed": _SEED},
+    "images": {
+        "rows": Parameter(10_000, 2, 100_000_000),
+        "size": Parameter(28, 8, 512),
+        "classes": Parameter(10, 2, 100),
+        "channels": Parameter(1, 1, 3),
+        "seed": _SEED,
+    },
     "regression": {"rows": _ROWS, "features": _FEATURES, "noise": Parameter(10.0, 0.0, 1e9), "seed": _SEED},
 }
 
@@ -87,12 +106,14 @@ def parse(name: str) -> Source:
     scheme, colon, rest = name.partition(":")
     if colon and scheme == "synthetic":
         return _synthetic(rest)
+    plain, options = split_options(name)
+    params, rest = _image_options(options), plain.partition(":")[2]
     if colon and scheme == "file":
-        return _file(name, rest)
+        return _file(plain, rest, params)
     if colon and scheme in REMOTE:
-        return _remote(scheme, name)
+        return _remote(scheme, plain, params)
     if colon and scheme == "upload":
-        return Source(SourceKind.UPLOAD, _readable(rest))
+        return Source(SourceKind.UPLOAD, _readable(rest), params=params)
     raise BadInput(_unknown(name), reason="UNKNOWN_SOURCE")
 
 
@@ -121,8 +142,37 @@ def shown(name: str) -> str:
     """A dataset's name, or where things are kept, as it may be told: without user, password and options."""
     if not is_remote(name):
         return name
-    scheme, _, rest = name.partition("://")
-    return f"{scheme}://{(rest if scheme == 's3' else rest.rpartition('@')[2]).partition('?')[0]}"
+    plain, options = split_options(name)
+    scheme, _, rest = plain.partition("://")
+    place = (rest if scheme == "s3" else rest.rpartition("@")[2]).partition("?")[0]
+    return with_options(f"{scheme}://{place}", options)
+
+
+def split_options(name: str) -> tuple[str, str]:
+    """A name without how its images are read, and that: `x.zip?size=64&channels=1` as `x.zip` and `size=64&channels=1`.
+
+    Whatever else is behind a `?` stays where it is.
+    """
+    rest, _, query = name.rpartition("?")
+    pairs = query.split("&")
+    ours = [pair for pair in pairs if pair.partition("=")[0] in ("size", "channels")]
+    if not rest or not ours:
+        return name, ""
+    others = "&".join(pair for pair in pairs if pair not in ours)
+    return (f"{rest}?{others}" if others else rest), "&".join(ours)
+
+
+def with_options(name: str, options: str) -> str:
+    """The name with how its images are read, as `split_options` gave it."""
+    return f"{name}?{options}" if options else name
+
+
+def as_upload(name: str) -> str:
+    """The source that a name is once its bytes have come with a request."""
+    if name.startswith("upload:"):
+        return name
+    plain, options = split_options(name)
+    return with_options(f"upload:{parse(plain).name if is_remote(plain) else plain}", options)
 
 
 def pure(name: str) -> bool:
@@ -138,6 +188,10 @@ def columns(name: str) -> list[dict[str, Any]] | None:
     source = parse(name) if check(name) is None else None
     if source is None or source.kind not in (SourceKind.BUILTIN, SourceKind.SYNTHETIC):
         return None
+    if source.name == "images":
+        size, channels = source.params["size"], source.params["channels"]
+        image = {**_column(IMAGE, "image"), "shape": [size, size, channels]}
+        return [image, {**_column(LABEL, "integer"), "distinct": source.params["classes"]}]
     features = [_column(feature, _feature_type(source, feature)) for feature in _features(source)]
     return [*features, _target_column(source)]
 
@@ -172,7 +226,7 @@ def file_format(name: str) -> tuple[str, bool] | None:
     suffixes = [suffix.lower().lstrip(".") for suffix in PurePosixPath(name).suffixes]
     zipped = bool(suffixes) and suffixes[-1] == "gz"
     kind = suffixes[-2] if zipped and len(suffixes) > 1 else suffixes[-1] if suffixes else ""
-    if kind not in FORMATS or (zipped and kind == "parquet"):
+    if kind not in FORMATS or (zipped and kind in UNZIPPED):
         return None
     return ("jsonl" if kind == "ndjson" else kind), zipped
 
@@ -208,6 +262,14 @@ def _number(generator: str, name: str, text: str, parameter: Parameter) -> int |
 
 
 def _check_together(generator: str, params: Mapping[str, int | float]) -> None:
+    if generator in ("classification", "images") and params["rows"] < 2 * params["classes"]:
+        raise _bad(f"synthetic:{generator}: {params['classes']} classes need at least {2 * params['classes']} rows")
+    if generator == "images":
+        if params["channels"] == 2:
+            raise _bad("synthetic:images: channels must be 1 or 3")
+        if params["rows"] * params["size"] ** 2 * params["channels"] > MAX_PIXELS:
+            raise _bad(f"synthetic:images: rows x size x size x channels must be at most {MAX_PIXELS:,}")
+        return
     features = params.get("features", len(CALIFORNIA))
     if params["rows"] * (features + 1) > MAX_CELLS:
         raise _bad(f"synthetic:{generator}: rows x columns must be at most {MAX_CELLS:,}")
@@ -216,20 +278,42 @@ def _check_together(generator: str, params: Mapping[str, int | float]) -> None:
     needed = math.ceil(math.log2(params["classes"]))
     if features < needed:
         raise _bad(f"synthetic:classification: {params['classes']} classes need at least {needed} features")
-    if params["rows"] < 2 * params["classes"]:
-        raise _bad(f"synthetic:classification: {params['classes']} classes need at least {2 * params['classes']} rows")
 
 
-def _file(name: str, rest: str) -> Source:
+def _image_options(query: str) -> dict[str, int | float]:
+    """`size=64`, `size=64x48` (width, then height) and `channels=1` or `3`, as numbers."""
+    params: dict[str, int | float] = {}
+    for pair in filter(None, query.split("&")):
+        name, _, text = pair.partition("=")
+        if name == "size":
+            width, cross, height = text.partition("x")
+            params["width"], params["height"] = (_side(side, text) for side in (width, height if cross else width))
+        elif text in ("1", "3"):
+            params["channels"] = int(text)
+        else:
+            raise _bad(f"channels must be 1 (grey) or 3 (red, green, blue), not {text!r}")
+    return params
+
+
+def _side(side: str, text: str) -> int:
+    if not (side.isascii() and side.isdigit() and 1 <= int(side) <= MAX_SIDE):
+        raise _bad(f"size must be pixels, such as 64 or 64x48 (width, then height), at most {MAX_SIDE:,}; not {text!r}")
+    return int(side)
+
+
+def _file(name: str, rest: str, params: dict[str, int | float]) -> Source:
     if not rest.startswith("///"):
         raise _bad(f"{name!r} is not a file's address: it must be file:///, then the path from the root")
     path = unquote(rest[2:])
     if "\0" in path:
         raise _bad(f"{name!r} is not a file's address: a path holds no NUL")
-    return Source(SourceKind.FILE, _readable(PurePosixPath(path).name), path)
+    last = PurePosixPath(path).name
+    if last and (path.endswith("/") or "." not in last.strip(".")):
+        return Source(SourceKind.FILE, f"{last}/", path, params)
+    return Source(SourceKind.FILE, _readable(last), path, params)
 
 
-def _remote(scheme: str, url: str) -> Source:
+def _remote(scheme: str, url: str, params: dict[str, int | float]) -> Source:
     parts = urlsplit(url)
     steps = [unquote(step) for step in parts.path.lstrip("/").split("/")]
     host, database = parts.netloc.rpartition("@")[2], not scheme.startswith("s3")
@@ -240,7 +324,7 @@ def _remote(scheme: str, url: str) -> Source:
     if scheme == "s3" and ("@" in parts.netloc or parts.query):
         raise _bad("an S3 address holds no keys and no options: the orchestrator has them in its environment")
     if not scheme.startswith("mongodb"):
-        return Source(SourceKind.REMOTE, _readable(steps[-1]), url)
+        return Source(SourceKind.REMOTE, _readable(steps[-1]), url, params)
     if len(steps) != needed:
         raise _bad(f"expected {REMOTE[scheme]}, or mongodb:///COLLECTION for the orchestrator's own database")
     return Source(SourceKind.REMOTE, f"{steps[-1]}.bson", url)
@@ -257,7 +341,8 @@ def _readable(name: str) -> str:
 def unknown_format(name: str) -> str:
     """What to say of a file whose name tells no format."""
     known = ", ".join(f".{kind}" for kind in FORMATS)
-    return f"{name}: its format is not known by its name; known are {known}, and all but .parquet also with .gz"
+    text = ", ".join(f".{kind}" for kind in FORMATS if kind not in UNZIPPED)
+    return f"{name}: its format is not known by its name; known are {known}, and {text} also with .gz"
 
 
 def _features(source: Source) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
-"""The five types of a column, and how whatever a file holds becomes one of them.
+"""The five types of a table's column, and how whatever a file holds becomes one of them.
 
 The rule: past this module a table holds int64, float64, bool, string and timestamp[us] alone, and what is missing is
-null: never NaN, never an empty string.
+null: never NaN, never an empty string. A dataset of images has a column of a sixth type, which no table has.
 """
 
 import re
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from tensorfleet.errors import BadInput
 
-INTEGER, REAL, FLAG, TEXT, TIME = "integer", "real", "flag", "text", "time"
+INTEGER, REAL, FLAG, TEXT, TIME, IMAGE = "integer", "real", "flag", "text", "time", "image"
 
 STORED: dict[str, pa.DataType] = {
     INTEGER: pa.int64(),
@@ -28,6 +28,8 @@ _INDEX = re.compile(r"__index_level_\d+__")
 
 def column_type(dtype: pa.DataType) -> str:
     """The column type that a stored Arrow type stands for."""
+    if isinstance(dtype, pa.FixedShapeTensorType):
+        return IMAGE
     return next(name for name, stored in STORED.items() if stored == dtype)
 
 

@@ -40,9 +40,7 @@ class ProcessPlan:
 
 
 def _ingest(spec: JobSpec, resolved: Resolved) -> Task:
-    source = spec.dataset
-    if resolved.upload is not None and not source.startswith("upload:"):
-        source = f"upload:{sources.parse(source).name if sources.is_remote(source) else source}"
+    source = spec.dataset if resolved.upload is None else sources.as_upload(spec.dataset)
     return ingest(spec, source, resolved.upload)
 
 

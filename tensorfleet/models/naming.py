@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from tensorfleet.data.sources import split_options
 from tensorfleet.model import Ref
 
 SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -46,6 +47,7 @@ def display_name(shown: str, metrics: Mapping[str, float], wall: float) -> str:
 
 def default_name(dataset: str, algorithm: str) -> str:
     """`{dataset}-{algorithm}`, made safe: a file goes without its folder and ending, a generator without parameters."""
+    dataset = split_options(dataset)[0].rstrip("/")
     if dataset.startswith(("file:", "upload:")) or "/" in dataset:
         dataset = re.sub(r"\.[A-Za-z0-9]+$", "", dataset.partition(":")[2].rpartition("/")[2] or dataset)
     dataset = dataset.partition("?")[0]

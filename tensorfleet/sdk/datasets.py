@@ -1,20 +1,18 @@
 """Datasets as the client sees them: adding files, sources and DataFrames; reading what is known of them.
 
-The rule: a file is streamed as it is; only workers read what is in it.
+The rule: what is added is streamed as `packing.py` has it; only workers read what is in it.
 """
 
 import asyncio
-import io
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from tensorfleet.api.v1 import datasets_pb2
 from tensorfleet.data import sources
 from tensorfleet.errors import BadInput
-from tensorfleet.rpc.channels import CHUNK_BYTES
 from tensorfleet.rpc.chunks import chunk_message, written_or
+from tensorfleet.sdk import packing
 from tensorfleet.sdk.calls import Calls, paged
 from tensorfleet.sdk.plain import DatasetLike, is_frame, path_of
 from tensorfleet.sdk.reading import moment
@@ -30,10 +28,12 @@ class AsyncDatasets:
         self._calls = calls
 
     async def add(self, source: DatasetLike, *, name: str = "", target: str = "", replace: bool = False) -> DatasetInfo:
-        """Adds a file, a DataFrame (without its index), a source that workers can read, such as `file:///data/x.csv`,
-        or one that the orchestrator can: `s3://bucket/key.csv`, `mongodb://host:port/database/collection`,
-        `gridfs://host:port/database/file.csv`.
+        """Adds a file, a folder of images with one folder a class, a DataFrame (without its index), a source that
+        workers can read, such as `file:///data/x.csv`, or one that the orchestrator can: `s3://bucket/key.csv`,
+        `mongodb://host:port/database/collection`, `gridfs://host:port/database/file.csv`.
 
+        Images are scaled by `?size=64` or `?size=64x48` (width, then height) behind the path or source, and made grey
+        or coloured by `?channels=1` or `3`. An .npy goes up with the labels of `NAME_labels.npy` beside it.
         name: when empty, the file's name and digits that stand for its bytes and the target. target: the column to
         predict when a job names none. replace: let the name stand for this from now on, where it has other content.
         Adding what is there already returns it. BadInput where it cannot be read, with the line; AlreadyExists where
@@ -41,15 +41,16 @@ class AsyncDatasets:
         """
         if is_frame(source):
             header = datasets_pb2.DatasetHeader(name=name, file_name="frame.parquet", target=target, replace=replace)
-            return await self._upload(header, await asyncio.to_thread(_parquet, source))
+            table = await asyncio.to_thread(_parquet, source)
+            return await self._upload(header, lambda: packing.cut(table))
         path = path_of(str(source)) if isinstance(source, str) else Path(str(source))
         if path is None:
             header = datasets_pb2.DatasetHeader(name=name, source=str(source), target=target, replace=replace)
             return await self._upload(header, None)
-        if not path.is_file():
-            raise BadInput(f"there is no file {str(path)!r}", reason="NO_SUCH_FILE")
-        header = datasets_pb2.DatasetHeader(name=name, file_name=path.name, target=target, replace=replace)
-        return await self._upload(header, path)
+        content = packing.of_path(path)
+        file_name = sources.with_options(content.name, sources.split_options(str(source))[1])
+        header = datasets_pb2.DatasetHeader(name=name, file_name=file_name, target=target, replace=replace)
+        return await self._upload(header, content.chunks)
 
     async def list(self, *, builtin: bool = False, limit: int = 1000) -> Sequence[DatasetInfo]:
         """Datasets by name; builtin: also those that come with the package."""
@@ -91,7 +92,7 @@ class AsyncDatasets:
             return dataset
         return (await self.add(dataset, target=target)).name
 
-    async def _upload(self, header: datasets_pb2.DatasetHeader, content: Path | bytes | None) -> DatasetInfo:
+    async def _upload(self, header: datasets_pb2.DatasetHeader, content: packing.Chunks | None) -> DatasetInfo:
         method = self._calls.channel.stream_unary(
             _UPLOAD,
             written_or(datasets_pb2.UploadDatasetRequest.SerializeToString),
@@ -104,15 +105,11 @@ class AsyncDatasets:
 
 
 async def _parts(
-    header: datasets_pb2.DatasetHeader, content: Path | bytes | None
+    header: datasets_pb2.DatasetHeader, content: packing.Chunks | None
 ) -> AsyncIterator[datasets_pb2.UploadDatasetRequest]:
     yield datasets_pb2.UploadDatasetRequest(header=header)
-    if content is None:
-        return
-    opened: AbstractContextManager[BinaryIO] = io.BytesIO(content) if isinstance(content, bytes) else content.open("rb")
-    with opened as file:
-        while chunk := file.read(CHUNK_BYTES - 1024):
-            yield chunk_message(datasets_pb2.UploadDatasetRequest, chunk)
+    for chunk in content() if content is not None else ():
+        yield chunk_message(datasets_pb2.UploadDatasetRequest, chunk)
 
 
 def _parquet(frame: Any) -> bytes:
@@ -148,4 +145,5 @@ def _column(proto: datasets_pb2.Column) -> Column:
         maximum=proto.maximum if proto.HasField("maximum") else None,
         mean=proto.mean if proto.HasField("mean") else None,
         values={value.value: value.count for value in proto.values},
+        shape=tuple(proto.shape),
     )

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from tensorfleet.data import sources
 from tensorfleet.errors import BadInput, InvalidRequest
 from tensorfleet.model import FieldViolation, Value
 
@@ -20,7 +21,7 @@ DatasetLike: TypeAlias = "str | Path | pd.DataFrame"
 Rows: TypeAlias = "pd.DataFrame | np.ndarray[Any, Any] | Sequence[Sequence[Value]] | Sequence[Mapping[str, Value]]"
 """Rows to predict: a DataFrame, an array, lists in the order of the features, or one mapping a row."""
 
-SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".bson")
+SUFFIXES = tuple(f".{form}" for form in sources.FORMATS)
 
 
 def plain(value: Any, name: str) -> Value:
@@ -44,17 +45,18 @@ def is_frame(value: object) -> bool:
 
 
 def path_of(dataset: str) -> Path | None:
-    """The path that a dataset's text means; None where it is a name or a source.
+    """The path of a file or a folder that a dataset's text means; None where it is a name or a source.
 
-    BadInput where it looks like a path and there is no file.
+    BadInput where it looks like a path and nothing is there.
     """
     if "://" in dataset or dataset.startswith("synthetic:"):
         return None
-    path = Path(dataset).expanduser()
-    if "/" not in dataset and path.suffix.lower() not in SUFFIXES:
+    named = sources.split_options(dataset)[0]
+    path = Path(named).expanduser()
+    if "/" not in named and path.suffix.lower() not in SUFFIXES:
         return None
-    if not path.is_file():
-        told = f"there is no file {dataset!r}. Is the path right, seen from {Path.cwd()}?"
+    if not path.exists():
+        told = f"there is no file or folder {named!r}. Is the path right, seen from {Path.cwd()}?"
         raise BadInput(told, reason="NO_SUCH_FILE")
     return path
 
@@ -71,6 +73,15 @@ def weights_file(model: str | Path) -> Path | None:
         told = f"there is no file {str(model)!r}. Is the path right, seen from {Path.cwd()}?"
         raise BadInput(told, reason="NO_SUCH_FILE")
     return path
+
+
+def source_of(dataset: str) -> str:
+    """What workers on this machine read for a path; a name or a source stays as it is."""
+    path = path_of(dataset) if dataset else None
+    if path is None:
+        return dataset
+    place = path.absolute().as_uri() + ("/" if path.is_dir() else "")
+    return sources.with_options(place, sources.split_options(dataset)[1])
 
 
 def rows_of(rows: Rows) -> tuple[list[str], list[list[Value]]]:

@@ -103,7 +103,8 @@ class Log(Struct, frozen=True, kw_only=True):
 
 
 class Column(Struct, frozen=True, kw_only=True):
-    """A column's profile. values: the most frequent ones with their counts."""
+    """A column's profile. values: the most frequent ones with their counts. shape: of images, (height, width,
+    channels)."""
 
     name: str
     type: str
@@ -113,6 +114,7 @@ class Column(Struct, frozen=True, kw_only=True):
     maximum: float | None = None
     mean: float | None = None
     values: dict[str, int] = field(default_factory=dict)
+    shape: tuple[int, ...] = ()
 
 
 class DatasetInfo(Struct, frozen=True, kw_only=True):

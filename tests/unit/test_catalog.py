@@ -229,3 +229,23 @@ def test_default_names_are_safe(dataset: str, name: str) -> None:
 )
 def test_display_names(algorithm: str, metrics: dict[str, float], name: str) -> None:
     assert display_name(catalog.algorithm(algorithm).display, metrics, 1_795_132_800.0) == name
+
+
+IMAGES = [{"name": "image", "type": "image", "shape": [8, 8, 1]}, {"name": "label", "type": "text", "distinct": 2}]
+
+
+def test_images_are_for_those_who_take_them() -> None:
+    spec = JobSpec(algorithm="random_forest", dataset="photos")
+    (found,) = catalog.check_columns(spec, IMAGES, 10, "label")
+    assert found.field == "spec.algorithm"
+    assert "random_forest trains on columns, and 'image' holds images; take dnn or cnn" in found.description
+    assert catalog.check_columns(replace(spec, algorithm="cnn"), IMAGES, 10, "label") == []
+
+
+def test_images_are_no_target_and_are_trained_on_alone() -> None:
+    spec = JobSpec(algorithm="cnn", dataset="photos", target="image")
+    assert [found.field for found in catalog.check_columns(spec, IMAGES, 10)] == ["spec.target"]
+    more = [*IMAGES, {"name": "width", "type": "integer"}]
+    (found,) = catalog.check_columns(replace(spec, target="label"), more, 10)
+    assert "images are trained on alone, and there are also 'width'" in found.description
+    assert catalog.check_columns(replace(spec, target="label", exclude_features=("width",)), more, 10) == []

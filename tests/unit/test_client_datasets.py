@@ -1,6 +1,7 @@
 """Datasets: what is a name, what is a path, and how files and DataFrames go up."""
 
 import io
+import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from tensorfleet.api.v1 import datasets_pb2
 from tensorfleet.client import AsyncClient
 from tensorfleet.errors import BadInput, InvalidRequest, Unavailable
-from tensorfleet.sdk.plain import path_of, plain, rows_of
+from tensorfleet.sdk.plain import path_of, plain, rows_of, source_of
 from tests.unit.fake_fleet import FakeFleet, serving
 
 ADDED = datasets_pb2.UploadDatasetResponse(dataset=datasets_pb2.Dataset(name="data-12ab", rows=2))
@@ -66,6 +67,54 @@ async def test_a_source_that_workers_read_is_only_named(fake: FakeFleet) -> None
         await client.datasets.add("file:///data/x.csv", name="x")
     header, sent = uploaded(fake)
     assert (header.source, sent) == ("file:///data/x.csv", b"")
+
+
+async def test_a_folder_of_images_goes_up_as_an_archive_of_its_images_alone(fake: FakeFleet, tmp_path: Path) -> None:
+    content = {"dogs/b.png": b"1" * 700_000, "cats/in/a.JPG": b"22", "cats/c.gif": b"3" * 3_000_000}
+    for name, data in {**content, "cats/.x.png": b"hidden", "cats/notes.txt": b"text"}.items():
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "photos" / name).write_bytes(data)
+    fake.answer("UploadDataset", Unavailable("away"), ADDED)
+    async with AsyncClient(fake.address) as client:
+        assert await client.datasets.named(f"{tmp_path}/photos/?size=64&channels=1") == "data-12ab"
+    header, sent = uploaded(fake)
+    assert header.file_name == "photos.zip?size=64&channels=1"
+    with zipfile.ZipFile(io.BytesIO(sent)) as archive:
+        assert archive.namelist() == ["cats/c.gif", "cats/in/a.JPG", "dogs/b.png"]
+        assert {name: archive.read(name) for name in archive.namelist()} == content
+    assert max(len(part.chunk) for part in fake.requests["UploadDataset"][-1][1:]) <= 1024 * 1024
+    assert uploaded(fake, 0) == uploaded(fake, 1)
+
+
+async def test_an_array_goes_up_with_the_labels_beside_it(fake: FakeFleet, tmp_path: Path) -> None:
+    X, y = np.arange(27, dtype=np.uint8).reshape(3, 3, 3), np.array([0, 1, 0])
+    np.save(tmp_path / "a.npy", X)
+    np.save(tmp_path / "a_labels.npy", y)
+    fake.answer("UploadDataset", ADDED)
+    async with AsyncClient(fake.address) as client:
+        await client.datasets.add(tmp_path / "a.npy")
+    header, sent = uploaded(fake)
+    assert header.file_name == "a.npz"
+    with np.load(io.BytesIO(sent)) as loaded:
+        np.testing.assert_array_equal(loaded["X"], X)
+        np.testing.assert_array_equal(loaded["y"], y)
+
+
+async def test_a_folder_without_classes_is_told_before_anything_goes_up(fake: FakeFleet, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"x")
+    async with AsyncClient(fake.address) as client:
+        with pytest.raises(BadInput, match=r"one folder a class; a\.png is in none"):
+            await client.datasets.add(tmp_path)
+    assert "UploadDataset" not in fake.requests
+
+
+def test_a_path_on_this_machine_is_a_source_for_its_workers(tmp_path: Path) -> None:
+    folder = tmp_path / "my photos.v2"
+    folder.mkdir()
+    (tmp_path / "a.npz").write_bytes(b"")
+    assert source_of(f"{folder}?size=8") == f"file://{tmp_path}/my%20photos.v2/?size=8"
+    assert source_of(f"{tmp_path}/a.npz") == f"file://{tmp_path}/a.npz"
+    assert [source_of(name) for name in ("", "iris", "s3://b/k.zip?size=8")] == ["", "iris", "s3://b/k.zip?size=8"]
 
 
 @pytest.mark.parametrize("name", ["iris", "synthetic:classification?rows=10", "file:///data/x.csv", "data-12ab"])

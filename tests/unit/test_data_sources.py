@@ -62,7 +62,10 @@ def test_classification_makes_every_class(features: int, classes: int) -> None:
     ("name", "said"),
     [
         ("irsi", "did you mean 'iris'?"),
-        ("synthetic:clasification", "no generator 'clasification'; known are california, classification, regression"),
+        (
+            "synthetic:clasification",
+            "no generator 'clasification'; known are california, classification, images, regression",
+        ),
         ("synthetic:classification?row=5", "no parameter 'row'; it takes rows, features, classes, seed"),
         ("synthetic:classification?rows=ten", "rows must be a whole number from 2 to 100,000,000, not 'ten'"),
         ("synthetic:classification?rows=1.5", "rows must be a whole number"),
@@ -74,7 +77,7 @@ def test_classification_makes_every_class(features: int, classes: int) -> None:
         ("synthetic:regression?noise=nan", "noise must be a number from 0.0"),
         ("synthetic:regression?rows=100000000&features=100", "at most 500,000,000"),
         ("file://data.csv", "must be file:///"),
-        ("file:///data", "its format is not known by its name"),
+        ("file:///data.v2", "its format is not known by its name"),
         ("file:///data.xlsx", ".csv, .tsv, .parquet, .jsonl, .ndjson"),
         ("upload:", "the file's name is missing"),
     ],

@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from tensorfleet.api.v1 import values_pb2 as tensorfleet_dot_api_dot_v1_dot_values__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tensorfleet/api/v1/datasets.proto\x12\x12tensorfleet.api.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ftensorfleet/api/v1/values.proto\"\xf7\x01\n\x06\x43olumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\x04type\x18\x02 \x01(\x0e\x32\x1e.tensorfleet.api.v1.ColumnType\x12\x0f\n\x07missing\x18\x03 \x01(\x03\x12\x10\n\x08\x64istinct\x18\x04 \x01(\x03\x12\x14\n\x07minimum\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x07maximum\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x11\n\x04mean\x18\x07 \x01(\x01H\x02\x88\x01\x01\x12.\n\x06values\x18\x08 \x03(\x0b\x32\x1e.tensorfleet.api.v1.ValueCountB\n\n\x08_minimumB\n\n\x08_maximumB\x07\n\x05_mean\"*\n\nValueCount\x12\r\n\x05value\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\"\x9a\x02\n\x07\x44\x61taset\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0c\n\x04rows\x18\x03 \x01(\x03\x12+\n\x07\x63olumns\x18\x04 \x03(\x0b\x32\x1a.tensorfleet.api.v1.Column\x12\x0e\n\x06\x62locks\x18\x05 \x01(\x03\x12\x12\n\nsize_bytes\x18\x06 \x01(\x03\x12\x0e\n\x06source\x18\x07 \x01(\t\x12\x0e\n\x06target\x18\x08 \x01(\t\x12.\n\ncreated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x62uiltin\x18\n \x01(\x08\x12\x31\n\x08manifest\x18\x0b \x01(\x0b\x32\x1f.tensorfleet.api.v1.ArtifactRef\"a\n\rDatasetHeader\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tfile_name\x18\x02 \x01(\t\x12\x0e\n\x06target\x18\x03 \x01(\t\x12\x0f\n\x07replace\x18\x04 \x01(\x08\x12\x0e\n\x06source\x18\x05 \x01(\t\"d\n\x14UploadDatasetRequest\x12\x33\n\x06header\x18\x01 \x01(\x0b\x32!.tensorfleet.api.v1.DatasetHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"E\n\x15UploadDatasetResponse\x12,\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1b.tensorfleet.api.v1.Dataset\"U\n\x13ListDatasetsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x17\n\x0finclude_builtin\x18\x03 \x01(\x08\"r\n\x14ListDatasetsResponse\x12-\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x1b.tensorfleet.api.v1.Dataset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\"!\n\x11GetDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"B\n\x12GetDatasetResponse\x12,\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1b.tensorfleet.api.v1.Dataset\"6\n\x16ValidateDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\"q\n\x07\x46inding\x12\x35\n\x08severity\x18\x01 \x01(\x0e\x32#.tensorfleet.api.v1.FindingSeverity\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0e\n\x06\x63olumn\x18\x04 \x01(\t\"g\n\x17ValidateDatasetResponse\x12\r\n\x05valid\x18\x01 \x01(\x08\x12-\n\x08\x66indings\x18\x02 \x03(\x0b\x32\x1b.tensorfleet.api.v1.Finding\x12\x0e\n\x06target\x18\x03 \x01(\t\"$\n\x14\x44\x65leteDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x17\n\x15\x44\x65leteDatasetResponse*\x9a\x01\n\nColumnType\x12\x1b\n\x17\x43OLUMN_TYPE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43OLUMN_TYPE_INTEGER\x10\x01\x12\x14\n\x10\x43OLUMN_TYPE_REAL\x10\x02\x12\x14\n\x10\x43OLUMN_TYPE_FLAG\x10\x03\x12\x14\n\x10\x43OLUMN_TYPE_TEXT\x10\x04\x12\x14\n\x10\x43OLUMN_TYPE_TIME\x10\x05*m\n\x0f\x46indingSeverity\x12 \n\x1c\x46INDING_SEVERITY_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x46INDING_SEVERITY_ERROR\x10\x01\x12\x1c\n\x18\x46INDING_SEVERITY_WARNING\x10\x02\x32\x92\x05\n\x0e\x44\x61tasetService\x12\x66\n\rUploadDataset\x12(.tensorfleet.api.v1.UploadDatasetRequest\x1a).tensorfleet.api.v1.UploadDatasetResponse(\x01\x12{\n\x0cListDatasets\x12\'.tensorfleet.api.v1.ListDatasetsRequest\x1a(.tensorfleet.api.v1.ListDatasetsResponse\"\x18\x82\xd3\xe4\x93\x02\x12\x12\x10/api/v1/datasets\x12|\n\nGetDataset\x12%.tensorfleet.api.v1.GetDatasetRequest\x1a&.tensorfleet.api.v1.GetDatasetResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/api/v1/datasets/{name}\x12\x94\x01\n\x0fValidateDataset\x12*.tensorfleet.api.v1.ValidateDatasetRequest\x1a+.tensorfleet.api.v1.ValidateDatasetResponse\"(\x82\xd3\xe4\x93\x02\"\x12 /api/v1/datasets/{name}:validate\x12\x85\x01\n\rDeleteDataset\x12(.tensorfleet.api.v1.DeleteDatasetRequest\x1a).tensorfleet.api.v1.DeleteDatasetResponse\"\x1f\x82\xd3\xe4\x93\x02\x19*\x17/api/v1/datasets/{name}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tensorfleet/api/v1/datasets.proto\x12\x12tensorfleet.api.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ftensorfleet/api/v1/values.proto\"\x86\x02\n\x06\x43olumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\x04type\x18\x02 \x01(\x0e\x32\x1e.tensorfleet.api.v1.ColumnType\x12\x0f\n\x07missing\x18\x03 \x01(\x03\x12\x10\n\x08\x64istinct\x18\x04 \x01(\x03\x12\x14\n\x07minimum\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x07maximum\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x11\n\x04mean\x18\x07 \x01(\x01H\x02\x88\x01\x01\x12.\n\x06values\x18\x08 \x03(\x0b\x32\x1e.tensorfleet.api.v1.ValueCount\x12\r\n\x05shape\x18\t \x03(\x05\x42\n\n\x08_minimumB\n\n\x08_maximumB\x07\n\x05_mean\"*\n\nValueCount\x12\r\n\x05value\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\"\x9a\x02\n\x07\x44\x61taset\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0c\n\x04rows\x18\x03 \x01(\x03\x12+\n\x07\x63olumns\x18\x04 \x03(\x0b\x32\x1a.tensorfleet.api.v1.Column\x12\x0e\n\x06\x62locks\x18\x05 \x01(\x03\x12\x12\n\nsize_bytes\x18\x06 \x01(\x03\x12\x0e\n\x06source\x18\x07 \x01(\t\x12\x0e\n\x06target\x18\x08 \x01(\t\x12.\n\ncreated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x62uiltin\x18\n \x01(\x08\x12\x31\n\x08manifest\x18\x0b \x01(\x0b\x32\x1f.tensorfleet.api.v1.ArtifactRef\"a\n\rDatasetHeader\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tfile_name\x18\x02 \x01(\t\x12\x0e\n\x06target\x18\x03 \x01(\t\x12\x0f\n\x07replace\x18\x04 \x01(\x08\x12\x0e\n\x06source\x18\x05 \x01(\t\"d\n\x14UploadDatasetRequest\x12\x33\n\x06header\x18\x01 \x01(\x0b\x32!.tensorfleet.api.v1.DatasetHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"E\n\x15UploadDatasetResponse\x12,\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1b.tensorfleet.api.v1.Dataset\"U\n\x13ListDatasetsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x17\n\x0finclude_builtin\x18\x03 \x01(\x08\"r\n\x14ListDatasetsResponse\x12-\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x1b.tensorfleet.api.v1.Dataset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\"!\n\x11GetDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"B\n\x12GetDatasetResponse\x12,\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1b.tensorfleet.api.v1.Dataset\"6\n\x16ValidateDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\"q\n\x07\x46inding\x12\x35\n\x08severity\x18\x01 \x01(\x0e\x32#.tensorfleet.api.v1.FindingSeverity\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0e\n\x06\x63olumn\x18\x04 \x01(\t\"g\n\x17ValidateDatasetResponse\x12\r\n\x05valid\x18\x01 \x01(\x08\x12-\n\x08\x66indings\x18\x02 \x03(\x0b\x32\x1b.tensorfleet.api.v1.Finding\x12\x0e\n\x06target\x18\x03 \x01(\t\"$\n\x14\x44\x65leteDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x17\n\x15\x44\x65leteDatasetResponse*\xb1\x01\n\nColumnType\x12\x1b\n\x17\x43OLUMN_TYPE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43OLUMN_TYPE_INTEGER\x10\x01\x12\x14\n\x10\x43OLUMN_TYPE_REAL\x10\x02\x12\x14\n\x10\x43OLUMN_TYPE_FLAG\x10\x03\x12\x14\n\x10\x43OLUMN_TYPE_TEXT\x10\x04\x12\x14\n\x10\x43OLUMN_TYPE_TIME\x10\x05\x12\x15\n\x11\x43OLUMN_TYPE_IMAGE\x10\x06*m\n\x0f\x46indingSeverity\x12 \n\x1c\x46INDING_SEVERITY_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x46INDING_SEVERITY_ERROR\x10\x01\x12\x1c\n\x18\x46INDING_SEVERITY_WARNING\x10\x02\x32\x92\x05\n\x0e\x44\x61tasetService\x12\x66\n\rUploadDataset\x12(.tensorfleet.api.v1.UploadDatasetRequest\x1a).tensorfleet.api.v1.UploadDatasetResponse(\x01\x12{\n\x0cListDatasets\x12\'.tensorfleet.api.v1.ListDatasetsRequest\x1a(.tensorfleet.api.v1.ListDatasetsResponse\"\x18\x82\xd3\xe4\x93\x02\x12\x12\x10/api/v1/datasets\x12|\n\nGetDataset\x12%.tensorfleet.api.v1.GetDatasetRequest\x1a&.tensorfleet.api.v1.GetDatasetResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/api/v1/datasets/{name}\x12\x94\x01\n\x0fValidateDataset\x12*.tensorfleet.api.v1.ValidateDatasetRequest\x1a+.tensorfleet.api.v1.ValidateDatasetResponse\"(\x82\xd3\xe4\x93\x02\"\x12 /api/v1/datasets/{name}:validate\x12\x85\x01\n\rDeleteDataset\x12(.tensorfleet.api.v1.DeleteDatasetRequest\x1a).tensorfleet.api.v1.DeleteDatasetResponse\"\x1f\x82\xd3\xe4\x93\x02\x19*\x17/api/v1/datasets/{name}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,40 +42,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DATASETSERVICE'].methods_by_name['ValidateDataset']._serialized_options = b'\202\323\344\223\002\"\022 /api/v1/datasets/{name}:validate'
   _globals['_DATASETSERVICE'].methods_by_name['DeleteDataset']._loaded_options = None
   _globals['_DATASETSERVICE'].methods_by_name['DeleteDataset']._serialized_options = b'\202\323\344\223\002\031*\027/api/v1/datasets/{name}'
-  _globals['_COLUMNTYPE']._serialized_start=1650
-  _globals['_COLUMNTYPE']._serialized_end=1804
-  _globals['_FINDINGSEVERITY']._serialized_start=1806
-  _globals['_FINDINGSEVERITY']._serialized_end=1915
+  _globals['_COLUMNTYPE']._serialized_start=1665
+  _globals['_COLUMNTYPE']._serialized_end=1842
+  _globals['_FINDINGSEVERITY']._serialized_start=1844
+  _globals['_FINDINGSEVERITY']._serialized_end=1953
   _globals['_COLUMN']._serialized_start=154
-  _globals['_COLUMN']._serialized_end=401
-  _globals['_VALUECOUNT']._serialized_start=403
-  _globals['_VALUECOUNT']._serialized_end=445
-  _globals['_DATASET']._serialized_start=448
-  _globals['_DATASET']._serialized_end=730
-  _globals['_DATASETHEADER']._serialized_start=732
-  _globals['_DATASETHEADER']._serialized_end=829
-  _globals['_UPLOADDATASETREQUEST']._serialized_start=831
-  _globals['_UPLOADDATASETREQUEST']._serialized_end=931
-  _globals['_UPLOADDATASETRESPONSE']._serialized_start=933
-  _globals['_UPLOADDATASETRESPONSE']._serialized_end=1002
-  _globals['_LISTDATASETSREQUEST']._serialized_start=1004
-  _globals['_LISTDATASETSREQUEST']._serialized_end=1089
-  _globals['_LISTDATASETSRESPONSE']._serialized_start=1091
-  _globals['_LISTDATASETSRESPONSE']._serialized_end=1205
-  _globals['_GETDATASETREQUEST']._serialized_start=1207
-  _globals['_GETDATASETREQUEST']._serialized_end=1240
-  _globals['_GETDATASETRESPONSE']._serialized_start=1242
-  _globals['_GETDATASETRESPONSE']._serialized_end=1308
-  _globals['_VALIDATEDATASETREQUEST']._serialized_start=1310
-  _globals['_VALIDATEDATASETREQUEST']._serialized_end=1364
-  _globals['_FINDING']._serialized_start=1366
-  _globals['_FINDING']._serialized_end=1479
-  _globals['_VALIDATEDATASETRESPONSE']._serialized_start=1481
-  _globals['_VALIDATEDATASETRESPONSE']._serialized_end=1584
-  _globals['_DELETEDATASETREQUEST']._serialized_start=1586
-  _globals['_DELETEDATASETREQUEST']._serialized_end=1622
-  _globals['_DELETEDATASETRESPONSE']._serialized_start=1624
-  _globals['_DELETEDATASETRESPONSE']._serialized_end=1647
-  _globals['_DATASETSERVICE']._serialized_start=1918
-  _globals['_DATASETSERVICE']._serialized_end=2576
+  _globals['_COLUMN']._serialized_end=416
+  _globals['_VALUECOUNT']._serialized_start=418
+  _globals['_VALUECOUNT']._serialized_end=460
+  _globals['_DATASET']._serialized_start=463
+  _globals['_DATASET']._serialized_end=745
+  _globals['_DATASETHEADER']._serialized_start=747
+  _globals['_DATASETHEADER']._serialized_end=844
+  _globals['_UPLOADDATASETREQUEST']._serialized_start=846
+  _globals['_UPLOADDATASETREQUEST']._serialized_end=946
+  _globals['_UPLOADDATASETRESPONSE']._serialized_start=948
+  _globals['_UPLOADDATASETRESPONSE']._serialized_end=1017
+  _globals['_LISTDATASETSREQUEST']._serialized_start=1019
+  _globals['_LISTDATASETSREQUEST']._serialized_end=1104
+  _globals['_LISTDATASETSRESPONSE']._serialized_start=1106
+  _globals['_LISTDATASETSRESPONSE']._serialized_end=1220
+  _globals['_GETDATASETREQUEST']._serialized_start=1222
+  _globals['_GETDATASETREQUEST']._serialized_end=1255
+  _globals['_GETDATASETRESPONSE']._serialized_start=1257
+  _globals['_GETDATASETRESPONSE']._serialized_end=1323
+  _globals['_VALIDATEDATASETREQUEST']._serialized_start=1325
+  _globals['_VALIDATEDATASETREQUEST']._serialized_end=1379
+  _globals['_FINDING']._serialized_start=1381
+  _globals['_FINDING']._serialized_end=1494
+  _globals['_VALIDATEDATASETRESPONSE']._serialized_start=1496
+  _globals['_VALIDATEDATASETRESPONSE']._serialized_end=1599
+  _globals['_DELETEDATASETREQUEST']._serialized_start=1601
+  _globals['_DELETEDATASETREQUEST']._serialized_end=1637
+  _globals['_DELETEDATASETRESPONSE']._serialized_start=1639
+  _globals['_DELETEDATASETRESPONSE']._serialized_end=1662
+  _globals['_DATASETSERVICE']._serialized_start=1956
+  _globals['_DATASETSERVICE']._serialized_end=2614
 # @@protoc_insertion_point(module_scope)

@@ -39,6 +39,8 @@ class _ColumnTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ColumnType
     """Text, taken as categories."""
     COLUMN_TYPE_TIME: _ColumnType.ValueType  # 5
     """Dates or times, taken as seconds since 1970."""
+    COLUMN_TYPE_IMAGE: _ColumnType.ValueType  # 6
+    """Images of one shape."""
 
 class ColumnType(_ColumnType, metaclass=_ColumnTypeEnumTypeWrapper):
     """What a column holds."""
@@ -55,6 +57,8 @@ COLUMN_TYPE_TEXT: ColumnType.ValueType  # 4
 """Text, taken as categories."""
 COLUMN_TYPE_TIME: ColumnType.ValueType  # 5
 """Dates or times, taken as seconds since 1970."""
+COLUMN_TYPE_IMAGE: ColumnType.ValueType  # 6
+"""Images of one shape."""
 Global___ColumnType: _TypeAlias = ColumnType  # noqa: Y015
 
 class _FindingSeverity:
@@ -95,6 +99,7 @@ class Column(_message.Message):
     MAXIMUM_FIELD_NUMBER: _builtins.int
     MEAN_FIELD_NUMBER: _builtins.int
     VALUES_FIELD_NUMBER: _builtins.int
+    SHAPE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name."""
     type: Global___ColumnType.ValueType
@@ -113,6 +118,10 @@ class Column(_message.Message):
     def values(self) -> _containers.RepeatedCompositeFieldContainer[Global___ValueCount]:
         """The most frequent values, at most 20, with their counts."""
 
+    @_builtins.property
+    def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Of images: height, width and channels of each."""
+
     def __init__(
         self,
         *,
@@ -124,10 +133,11 @@ class Column(_message.Message):
         maximum: _builtins.float | None = ...,
         mean: _builtins.float | None = ...,
         values: _abc.Iterable[Global___ValueCount] | None = ...,
+        shape: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_maximum", b"_maximum", "_mean", b"_mean", "_minimum", b"_minimum", "maximum", b"maximum", "mean", b"mean", "minimum", b"minimum"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_maximum", b"_maximum", "_mean", b"_mean", "_minimum", b"_minimum", "distinct", b"distinct", "maximum", b"maximum", "mean", b"mean", "minimum", b"minimum", "missing", b"missing", "name", b"name", "type", b"type", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_maximum", b"_maximum", "_mean", b"_mean", "_minimum", b"_minimum", "distinct", b"distinct", "maximum", b"maximum", "mean", b"mean", "minimum", b"minimum", "missing", b"missing", "name", b"name", "shape", b"shape", "type", b"type", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__maximum: _TypeAlias = _typing.Literal["maximum"]  # noqa: Y015
     _WhichOneofArgType__maximum: _TypeAlias = _typing.Literal["_maximum", b"_maximum"]  # noqa: Y015
@@ -252,13 +262,17 @@ class DatasetHeader(_message.Message):
     name: _builtins.str
     """Its name. When empty: the file's name, and digits that stand for its bytes and the target."""
     file_name: _builtins.str
-    """The file's name, which tells its format: .csv, .tsv, .parquet, .jsonl, .ndjson, .bson."""
+    """The file's name, which tells its format: .csv, .tsv, .parquet, .jsonl, .ndjson, .bson, .npz, .npy, or .zip, which
+    holds images, one folder a class. `?size=64`, `?size=64x48` and `?channels=1` or `3` behind it scale images, and have
+    them grey or in colour.
+    """
     target: _builtins.str
     """The column to predict, when a job names none."""
     replace: _builtins.bool
     """Replace a dataset of that name that has other content."""
     source: _builtins.str
-    """Instead of bytes: a source that a worker can read, such as `file:///data/x.csv`, or that the orchestrator can, by the
+    """Instead of bytes: a source that a worker can read, such as `file:///data/x.csv` or, for images in a folder a class,
+    `file:///data/photos/?size=64`; or that the orchestrator can, by the
     credentials in its environment: `s3://bucket/key.csv`, `mongodb://host:port/database/collection`,
     `gridfs://host:port/database/file.csv`. A user and password in it are used and not kept.
     """
