@@ -1,6 +1,7 @@
 """The collections that people read and query, and the fields each is looked up by, declared once for every backend.
 
-The rule: an index makes look-ups fast and never changes an answer; any field can be queried.
+The rule: an index makes look-ups fast and never changes an answer; any field can be queried, but for those that
+are said to be bulk.
 """
 
 from types import MappingProxyType
@@ -15,12 +16,14 @@ class Collection(Struct, frozen=True):
     """Documents of one kind.
 
     indexes: each a row of fields, in the order in which they are looked up and sorted; a dot reaches into a document.
-    unique: rows of fields that no two documents share; they are indexes too.
+    unique: rows of fields that no two documents share; they are indexes too. bulk: fields of many values that nobody
+    looks for by; a store may keep each as one text.
     """
 
     name: str
     indexes: tuple[tuple[str, ...], ...] = ()
     unique: tuple[tuple[str, ...], ...] = ()
+    bulk: frozenset[str] = frozenset()
 
 
 def _each(*fields: str, then: str) -> tuple[tuple[str, ...], ...]:
@@ -38,8 +41,8 @@ _ALL = (
             *_each("state", "kind", "algorithm", "dataset", "submitter", "model_name", then="created_at"),
         ),
     ),
-    Collection("tasks", (("job_id", "stage", "first"),)),
-    Collection("events", (("job_id", "number"),)),
+    Collection("tasks", (("job_id", "stage", "first"),), bulk=frozenset(("tasks",))),
+    Collection("events", (("job_id", "number"),), bulk=frozenset(("events",))),
     Collection("metrics", (("job_id",),)),
     Collection(
         "models",

@@ -1,15 +1,18 @@
 """Plain data as what any database can hold, and back: what JSON or a server has no form for is marked by a `%`.
 
 The rule: what is plain stays as it is, for whoever reads it with other tools. Odd characters of a key are written as
-in a URL; a number that JSON lacks and a list in a list, which FerretDB lacks, are documents of one marked key.
+in a URL; a number that JSON lacks and a list in a list, which FerretDB lacks, are documents of one marked key. So is
+what is kept as a text, since a server would take long for its many values.
 """
 
+import json
 import math
 import re
 from typing import Any
 
-_EMPTY, _LIST, _INTEGER, _REAL = "%", "%list", "%integer", "%real"
-_MARKS = frozenset((_LIST, _INTEGER, _REAL))
+_EMPTY, _LIST, _INTEGER, _REAL, _TEXT = "%", "%list", "%integer", "%real", "%text"
+_MARKS = frozenset((_LIST, _INTEGER, _REAL, _TEXT))
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"), check_circular=False)
 _ODD = re.compile(r"[%.$\0]")
 _MARKED = re.compile("%([0-9A-F]{2})")
 
@@ -30,6 +33,30 @@ def marked(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else {_REAL: repr(value)}
     raise TypeError(f"{value!r}")
+
+
+def text_of(value: Any) -> str:
+    """A value as JSON; marked only where there is need. TypeError, ValueError for what is not plain data."""
+    try:
+        text = _ENCODER.encode(value)
+    except ValueError:  # a number is in it that JSON has no form for
+        return _ENCODER.encode(marked(value))
+    return _ENCODER.encode(marked(value)) if _may_be_marked(text) else text  # what looks like a mark is marked itself
+
+
+def of_text(text: str) -> Any:
+    """The value of which it is the text."""
+    value = json.loads(text)
+    return unmarked(value) if _may_be_marked(text) else value
+
+
+def _may_be_marked(text: str) -> bool:
+    return '"%' in text
+
+
+def marked_as_text(value: Any) -> dict[str, str]:
+    """A value as one text, which is read by everyone and looked into by nobody."""
+    return {_TEXT: text_of(value)}
 
 
 def marked_key(key: Any) -> str:
@@ -60,4 +87,6 @@ def _from_mark(mark: str, value: dict[str, Any]) -> Any:
     inner = value[mark]
     if mark == _LIST:
         return unmarked(inner)
+    if mark == _TEXT:
+        return of_text(inner)
     return int(inner) if mark == _INTEGER else float(inner)

@@ -13,7 +13,7 @@ from tensorfleet.errors import AlreadyExists
 from tensorfleet.stores.behind import Behind, Row, Rows
 from tensorfleet.stores.collections import COLLECTIONS, collection_named
 from tensorfleet.stores.contract import Write
-from tensorfleet.stores.marks import marked, unmarked
+from tensorfleet.stores.marks import of_text, text_of
 from tensorfleet.stores.queries import (
     check_field,
     check_page,
@@ -23,8 +23,6 @@ from tensorfleet.stores.queries import (
     last_writes,
     ordering,
 )
-
-_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"), check_circular=False)
 
 # A deletion leaves its number behind until a snapshot passes it, so that an older entry that is projected late does
 # not bring the document back.
@@ -158,24 +156,13 @@ def count(connection: sqlite3.Connection, collection: str, where: Mapping[str, A
 
 def _encoded(collection: str, document_id: str, document: dict[str, Any]) -> str:
     try:
-        text = _as_json(document)
-        # What looks like a mark is marked itself.
-        return text if text is not None and '"%' not in text else _ENCODER.encode(marked(document))
+        return text_of(document)
     except (TypeError, ValueError) as error:
         raise ValueError(f"document {document_id!r} of {collection} is not plain data: {error}") from error
 
 
-def _as_json(document: dict[str, Any]) -> str | None:
-    """None where a number is in it that JSON has no form for."""
-    try:
-        return _ENCODER.encode(document)
-    except ValueError:
-        return None
-
-
 def _decoded(collection: str, document_id: str, text: str) -> dict[str, Any]:
-    document = json.loads(text)
-    return check_schema(collection, document_id, unmarked(document) if '"%' in text else document)
+    return check_schema(collection, document_id, of_text(text))
 
 
 def _path(field: str) -> str:

@@ -22,7 +22,7 @@ import pytest_asyncio
 
 from tensorfleet.errors import AlreadyExists, Deposed, FailedPrecondition, Unavailable
 from tensorfleet.stores import open_documents
-from tensorfleet.stores.collections import SCHEMA
+from tensorfleet.stores.collections import COLLECTIONS, SCHEMA
 from tensorfleet.stores.contract import MAX_RECORDS, DocumentStore, Entry, Lease, Write
 
 
@@ -324,6 +324,7 @@ async def test_odd_documents_come_back_as_they_were(documents: DocumentStore) ->
         "lists": [[1, [2, [], [[]]]], [], [{"a.b": [[{"%list": 1}]]}]],
         "one marked": {"%list": [[1]]},
         "another": {"%integer": "5"},
+        "a third": {"%text": "[1]"},
         "integers": [2**63 - 1, -(2**63), 2**63, -(2**64) - 1, 10**40, {"deep": 2**70}],
         "reals": [0.0, 5e-324, 1.7976931348623157e308, 1e22, math.inf, {"deep": [-math.inf]}],
         "%real": {"%real": "nan"},
@@ -340,6 +341,20 @@ async def test_odd_documents_come_back_as_they_were(documents: DocumentStore) ->
     assert math.isnan(found["metrics"]["loss"])
     assert await documents.find("jobs", {"_entry": 5}, limit=1) == [odd]
     assert await documents.find("jobs", {"_entry": 1}) == []
+
+
+@pytest.mark.parametrize("collection", [name for name, declared in COLLECTIONS.items() if declared.bulk])
+async def test_bulk_comes_back_as_it_was(documents: DocumentStore, collection: str) -> None:
+    odd = [{"a.b": [[math.inf, 2**70]], "%text": "[1]"}, {"%text": "[2]"}, "naïve 😀 \\ \0", 0.1 + 0.2, 1.0, None, []]
+    document = {"job_id": "j", **dict.fromkeys(COLLECTIONS[collection].bulk, odd)}
+    await put(documents, collection, one=document)
+    assert await documents.get(collection, ["one"]) == {"one": document}
+    [found] = await documents.find(collection, {"job_id": "j"})
+    assert found == document
+    for field in COLLECTIONS[collection].bulk:
+        assert type(found[field][4]) is float
+        with pytest.raises(ValueError, match="bad"):
+            await documents.commit(entry(2), [Write(collection, "bad", {field: [b"bytes"]})])
 
 
 async def test_what_is_unique_stays_so(documents: DocumentStore) -> None:

@@ -22,3 +22,10 @@ async def documents_url(request: pytest.FixtureRequest) -> AsyncIterator[str]:
 @pytest.fixture
 def store(documents: DocumentStore) -> MongoDocuments:
     return cast(MongoDocuments, documents)
+
+
+async def test_bulk_that_was_kept_value_by_value_is_read(store: MongoDocuments) -> None:
+    assert store._opened is not None
+    tasks = store._opened.connected.database["tasks"]
+    await tasks.insert_one({"_id": "old", "_entry": 1, "schema": 1, "job_id": "j", "tasks": [{"index": 1}, 0.5]})
+    assert await store.get("tasks", ["old"]) == {"old": {"schema": 1, "job_id": "j", "tasks": [{"index": 1}, 0.5]}}
