@@ -173,6 +173,8 @@ class WorkerSessions(worker_pb2_grpc.WorkerServiceServicer):
             return [e.Released(worker, session, token) for token in message.released.tokens]
         if kind == "reports":
             return [_report(worker, session, report) for report in message.reports.reports]
+        if kind == "gang_ready":
+            return [e.GangReady(worker, session, each.token, each.address) for each in message.gang_ready.members]
         if kind == "leaving":
             return (e.Leaving(worker, session, message.leaving.reason),)
         raise InvalidRequest([FieldViolation("message", f"not expected in a session: {kind}")])
@@ -335,7 +337,7 @@ def _alike(told: Iterable[c.ToWorker]) -> Iterator[tuple[type[c.ToWorker], list[
         for command in commands:
             run.append(command)
             tasks += len(command.tasks) if isinstance(command, c.Assign) else 0
-            if tasks >= TASKS:
+            if tasks >= TASKS or kind is c.Roster:
                 yield kind, run
                 run, tasks = [], 0
         if run:
@@ -365,5 +367,8 @@ _MESSAGES: dict[type[c.ToWorker], Callable[[list[Any]], pb.OrchestratorMessage]]
     c.Goodbye: lambda run: pb.OrchestratorMessage(goodbye=pb.Goodbye(reason=run[0].reason, reconnect=run[0].reconnect)),
     c.Cancel: lambda run: pb.OrchestratorMessage(cancel=pb.Cancel(tokens=_tokens(run), reason=run[0].reason)),
     c.Recall: lambda run: pb.OrchestratorMessage(recall=pb.Recall(tokens=_tokens(run))),
+    c.Roster: lambda run: pb.OrchestratorMessage(
+        roster=pb.Roster(token=run[0].token, place=run[0].place, addresses=run[0].addresses)
+    ),
     c.Drain: lambda run: pb.OrchestratorMessage(drain=pb.Drain(reason=run[0].reason)),
 }

@@ -18,7 +18,10 @@ class Stage(Struct, frozen=True):
     name: unique in the job. count: how many tasks. task: gives the task of an index below count; called when a task is
     about to be looked up or assigned, so that a stage of a million tasks costs nothing until then. total: tasks in the
     whole job, where that is known by now. releases: earlier stages whose outputs nothing needs any more, this stage and
-    those that may follow included. course: what the plan found out from the stages before; it is the plan's alone.
+    those that may follow included. gang: whether its tasks run at the same time, and know one another's addresses
+    (`tensorfleet.operators.Control.meet`); what they make is what the first makes. least: how many of a gang's tasks do
+    where there is no room for all; 0 for all. course: what the plan found out from the stages before; it is the plan's
+    alone.
     """
 
     name: str
@@ -26,6 +29,8 @@ class Stage(Struct, frozen=True):
     task: Callable[[int], Task]
     total: int = 0
     releases: tuple[str, ...] = ()
+    gang: bool = False
+    least: int = 0
     course: Any = None
 
 

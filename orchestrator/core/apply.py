@@ -93,7 +93,7 @@ def _stage_opened(state: State, record: r.StageOpened, mono: float) -> None:
     assert isinstance(stage, Stage), f"{job.id}: the plan is done, yet stage {record.stage} was opened"
     assert stage.name == record.stage, f"{job.id}: the plan opens {stage.name}, yet {record.stage} was journaled"
     release(job, record.released)
-    job.open, job.total_tasks = OpenStage.of(stage), record.total_tasks
+    job.open, job.total_tasks = OpenStage.of(stage, mono), record.total_tasks
     if not reusable(job, stage):
         job.open.checked = job.open.asked = stage.count
     line_up(state, job)
@@ -222,6 +222,8 @@ _APPLY: dict[type[r.Record], Callable[[State, Any, float], None]] = {
     r.TasksSucceeded: tasks.succeeded,
     r.AttemptFailed: tasks.failed,
     r.AttemptReleased: tasks.released,
+    r.MemberReady: tasks.member_ready,
+    r.MemberDone: tasks.member_done,
     r.Reported: tasks.reported,
     r.JobEnded: _job_ended,
     r.ModelRegistered: _model_registered,

@@ -43,12 +43,16 @@ def assigned(state: State, record: r.TasksAssigned, mono: float) -> None:
         return
     stage, worker = job.open, state.workers.get(record.worker)
     for token, index in enumerate(record.indexes, record.token):
-        state.attempts[token] = Attempt(token, record.job, record.stage, index, record.worker, record.at, mono)
+        state.attempts[token] = attempt = Attempt(
+            token, record.job, record.stage, index, record.worker, record.at, mono
+        )
+        attempt.gang = stage.stage.gang
         if stage.status[index] == Status.PENDING:  # else it is a twin
             _take(state, stage, index)
             _set(stage, index, Status.RUNNING)
         stage.live.setdefault(index, []).append(token)
     pass_known(stage)
+    stage.formed = record.gang or stage.formed
     if worker is not None:
         worker.held.update(dict.fromkeys(range(record.token, record.token + count)))
         _hold(state, worker, job, count)
@@ -155,6 +159,20 @@ def succeeded(state: State, record: r.TasksSucceeded, mono: float) -> None:
             for index in record.indexes:
                 kept.pop(index, None)
     job.run += len(dropped)
+    if stage.stage.gang and stage.status[0] == Status.SUCCEEDED:
+        _spare(state, job, stage)
+
+
+def _spare(state: State, job: Job, stage: OpenStage) -> None:
+    """A gang's result is there: those that were not needed for it are done."""
+    for index in range(stage.stage.count):
+        if stage.status[index] == Status.PENDING:
+            _take(state, stage, index)
+            succeed(stage, index)
+            stage.results[index] = EMPTY
+            job.run += 1
+    pass_known(stage)
+    line_up(state, job)
 
 
 def failed(state: State, record: r.AttemptFailed, mono: float) -> None:
@@ -177,7 +195,9 @@ def failed(state: State, record: r.AttemptFailed, mono: float) -> None:
     )
     if record.charged:
         counts = stage.deaths if record.cause in MISHAPS else stage.charged
-        counts[record.index] = counts.get(record.index, 0) + 1
+        account = stage.account(record.index)
+        counts[account] = counts.get(account, 0) + 1
+    stage.since = mono
     if stage.live.get(record.index):
         return  # its twin goes on
     if record.retry_after is None:
@@ -204,12 +224,23 @@ def released(state: State, record: r.AttemptReleased, mono: float) -> None:
     if found is None:
         return
     job, stage, _ = found
+    stage.since = mono
     if stage.status[record.index] == Status.SUCCEEDED:
         job.beaten[record.token] = (record.stage, record.index)
     elif not stage.live.get(record.index):
         _set(stage, record.index, Status.PENDING)
         insort(stage.returned, record.index)
         line_up(state, job)
+
+
+def member_ready(state: State, record: r.MemberReady, mono: float) -> None:
+    if attempt := state.attempts.get(record.token):
+        attempt.address = record.address
+
+
+def member_done(state: State, record: r.MemberDone, mono: float) -> None:
+    if attempt := state.attempts.get(record.token):
+        attempt.done = record.seconds
 
 
 def reported(state: State, record: r.Reported, mono: float) -> None:

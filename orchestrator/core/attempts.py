@@ -11,8 +11,9 @@ from orchestrator.core.apply_tasks import DEATHS, MISHAPS
 from orchestrator.core.commands import AckFinished, AckReport, Cancel
 from orchestrator.core.damage import inspect
 from orchestrator.core.decision import NOTHING, Decision, join, nothing
-from orchestrator.core.events import Advance, Began, FailJob, Finished, Released, Report, SessionEvent, Succeeded
+from orchestrator.core.events import Advance, Began, Event, FailJob, Finished, Released, Report, SessionEvent, Succeeded
 from orchestrator.core.failures import UNKNOWN
+from orchestrator.core.gangs import member_done, waits_for_first
 from orchestrator.core.jobs import end
 from orchestrator.core.results import EMPTY
 from orchestrator.core.state import Attempt, Job, Now, OpenStage, State, Worker
@@ -61,7 +62,12 @@ def released(state: State, event: Released, now: Now) -> Decision:
 
 def release(attempt: Attempt, now: Now) -> Decision:
     record = r.AttemptReleased(attempt.job, attempt.stage, attempt.index, attempt.token, attempt.worker, now.wall)
-    return Decision((record,))
+    return Decision((record,), then=_then(attempt))
+
+
+def _then(attempt: Attempt) -> tuple[Event, ...]:
+    """What follows the end of an attempt that made no result: of a gang, the others' end."""
+    return (Advance(attempt.job),) if attempt.gang else ()
 
 
 def reported(state: State, event: Report, now: Now) -> Decision:
@@ -91,11 +97,12 @@ def succeeded(state: State, event: Succeeded, now: Now) -> Decision:
     """Attempts that made nothing that is to be told, in runs of one stage; those that need more thought, one by one."""
     if speaker(state, event) is None:
         return nothing("a superseded session")
-    parts = [Decision(commands=(AckFinished(event.worker, event.session, tuple(event.tokens)),))]
+    known = tuple([token for token in event.tokens if not _waits(state, event, token)])
+    parts = [Decision(commands=(AckFinished(event.worker, event.session, known),))] if known else []
     run: list[tuple[Attempt, float]] = []
     for token, seconds in dict(zip(event.tokens, event.seconds, strict=True)).items():
         attempt = held(state, event, token)
-        if attempt is None or attempt.last_report:
+        if attempt is None or attempt.last_report or attempt.gang:
             parts.append(_ended(state, _bare(event, token, seconds), now))
             continue
         if run and (run[0][0].job != attempt.job or len(run) == MOST):
@@ -142,14 +149,24 @@ def _succeeded(
 def finished(state: State, event: Finished, now: Now) -> Decision:
     if speaker(state, event) is None:
         return nothing("a superseded session")
+    if event.cause is None and _waits(state, event, event.token):
+        return _ended(state, event, now)
     ack = Decision(commands=(AckFinished(event.worker, event.session, (event.token,)),))
     return join([ack, _ended(state, event, now)])
+
+
+def _waits(state: State, event: SessionEvent, token: int) -> bool:
+    """Whether a success is not yet acknowledged, since what its gang makes is not there yet."""
+    attempt = held(state, event, token)
+    return attempt is not None and waits_for_first(attempt)
 
 
 def _ended(state: State, event: Finished, now: Now) -> Decision:
     attempt = held(state, event, event.token)
     if attempt is None:
         return _refused(state, event)
+    if event.cause is None and waits_for_first(attempt):
+        return member_done(attempt, event.duration)
     if event.cause is None and event.last_report == attempt.last_report:
         return _succeeded(state, [(attempt, event.duration)], now, event.result, event.last_report)
     if event.cause is None:
@@ -220,7 +237,7 @@ def failed(
     )
     looked = inspect(job, stage, attempt) if cause == Cause.LOST_INPUT else NOTHING
     if retry_after is not None or (twin and cause != Cause.BAD_INPUT):
-        return join([Decision((record,)), looked])
+        return join([Decision((record,), then=_then(attempt)), looked])
     failure = Failure(
         cause=cause,
         reason=reason or cause.name,
@@ -257,8 +274,9 @@ def _retry_after(
     policy = job.spec.retry
     if cause == Cause.BAD_INPUT:
         return None
-    deaths = stage.deaths.get(attempt.index, 0) + (charge and cause in MISHAPS)
-    charged = stage.charged.get(attempt.index, 0) + (charge and cause not in MISHAPS)
+    account = stage.account(attempt.index)
+    deaths = stage.deaths.get(account, 0) + (charge and cause in MISHAPS)
+    charged = stage.charged.get(account, 0) + (charge and cause not in MISHAPS)
     if charge and (deaths >= state.settings.deaths or charged >= policy.max_attempts):
         return None
     return 0.0 if cause == Cause.LOST_WORKER else backoff(policy, deaths + charged)
@@ -274,7 +292,7 @@ def _explain(state: State, stage: OpenStage, attempt: Attempt, cause: Cause, mes
         return message
     what = f"task {attempt.index} of stage {attempt.stage}"
     if cause in MISHAPS:
-        deaths = stage.deaths.get(attempt.index, 0) + charge
+        deaths = stage.deaths.get(stage.account(attempt.index), 0) + charge
         return f"{what} is quarantined: {deaths} of its attempts died ({cause}); last: {message}"
-    charged = stage.charged.get(attempt.index, 0) + charge
+    charged = stage.charged.get(stage.account(attempt.index), 0) + charge
     return f"{what} failed {charged} times ({cause}); last: {message}"

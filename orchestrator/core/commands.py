@@ -51,6 +51,14 @@ class Recall(ToWorker, frozen=True):
     tokens: tuple[int, ...]
 
 
+class Roster(ToWorker, frozen=True):
+    """Where the members of a gang listen, for one of them, who is at `place`."""
+
+    token: int
+    place: int
+    addresses: tuple[str, ...]
+
+
 class Drain(ToWorker, frozen=True):
     reason: str
 

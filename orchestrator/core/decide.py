@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from orchestrator.core import attempts, damage, events, jobs, leases, placement, registry, stragglers, workers
+from orchestrator.core import attempts, damage, events, gangs, jobs, leases, placement, registry, stragglers, workers
 from orchestrator.core.apply import apply
 from orchestrator.core.commands import Command, Reply
 from orchestrator.core.decision import Decision
@@ -32,6 +32,7 @@ _DECIDE: dict[type[events.Event], Callable[[State, Any, Now], Decision]] = {
     events.Began: attempts.began,
     events.Released: attempts.released,
     events.Report: attempts.reported,
+    events.GangReady: gangs.ready,
     events.Finished: attempts.finished,
     events.Succeeded: attempts.succeeded,
     events.SetAlias: registry.set_alias,

@@ -137,6 +137,13 @@ class Succeeded(SessionEvent, frozen=True):
     seconds: Sequence[float]
 
 
+class GangReady(SessionEvent, frozen=True):
+    """A member of a gang listens at an address, as `HOST:PORT`, and waits for the others."""
+
+    token: int
+    address: str
+
+
 class DrainWorker(Event, frozen=True):
     ticket: int
     worker: str

@@ -2,7 +2,7 @@
 
 from orchestrator.core.placement import Round
 from orchestrator.core.pools import able, lacks
-from orchestrator.core.state import Job, State
+from orchestrator.core.state import Job, OpenStage, State
 
 
 def why_pending(state: State, job: Job) -> str:
@@ -28,8 +28,25 @@ def why_pending(state: State, job: Job) -> str:
         return f"{len(stage.waiting)} tasks wait out their backoff"
     if 0 < job.spec.workers <= len(job.by_worker):
         return f"it runs on {len(job.by_worker)} workers, the most that its spec allows"
+    if stage.stage.gang:
+        return _why_gang(state, job, stage)
     if all(pool.places[0][0] >= pool.like.slots for pool in pools):
         return "every slot that could run it is busy"
     if Round(state).choose(job, ()) is None:
         return "a slot is free, but what runs has taken the memory or the GPUs that it needs"
+    return "it is next"
+
+
+def _why_gang(state: State, job: Job, stage: OpenStage) -> str:
+    count, turn = stage.stage.count, Round(state)
+    capacity = turn.capacity(job)
+    if capacity < count:
+        fewer = f", or for {state.settings.gather:g} s to go by, to begin with {capacity}"
+        least = stage.stage.least
+        return (
+            f"its {count} members begin at once, and the workers that could run them have {capacity} slots: "
+            f"it waits for others{fewer if 0 < least <= capacity else ''}"
+        )
+    if not turn.gather(job, count):
+        return f"its {count} members begin at once, and not so many slots are free; those that are free are kept for it"
     return "it is next"

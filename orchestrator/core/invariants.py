@@ -130,6 +130,8 @@ def _stage(job: Job, stage: OpenStage) -> Iterator[str]:
         yield f"{name}: {stage.done} done, yet {stage.status.count(Status.SUCCEEDED)} succeeded"
     if stage.returned != sorted(set(stage.returned)):
         yield f"{name}: {stage.returned} are pending again, not each once and in order"
+    if stage.stage.gang and stage.live and sorted(stage.live) != list(range(stage.formed)):
+        yield f"{name}: a formation of {stage.formed} is not whole: {sorted(stage.live)} are there"
     for index, status in enumerate(stage.status):
         yield from (f"{name}[{index}] {fault}" for fault in _task(stage, index, Status(status)))
 

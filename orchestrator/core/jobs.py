@@ -2,10 +2,11 @@
 
 from orchestrator.core import records as r
 from orchestrator.core.apply import reusable
-from orchestrator.core.commands import Cancel, LookUp, Reply
+from orchestrator.core.commands import LookUp, Reply
 from orchestrator.core.decision import NOTHING, Decision, join, nothing, refuse, reply
 from orchestrator.core.events import Advance, CancelJob, KnownResults, PastDeadline, RetryJob, Submission, SubmitJobs
 from orchestrator.core.failures import failed_task, name_taken, plan_failed
+from orchestrator.core.gangs import dismissed, keep_whole
 from orchestrator.core.pools import numerics_for
 from orchestrator.core.releases import releases
 from orchestrator.core.state import Job, Now, OpenStage, State
@@ -83,6 +84,8 @@ def advance(state: State, event: Advance, now: Now) -> Decision:
         return nothing(f"job {event.job} has ended")
     if job.open is not None and (failure := failed_task(job.open)):
         return end(state, job, JobState.FAILED, failure, now)
+    if (whole := keep_whole(state, job, now)) is not None:
+        return whole
     if job.fingerprint is None:
         return _choose_numerics(state, job, now)
     try:
@@ -158,14 +161,8 @@ def end(
 
 def stop_attempts(state: State, job: Job, reason: str) -> Decision:
     """Tells the workers that have something of a job."""
-    stop: dict[str, list[int]] = {}
-    for tokens in job.open.live.values() if job.open else ():
-        for token in tokens:
-            stop.setdefault(state.attempts[token].worker, []).append(token)
-    workers = [(worker, stop[name]) for name in stop if (worker := state.workers.get(name)) and worker.reachable]
-    return Decision(
-        commands=tuple(Cancel(worker.info.id, worker.session, tuple(tokens), reason) for worker, tokens in workers)
-    )
+    tokens = [token for own in job.open.live.values() for token in own] if job.open else []
+    return Decision(commands=dismissed(state, tokens, reason))
 
 
 def past_deadline(state: State, event: PastDeadline, now: Now) -> Decision:

@@ -2,7 +2,8 @@
 
 Order: higher priority first; among equals the submitter with the fewest running tasks; then the older job. A task goes
 to a worker with a free slot, rather to one that has its inputs cached, rather to the emptiest. A slot may also have
-half a second of work waiting, or one task of under a minute, as far as the worker's credit goes.
+half a second of work waiting, or one task of under a minute, as far as the worker's credit goes. A gang's tasks go all
+at once or not at all; one that has to wait for slots keeps those that it can use, so that nobody after it takes them.
 """
 
 import heapq
@@ -11,10 +12,11 @@ from collections.abc import Collection, Iterable, Iterator
 
 from orchestrator.core import records as r
 from orchestrator.core.commands import Assign, Command, Recall
-from orchestrator.core.decision import Decision
+from orchestrator.core.decision import Decision, join
 from orchestrator.core.events import Advance, FailJob, Place
 from orchestrator.core.failures import plan_failed
 from orchestrator.core.pools import able
+from orchestrator.core.records import WorkerInfo
 from orchestrator.core.state import Job, LineKey, Now, OpenStage, Pool, PoolKey, State, Worker
 from tensorfleet.model import JobState, Ref, Task
 
@@ -41,6 +43,12 @@ class Round:
         self._given: dict[str, list[Job]] = {}
         self._new: dict[str, dict[str, None]] = {}
         self._shares: dict[str, int] = {}
+        self._kept: dict[str, None] = {}
+
+    @property
+    def kept(self) -> Collection[str]:
+        """Workers of whom a gang waits for slots: nothing is sent ahead to them."""
+        return self._kept
 
     def share(self, submitter: str) -> int:
         return self._state.shares.get(submitter, 0) + self._shares.get(submitter, 0)
@@ -57,6 +65,8 @@ class Round:
                 slots, credit = worker.info.slots - held, worker.info.credit - held
                 if slots <= 0 and (best[0] or held >= _refilled_at(worker, ahead)):
                     break  # those that follow hold no less
+                if slots <= 0 and name in self._kept:
+                    continue
                 if name == apart or not self._has(worker, needs.memory, needs.gpus):
                     continue
                 rank = (slots > 0, _cached(worker, inputs) if inputs else 0, slots, credit, -order)
@@ -81,15 +91,70 @@ class Round:
 
     def give(self, job: Job, worker: Worker, count: int = 1) -> None:
         """Counts tasks of the job as the worker's."""
+        name = worker.info.id
+        self._fill(job, worker, count)
+        self._shares[job.spec.submitter] = self._shares.get(job.spec.submitter, 0) + count
+        if name not in job.by_worker:
+            self._new.setdefault(job.id, {})[name] = None
+
+    def _fill(self, job: Job, worker: Worker, count: int) -> None:
         name, given = worker.info.id, self._given.setdefault(worker.info.id, [])
         places = self._places.setdefault(worker.pool, list(self._state.pools[worker.pool].places))
         held = self._held(worker)
         del places[bisect_left(places, (held, worker.order, name))]
         insort(places, (held + count, worker.order, name))
         given += [job] * count
-        self._shares[job.spec.submitter] = self._shares.get(job.spec.submitter, 0) + count
-        if name not in job.by_worker:
-            self._new.setdefault(job.id, {})[name] = None
+
+    def capacity(self, job: Job) -> int:
+        """How many of the job's tasks could run at once, if nothing else did."""
+        pools = [(_seats(job, pool.like), len(pool.places)) for _, pool in able(self._state, job)]
+        left, total = job.spec.workers or sum(workers for _, workers in pools), 0
+        for seats, workers in sorted(pools, reverse=True):
+            total += seats * min(workers, left)
+            left -= min(workers, left)
+        return total
+
+    def gather(self, job: Job, count: int) -> list[tuple[Worker, int]]:
+        """Workers with how many of a gang's tasks each can begin now, the emptiest first: in all as many as asked for,
+        or else none, and slots are kept for it."""
+        free, busy = self._free(job, count)
+        chosen = free[: job.spec.workers or None]
+        found = sum(seats for _, seats in chosen)
+        if found >= count:
+            return _cut(chosen, count)
+        for worker, seats in chosen:
+            self._fill(job, worker, seats)
+        more = [(worker, _seats(job, worker.info)) for worker in busy]
+        room = max(0, job.spec.workers - len(chosen)) if job.spec.workers else len(more)
+        self._kept.update((worker.info.id, None) for worker, _ in [*chosen, *_cut(more[:room], count - found)])
+        return []
+
+    def _free(self, job: Job, count: int) -> tuple[list[tuple[Worker, int]], list[Worker]]:
+        """Workers that could have a gang's tasks, as far as it may need them: with room now, and how much; and busy."""
+        free: list[tuple[int, int, Worker]] = []
+        busy: list[tuple[int, int, Worker]] = []
+        for key, pool in self._able[job.id] if job.id in self._able else able(self._state, job):
+            found = 0
+            for held, order, name in self._places.get(key, pool.places):
+                if found >= count:
+                    break
+                worker = self._state.workers[name]
+                seats = self._seats_left(job, worker, held)
+                if seats > 0:
+                    free.append((-seats, order, worker))
+                else:
+                    busy.append((held, order, worker))
+                found += seats or _seats(job, worker.info)
+        return [(worker, -seats) for seats, _, worker in sorted(free, key=_place)], [
+            worker for _, _, worker in sorted(busy, key=_place)
+        ]
+
+    def _seats_left(self, job: Job, worker: Worker, held: int) -> int:
+        """How many tasks of the job a worker can begin now."""
+        needs, seats = job.spec.resources, min(worker.info.slots - held, worker.info.credit - held)
+        while seats > 0 and not self._has(worker, seats * needs.memory, seats * needs.gpus):
+            seats -= 1
+        return max(seats, 0)
 
     def _held(self, worker: Worker) -> int:
         return len(worker.held) + len(self._given.get(worker.info.id, ()))
@@ -119,6 +184,30 @@ class Round:
             yield self._held(worker), worker.order, name
 
 
+def _place(listed: tuple[int, int, Worker]) -> tuple[int, int]:
+    return listed[:2]
+
+
+def _seats(job: Job, info: WorkerInfo) -> int:
+    """How many tasks of the job a worker can have at once, if it has no others."""
+    needs, has = job.spec.resources, info.resources
+    seats = min(info.slots, info.credit)
+    if needs.memory:
+        seats = min(seats, has.memory // needs.memory)
+    return min(seats, has.gpus // needs.gpus) if needs.gpus else seats
+
+
+def _cut(listed: Iterable[tuple[Worker, int]], count: int) -> list[tuple[Worker, int]]:
+    """As many of the first as are needed for so many seats."""
+    chosen: list[tuple[Worker, int]] = []
+    for worker, seats in listed:
+        if count <= 0:
+            break
+        chosen.append((worker, min(seats, count)))
+        count -= seats
+    return chosen
+
+
 def _most(worker: Worker, ahead: int) -> int:
     """How many tasks a worker may hold, of which each slot may have so many waiting."""
     return min((1 + ahead) * worker.info.slots, worker.info.credit)
@@ -143,7 +232,7 @@ def place(state: State, event: Place, now: Now) -> Decision:
     """Hands out what can be handed out, else evens out what was sent ahead."""
     handed = _Handing(state, now)
     if handed.out() or handed.records:
-        return handed.decision()
+        return join([handed.decision(), *_recall_for_gang(state, handed.kept)])
     return _recall_for_idle(state) or handed.decision()
 
 
@@ -190,6 +279,10 @@ class _Handing:
         then = (*(Advance(job) for job in self._touched), *self._broken)
         return Decision(tuple(self.records), tuple(self._commands), then=then)
 
+    @property
+    def kept(self) -> Collection[str]:
+        return self._round.kept
+
     def out(self) -> bool:
         """Assigns; True where tasks are left that wait for room."""
         lines = {key: _Line(self._state, key) for key in self._state.lines}
@@ -201,9 +294,10 @@ class _Handing:
             line = lines[key]
             assert line.job is not None
             if share == self._round.share(line.submitter):  # else it has changed since: the line takes its turn anew
-                fits = self._next(line, line.job, alone=not queue)
-                starved = starved or not fits
-                if not fits and not line.job.spec.workers:
+                job, gang = line.job, _is_gang(line.job)
+                fits = self._form(line, job) if gang else self._next(line, job, alone=not queue)
+                starved = starved or not (fits or (gang and not self.kept))
+                if not fits and not gang and not job.spec.workers:
                     continue  # nor would the others of this line
                 if not fits:
                     line.next_job()
@@ -243,9 +337,33 @@ class _Handing:
         self._assign(job, stage, indexes, tasks, worker)
         return True
 
-    def _assign(self, job: Job, stage: OpenStage, indexes: list[int], tasks: list[Task], worker: Worker) -> None:
+    def _form(self, line: _Line, job: Job) -> bool:
+        """Assigns a gang's tasks, each to a slot of its own, and goes on to what comes then. False where it has to
+        wait: for slots, which are kept for it, or for workers."""
+        stage = job.open
+        assert stage is not None
+        size = gang_size(self._state, job, self._round.capacity(job), self._now)
+        seats = self._round.gather(job, size) if size else []
+        if not seats:
+            return False
+        try:
+            tasks = [stage.stage.task(index) for index in range(size)]
+        except Exception as error:  # of the plan, which makes the tasks
+            self._broken.append(FailJob(job.id, plan_failed(error)))
+        else:
+            first = 0
+            for worker, count in seats:
+                indexes = list(range(first, first + count))
+                self._assign(job, stage, indexes, tasks[first : first + count], worker, gang=size)
+                first += count
+        line.next_job()
+        return True
+
+    def _assign(
+        self, job: Job, stage: OpenStage, indexes: list[int], tasks: list[Task], worker: Worker, gang: int = 0
+    ) -> None:
         token = self._state.token(self._given)
-        record, command = assignment(token, worker, job, stage, tuple(indexes), tuple(tasks), self._now)
+        record, command = assignment(token, worker, job, stage, tuple(indexes), tuple(tasks), self._now, gang)
         if job.state == JobState.QUEUED and job.id not in self._touched:
             self.records.append(r.JobStarted(job.id, self._now.wall))
         self.records.append(record)
@@ -253,6 +371,23 @@ class _Handing:
         self._touched[job.id] = None
         self._given += len(tasks)
         self._round.give(job, worker, len(tasks))
+
+
+def _is_gang(job: Job) -> bool:
+    return job.open is not None and job.open.stage.gang
+
+
+def gang_size(state: State, job: Job, capacity: int, now: Now) -> int:
+    """How many members a gang is to have, where so many could run at once; 0 while it waits for workers.
+
+    Fewer than all are taken where the plan allows it, once nobody has come for a while, and nobody may yet come back.
+    """
+    stage = job.open
+    assert stage is not None
+    if capacity >= stage.stage.count:
+        return stage.stage.count
+    waited = now.mono >= stage.since + state.settings.gather and not state.suspects
+    return capacity if waited and 0 < stage.stage.least <= capacity else 0
 
 
 def _ahead_of(state: State, stage: OpenStage) -> int:
@@ -275,10 +410,11 @@ def assignment(
     indexes: tuple[int, ...],
     tasks: tuple[Task, ...],
     now: Now,
+    gang: int = 0,
 ) -> tuple[r.TasksAssigned, Assign]:
-    """The record of an assignment, and what the worker is told."""
+    """The record of an assignment, and what the worker is told. gang: members of the formation, where they are some."""
     name, info = stage.stage.name, worker.info
-    record = r.TasksAssigned(job.id, name, info.id, token, indexes, now.wall)
+    record = r.TasksAssigned(job.id, name, info.id, token, indexes, now.wall, gang)
     gpus = job.spec.resources.gpus
     return record, Assign(info.id, worker.session, token, job.id, name, indexes, tasks, job.spec.task_timeout, gpus)
 
@@ -302,6 +438,15 @@ def _recall_for_idle(state: State) -> Decision | None:
     return None
 
 
+def _recall_for_gang(state: State, kept: Iterable[str]) -> Iterator[Decision]:
+    """Asks back what was sent ahead to workers of whom a gang waits for slots."""
+    for name in kept:
+        worker = state.workers[name]
+        back = tuple(_ahead(state, worker)[: max(0, len(worker.held) - worker.info.slots)])
+        if back and worker.reachable:
+            yield Decision((r.AttemptsRecalled(back),), (Recall(name, worker.session, back),))
+
+
 def _ahead(state: State, worker: Worker) -> list[int]:
     """What a worker holds and has not begun, the last first, as far as it is of one job; none while some of it is
     asked back."""
@@ -309,7 +454,7 @@ def _ahead(state: State, worker: Worker) -> list[int]:
     job = ""
     for token in reversed(worker.held):
         attempt = state.attempts[token]
-        if attempt.started:
+        if attempt.started or attempt.gang:  # a gang's has a slot, and would take the others with it
             continue
         if attempt.recalled:
             return []

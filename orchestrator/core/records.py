@@ -112,7 +112,8 @@ class StageChecked(Record, frozen=True, tag=True, array_like=True):
 
 
 class TasksAssigned(Record, frozen=True, tag=True, array_like=True):
-    """A worker has attempts at these tasks of a stage, in this order. token: of the first; each next has the next."""
+    """A worker has attempts at these tasks of a stage, in this order. token: of the first; each next has the next.
+    gang: members of the formation that they belong to; 0 where they are of no gang."""
 
     job: str
     stage: str
@@ -120,6 +121,7 @@ class TasksAssigned(Record, frozen=True, tag=True, array_like=True):
     token: int
     indexes: tuple[int, ...]
     at: float
+    gang: int = 0
 
 
 class TasksSucceeded(Record, frozen=True, tag=True, array_like=True):
@@ -171,6 +173,16 @@ class AttemptReleased(Record, frozen=True, tag=True, array_like=True):
     token: int
     worker: str
     at: float
+
+
+class MemberReady(Record, frozen=True, tag=True, array_like=True):
+    """A member of a gang listens at an address. Durable, since who knows the others does not say its own again."""
+
+    job: str
+    stage: str
+    index: int
+    token: int
+    address: str
 
 
 class Reported(Record, frozen=True, tag=True, array_like=True):
@@ -310,6 +322,14 @@ class AttemptBegan(Record, frozen=True, tag=True, array_like=True):
     pid: int
 
 
+class MemberDone(Record, frozen=True, tag=True, array_like=True):
+    """A member of a gang, and not the first, did its part after so many seconds."""
+
+    durable = False
+    token: int
+    seconds: float
+
+
 class AttemptsRecalled(Record, frozen=True, tag=True, array_like=True):
     durable = False
     tokens: tuple[int, ...]
@@ -353,6 +373,7 @@ DURABLE = (
     | TasksSucceeded
     | AttemptFailed
     | AttemptReleased
+    | MemberReady
     | Reported
     | JobEnded
     | ModelRegistered

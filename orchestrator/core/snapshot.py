@@ -44,6 +44,7 @@ class StageImage(Struct, frozen=True, kw_only=True):
     deaths: dict[int, int]
     reported: dict[int, dict[str, int]]
     waiting: list[int]
+    formed: int = 0
 
 
 class AttemptImage(Struct, frozen=True):
@@ -52,6 +53,7 @@ class AttemptImage(Struct, frozen=True):
     worker: str
     assigned_at: float
     last_report: int
+    address: str = ""
 
 
 class JobImage(Struct, frozen=True, kw_only=True):
@@ -160,7 +162,7 @@ def _job_image(state: State, job: Job) -> JobImage:
         open=_stage_image(job),
         beaten=job.beaten,
         attempts=[
-            AttemptImage(token, index, attempt.worker, attempt.assigned_at, attempt.last_report)
+            AttemptImage(token, index, attempt.worker, attempt.assigned_at, attempt.last_report, attempt.address)
             for token, index in sorted(_live(job))
             if (attempt := state.attempts[token])
         ],
@@ -195,6 +197,7 @@ def _stage_image(job: Job) -> StageImage | None:
         deaths=stage.deaths,
         reported=stage.reported,
         waiting=sorted(stage.waiting),
+        formed=stage.formed,
     )
 
 
@@ -222,13 +225,14 @@ def _restore_stage(state: State, job: Job, image: JobImage, opened: StageImage, 
     stage.done = stage.status.count(Status.SUCCEEDED)
     stage.seconds, stage.timed = opened.seconds, opened.timed
     stage.history, stage.charged, stage.deaths = opened.history, opened.charged, opened.deaths
-    stage.reported, stage.frontier = opened.reported, opened.frontier
+    stage.reported, stage.frontier, stage.formed = opened.reported, opened.frontier, opened.formed
     for attempt in image.attempts:  # its task is running already, and takes it as it takes a twin
         assigned = r.TasksAssigned(
             job.id, opened.name, attempt.worker, attempt.token, (attempt.index,), attempt.assigned_at
         )
         apply(state, assigned, mono)
-        state.attempts[attempt.token].last_report = attempt.last_report
+        restored = state.attempts[attempt.token]
+        restored.last_report, restored.address = attempt.last_report, attempt.address
     # When a backoff ends was told by a clock that is gone: it is waited out anew.
     for index in opened.waiting:
         wait(state, job, stage, index, mono + _backoff(job, stage, index))
@@ -244,4 +248,5 @@ def _pending(stage: OpenStage) -> Iterator[int]:
 
 
 def _backoff(job: Job, stage: OpenStage, index: int) -> float:
-    return backoff(job.spec.retry, stage.charged.get(index, 0) + stage.deaths.get(index, 0))
+    account = stage.account(index)
+    return backoff(job.spec.retry, stage.charged.get(account, 0) + stage.deaths.get(account, 0))

@@ -66,7 +66,9 @@ class OpenStage:
     status: a byte a task. checked: known results were looked up below this index; asked: are being. frontier: from here
     on nothing was ever assigned. returned: lower indexes that are pending again, in order. waiting: index -> the
     monotonic time at which its backoff ends. live: index -> tokens of its attempts, first to last. history: failed
-    attempts of tasks that have not succeeded, and of those that have just done so, `settled`.
+    attempts of tasks that have not succeeded, and of those that have just done so, `settled`. formed: members of the
+    formation of a gang, or of its last one. since: when an attempt last ended without a result, or the stage was
+    opened; monotonic.
     """
 
     stage: Stage
@@ -87,11 +89,13 @@ class OpenStage:
     charged: dict[int, int] = field(default_factory=dict)
     deaths: dict[int, int] = field(default_factory=dict)
     reported: dict[int, dict[str, int]] = field(default_factory=dict)
+    formed: int = 0
+    since: float = 0.0
 
     @classmethod
-    def of(cls, stage: Stage) -> "OpenStage":
+    def of(cls, stage: Stage, mono: float) -> "OpenStage":
         operator = stage.task(0).operator if stage.count else ""
-        return cls(stage, operator, bytearray(stage.count), Results(stage.count))
+        return cls(stage, operator, bytearray(stage.count), Results(stage.count), since=mono)
 
     @property
     def mean_seconds(self) -> float | None:
@@ -99,7 +103,10 @@ class OpenStage:
         return self.seconds / self.timed if self.timed else None
 
     def pending(self) -> Iterator[int]:
-        """Indexes that can be assigned now, in order."""
+        """Indexes that can be assigned now, in order; of a gang's the first stands for all."""
+        if self.stage.gang:
+            yield from (0,) if self.has_pending() else ()
+            return
         yield from self.returned
         for index in range(self.frontier, self.checked):
             if self.status[index] == Status.PENDING:
@@ -110,7 +117,13 @@ class OpenStage:
         """How many tasks can be assigned now, at most: some that were never assigned may be known."""
         return len(self.returned) + self.checked - self.frontier
 
+    def account(self, index: int) -> int:
+        """Under whose index a task's failures are counted: those of a gang's members are the gang's."""
+        return 0 if self.stage.gang else index
+
     def has_pending(self) -> bool:
+        if self.stage.gang and (self.live or self.waiting or self.done):
+            return False  # all are to begin together
         return bool(self.returned) or self.frontier < self.checked  # the first of these is always pending
 
 
@@ -177,7 +190,8 @@ class Timer(NamedTuple):
 
 @dataclass(slots=True)
 class Attempt:
-    """since: when it began, or was assigned where that is not known; monotonic."""
+    """since: when it began, or was assigned where that is not known; monotonic. gang: whether it is a member of one; it
+    has said that it listens at `address`, and that it was done after so many seconds."""
 
     token: int
     job: str
@@ -190,6 +204,9 @@ class Attempt:
     recalled: bool = False
     pid: int = 0
     last_report: int = 0
+    gang: bool = False
+    address: str = ""
+    done: float | None = None
 
 
 PoolKey = tuple[int, int, int, int, int, tuple[tuple[str, str], ...], str, tuple[str, ...]]
@@ -247,7 +264,8 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     lease: how long a silent worker is believed. grace: how long one whose stream broke may take to come back;
     restart_grace: the same after the orchestrator itself was away. deaths: a task's budget of started attempts that
-    died with their process or worker. prefetch: seconds of work that a slot may have waiting. max_jobs: jobs that may
+    died with their process or worker. prefetch: seconds of work that a slot may have waiting. gather: how long a gang
+    waits for the workers it lacks before fewer members do, where its plan allows that. max_jobs: jobs that may
     be queued and running; past them submissions are told to come back.
     """
 
@@ -258,6 +276,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     deaths: int = 5
     restarts: int = 3
     prefetch: float = 0.5
+    gather: float = 10.0
     max_jobs: int = 20_000
     lookup_window: int = 1024
     straggler_factor: float = 3.0

@@ -28,6 +28,8 @@ def _watched(state: State) -> Iterator[tuple[Job, OpenStage, float]]:
             continue
         if stage.live and stage.checked == stage.stage.count and stage.done * 4 >= stage.stage.count * 3:
             mean = stage.mean_seconds or 0.0
+            if stage.stage.gang:
+                continue
             yield job, stage, max(state.settings.straggler_floor, state.settings.straggler_factor * mean)
 
 

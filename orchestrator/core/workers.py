@@ -1,12 +1,14 @@
 """Workers: joining, coming back, falling silent, draining, leaving."""
 
+from collections.abc import Iterable
+
 from orchestrator.core import records as r
 from orchestrator.core.attempts import failed, held, release, speaker
 from orchestrator.core.commands import Command, Drain, Goodbye, Welcome
 from orchestrator.core.decision import Decision, join, nothing, refuse, reply
 from orchestrator.core.events import Advance, DrainWorker, Heartbeat, Leaving, OpenSession, SessionLost
 from orchestrator.core.pools import key_of
-from orchestrator.core.state import GONE, Now, State, Worker
+from orchestrator.core.state import GONE, Attempt, Now, State, Worker
 from tensorfleet.errors import NotFound
 from tensorfleet.model import Cause, WorkerState
 
@@ -27,11 +29,11 @@ def open_session(state: State, event: OpenSession, now: Now) -> Decision:
     keep = tuple(token for token in event.held if token in ours)
     stop = tuple(token for token in event.held if token not in ours)
     same_life = known is not None and known.info.incarnation == event.info.incarnation
-    lost = join(
-        release(state.attempts[token], now)
-        if same_life  # the assignment never reached it
-        else failed(state, state.attempts[token], Cause.LOST_WORKER, "LOST_WORKER", "its worker was started anew", now)
-        for token in sorted(ours - told)
+    gone = [state.attempts[token] for token in sorted(ours - told)]
+    lost = (
+        join(release(attempt, now) for attempt in gone)  # the assignments never reached it
+        if same_life
+        else _with_worker(state, gone, "its worker was started anew", now)
     )
     begun = tuple(r.AttemptBegan(token, 0) for token in keep if event.held[token])
     joined = r.WorkerJoined(event.info, event.session, now.wall)
@@ -89,8 +91,22 @@ def give_up(state: State, worker: Worker, outcome: WorkerState, reason: str, now
     """Ends a worker's part in the fleet; its tasks go elsewhere."""
     attempts = [state.attempts[token] for token in worker.held]
     text = f"worker {worker.info.id} was lost: {reason}"
-    back = [failed(state, attempt, Cause.LOST_WORKER, "LOST_WORKER", text, now) for attempt in attempts]
-    return join([*back, Decision((r.WorkerGone(worker.info.id, outcome, reason, now.wall),))])
+    back = _with_worker(state, attempts, text, now)
+    return join([back, Decision((r.WorkerGone(worker.info.id, outcome, reason, now.wall),))])
+
+
+def _with_worker(state: State, attempts: Iterable[Attempt], text: str, now: Now) -> Decision:
+    """Ends attempts that were lost with their worker; of a gang's formation one, since it is lost once."""
+    parts: list[Decision] = []
+    gangs: set[str] = set()
+    for attempt in attempts:
+        if attempt.job in gangs:
+            parts.append(release(attempt, now))
+            continue
+        if attempt.gang:
+            gangs.add(attempt.job)
+        parts.append(failed(state, attempt, Cause.LOST_WORKER, "LOST_WORKER", text, now))
+    return join(parts)
 
 
 def drain(state: State, event: DrainWorker, now: Now) -> Decision:

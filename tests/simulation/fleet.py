@@ -28,7 +28,7 @@ WALL = 1_700_000_000.0
 
 def spec(*stages: tuple[str, int], **rest: Any) -> JobSpec:
     """A job of these stages; `recipe` and other odd names are hyperparameters of the fake plan."""
-    own = {name: rest.pop(name) for name in ("impure", "broken", "recipe", "lets_go") if name in rest}
+    own = {name: rest.pop(name) for name in ("impure", "broken", "recipe", "lets_go", "gangs") if name in rest}
     listed = [[name, count] for name, count in stages or (("fit", 1),)]
     return JobSpec(kind=JobKind.TRAIN, algorithm="random_forest", hyperparameters={"stages": listed, **own}, **rest)
 
@@ -173,6 +173,11 @@ class Fleet:
             last_report=rest.get("last_report", 0),
             started=rest.get("started", True),
         )
+
+    def meet(self, token: int, address: str = "") -> Step:
+        """A member of a gang waits for the others."""
+        worker = self.state.attempts[token].worker
+        return self.tell(e.GangReady(worker, self.session(worker), token, address or f"{worker}:{token % 1000}"))
 
     def beat(
         self,

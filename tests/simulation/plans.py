@@ -15,7 +15,8 @@ from tensorfleet.plan import Done, Stage, StageResults, unstoppable
 
 class FakePlan:
     """hyperparameters: `stages` as [[name, count], …]; `recipe` keys the tasks; `impure`; `broken` (a stage's name, or
-    `tasks of` or `second task of` one); `lets_go`, of the stages that the next one does not read."""
+    `tasks of` or `second task of` one); `lets_go`, of the stages that the next one does not read; `gangs`: the least
+    members of a stage that is a gang, by its name."""
 
     def next_stage(
         self, spec: JobSpec, resolved: Resolved, done: Sequence[StageResults], stopping: bool = False
@@ -29,7 +30,9 @@ class FakePlan:
         if name == spec.hyperparameters.get("broken"):
             raise ZeroDivisionError("a plan with a bug")
         releases = (done[-2].name,) if spec.hyperparameters.get("lets_go") and len(done) > 1 else ()
-        return Stage(name, count, _maker(spec, name, done), releases=releases)
+        least = gangs(spec).get(name)
+        maker = _maker(spec, name, done)
+        return Stage(name, count, maker, releases=releases, gang=least is not None, least=least or 0)
 
     def total_tasks(self, spec: JobSpec, resolved: Resolved) -> int:
         return sum(count for _, count in stages(spec))
@@ -43,10 +46,20 @@ def stages(spec: JobSpec) -> list[tuple[str, int]]:
     return [(str(name), int(str(count))) for name, count in listed]
 
 
+def counted(spec: JobSpec) -> list[tuple[str, int]]:
+    """Stages with the tasks that must have results, which of a gang is the first."""
+    return [(name, min(count, 1) if name in gangs(spec) else count) for name, count in stages(spec)]
+
+
+def gangs(spec: JobSpec) -> dict[str, int]:
+    found: dict[str, int] = spec.hyperparameters.get("gangs", {})  # type: ignore[assignment]
+    return found
+
+
 def _maker(spec: JobSpec, name: str, done: Sequence[StageResults]) -> Callable[[int], Task]:
-    inputs = tuple(result.outputs[0] for result in done[-1].results) if done else resolved_inputs(spec)
+    inputs = tuple(ref for result in done[-1].results for ref in result.outputs[:1]) if done else resolved_inputs(spec)
     params: dict[str, Value] = {"recipe": spec.hyperparameters.get("recipe", ""), "stage": name}
-    pure = not spec.hyperparameters.get("impure", False)
+    pure = not spec.hyperparameters.get("impure", False) and name not in gangs(spec)
     if spec.hyperparameters.get("broken") == f"tasks of {name}":
         params["recipe"] = object()  # type: ignore[assignment]
     broken = {1} if spec.hyperparameters.get("broken") == f"second task of {name}" else set()

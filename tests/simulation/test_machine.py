@@ -25,14 +25,14 @@ from tensorfleet.keys import task_key
 from tensorfleet.model import Cause, JobSpec, Resolved, RetryPolicy, TaskResult
 from tests.simulation.fleet import Fleet, info, spec
 from tests.simulation.ledger import Ledger
-from tests.simulation.plans import plant, stages
+from tests.simulation.plans import counted, plant
 from tests.simulation.worker import Worker
 
 EXAMPLES = int(os.environ.get("TENSORFLEET_SIMULATE_EXAMPLES", "0"))
 NAMES = ("w1", "w2", "w3")
 JOBS = ("j1", "j2", "j3")
 FINGERPRINTS = ("cpu", "cpu", "other")
-SMALL = Settings(lookup_window=4, remember_ended=2, remember_gone=1, deaths=3, straggler_floor=1.0)
+SMALL = Settings(lookup_window=4, remember_ended=2, remember_gone=1, deaths=3, straggler_floor=1.0, gather=2.0)
 """Limits that a short run can reach."""
 
 FAILURES = [
@@ -51,6 +51,7 @@ specs = st.builds(
     recipe=st.sampled_from(["a", "b"]),
     impure=st.sampled_from([False, False, True]),
     lets_go=st.booleans(),
+    gangs=st.sampled_from([{}, {}, {"s0": 1}, {"s1": 2}, {"s0": 2, "s1": 1}]),
     workers=st.sampled_from([0, 0, 1, 2]),
     priority=st.integers(0, 1),
     submitter=st.sampled_from(["ann", "bob"]),
@@ -84,7 +85,7 @@ class Scheduler(RuleBasedStateMachine):
         plant(self.patch)
         self.fleet = Fleet(SMALL)
         self.fleet.known = None
-        self.ledger = Ledger(stages)
+        self.ledger = Ledger(counted)
         self.workers: dict[str, Worker] = {}
         self.asked: list[LookUp] = []
         self.suspected: list[Inspect] = []
@@ -271,6 +272,14 @@ class Scheduler(RuleBasedStateMachine):
         self.hear(name)
         if (worker := self._chosen(name)) and worker.running():
             worker.end(worker.running()[0], cause)
+            self._flush(worker)
+
+    @rule(name=st.sampled_from(NAMES))
+    def meet(self, name: str) -> None:
+        self.hear(name)
+        if worker := self._chosen(name):
+            for token in worker.running():
+                worker.meet(token)
             self._flush(worker)
 
     @rule(name=st.sampled_from(NAMES))

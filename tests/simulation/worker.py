@@ -89,6 +89,9 @@ class Worker:
                 case c.Recall(tokens=tokens):
                     for token in tokens:
                         self._recall(token)
+                case c.Roster(token=token, place=place, addresses=addresses) if token in self.held:
+                    assert addresses[place] == self._address(token), f"{token} is not where {addresses} say"
+                    assert len(set(addresses)) == len(addresses), f"{addresses}: two have one slot"
                 case c.Drain() if not self.draining:
                     self.draining = True
                     self._leave()
@@ -148,6 +151,14 @@ class Worker:
             if not held.begun and not held.over and self.welcomed:
                 held.begun = True
                 self.outbox.append(e.Began(self.name, self.session, token, 77))
+
+    def meet(self, token: int) -> None:
+        """A task that may be a member of a gang waits for the others."""
+        if self.welcomed:
+            self.outbox.append(e.GangReady(self.name, self.session, token, self._address(token)))
+
+    def _address(self, token: int) -> str:
+        return f"{self.name}:{token}"
 
     def report(self, token: int) -> None:
         held = self.held[token]
