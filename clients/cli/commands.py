@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import tensorfleet
-from clients.cli import bench, fleet, predict, train
+from clients.cli import algorithms, bench, fleet, predict, train
 from clients.cli.datasets import datasets
 from clients.cli.jobs import jobs
 from clients.cli.models import models
@@ -48,6 +48,7 @@ def root(
 app.callback()(expanded(root))
 train.add(app)
 predict.add(app)
+algorithms.add(app)
 app.add_typer(jobs, name="jobs", rich_help_panel="Look and steer")
 app.add_typer(models, name="models", rich_help_panel="Look and steer")
 app.add_typer(datasets, name="datasets", rich_help_panel="Look and steer")

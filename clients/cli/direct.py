@@ -13,6 +13,7 @@ from clients.cli import output
 from clients.cli.figures import show_metrics
 from clients.cli.live import Lines, Silence, View, Watcher
 from clients.cli.options import Options
+from clients.cli.progress import epochs_of
 from tensorfleet.config import settings
 from tensorfleet.data import sources
 from tensorfleet.errors import InvalidRequest
@@ -44,7 +45,7 @@ def train_here(spec: JobSpec, at: Options, out: Path | None) -> None:
     objects = (at.home or settings().home) / "objects"
     resolved = Resolved(model=(direct.keep(objects, [path.read_bytes()]),) if path else ())
     began = time.monotonic()
-    with _watcher(f"{spec.dataset} · {spec.algorithm}", json=at.json) as watcher:
+    with _watcher(f"{spec.dataset} · {spec.algorithm}", epochs_of(spec), json=at.json) as watcher:
         told = _Told(watcher, plan_for(spec).total_tasks(spec, resolved))
         result = direct.run(spec, resolved, objects=objects, report=told.report, finished=told.finished)
     _show(spec, result, time.monotonic() - began, at)
@@ -59,7 +60,7 @@ class _Told:
     def __init__(self, watcher: Watcher, total: int) -> None:
         self._watcher, self._total = watcher, total
         self._stages: set[str] = set()
-        watcher.see(StateChanged(cursor="", job_id="", time=0.0, state=JobState.RUNNING, reason=""))
+        watcher.see(StateChanged(cursor="", job_id="", time=time.time(), state=JobState.RUNNING, reason=""))
 
     def report(self, stage: str, index: int, point: Point) -> None:
         self._open(stage)
@@ -67,7 +68,7 @@ class _Told:
             TaskReported(
                 cursor="",
                 job_id="",
-                time=0.0,
+                time=time.time(),
                 stage=stage,
                 index=index,
                 token=0,
@@ -83,7 +84,7 @@ class _Told:
             TasksSucceeded(
                 cursor="",
                 job_id="",
-                time=0.0,
+                time=time.time(),
                 stage=stage,
                 worker="",
                 reused=False,
@@ -99,19 +100,19 @@ class _Told:
             self._stages.add(stage)
             count = max(1, self._total - 3) if stage == "fit" else 1
             self._watcher.see(
-                StageOpened(cursor="", job_id="", time=0.0, stage=stage, tasks=count, total_tasks=self._total)
+                StageOpened(cursor="", job_id="", time=time.time(), stage=stage, tasks=count, total_tasks=self._total)
             )
 
 
 @contextmanager
-def _watcher(title: str, *, json: bool) -> Iterator[Watcher]:
+def _watcher(title: str, epochs: int, *, json: bool) -> Iterator[Watcher]:
     console = output.console(stderr=json)
     if not console.is_terminal:
-        yield Silence() if json else Lines(title)
+        yield Silence() if json else Lines(title, epochs)
         return
     from rich.live import Live
 
-    view = View(title)
+    view = View(title, epochs=epochs)
     with Live(view, console=console, refresh_per_second=10, transient=True):
         yield view
 
@@ -163,5 +164,5 @@ def _write(result: "DirectResult", out: Path) -> None:
 
     described = manifest.read(bundle.decode(read(model.sha256)))
     whole = frameworks.assemble(described, read)
-    format = frameworks.framework(model.framework).formats[0]
+    format = frameworks.chosen(model.framework, frameworks.format_of(out.name), "this model")
     write_whole(out, lambda file: frameworks.write(whole, described.estimator, format, file))

@@ -11,8 +11,9 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from clients.cli import output
-from clients.cli.progress import Progress, sparkline
+from clients.cli.progress import Progress, epochs_of, sparkline
 from tensorfleet.errors import TensorFleetError
+from tensorfleet.sdk.events import TasksSucceeded
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -28,6 +29,9 @@ LARGE = 40
 
 SERIES = 4
 
+ROUNDS = ("round-", "reduce-")
+"""How the stages begin that a training by rounds has many of."""
+
 
 class Watcher(Protocol):
     """Shows a job's events as they come."""
@@ -37,20 +41,20 @@ class Watcher(Protocol):
 
 async def follow(client: "AsyncClient", job: "AsyncJob", title: str, *, json: bool, after: str | None = None) -> None:
     """Watches a job to its end, showing what happens."""
-    async with _watcher(client, title, json=json) as watcher:
+    async with _watcher(client, title, epochs_of(job.info.spec), json=json) as watcher:
         async for event in job.watch(after):
             watcher.see(event)
 
 
 @asynccontextmanager
-async def _watcher(client: "AsyncClient", title: str, *, json: bool) -> AsyncIterator[Watcher]:
+async def _watcher(client: "AsyncClient", title: str, epochs: int, *, json: bool) -> AsyncIterator[Watcher]:
     console = output.console(stderr=json)
     if not console.is_terminal:
-        yield Silence() if json else Lines(title)
+        yield Silence() if json else Lines(title, epochs)
         return
     from rich.live import Live
 
-    view = View(title, lambda: client.away)
+    view = View(title, lambda: client.away, epochs)
     look = asyncio.create_task(_look(client, view))
     try:
         with Live(view, console=console, refresh_per_second=10, transient=True):
@@ -78,11 +82,11 @@ class Silence:
 class Lines:
     """For logs and pipes: a line when a large stage opens, at each quarter of a stage, and for what fails.
 
-    A large stage has a line at each twentieth.
+    A large stage has a line at each twentieth. Where epochs are told of, each has a line, and its stages have none.
     """
 
-    def __init__(self, title: str) -> None:
-        self._progress, self._failures = Progress(), 0
+    def __init__(self, title: str, epochs: int = 0) -> None:
+        self._progress, self._failures, self._epoch = Progress(epochs=epochs), 0, 0
         self._told: set[tuple[str, int]] = set()
         _say(title)
 
@@ -92,7 +96,12 @@ class Lines:
         for line in progress.failures[self._failures :]:
             _say(f"  ! {line}")
         self._failures = len(progress.failures)
+        if progress.epochs and progress.epoch > self._epoch and isinstance(event, TasksSucceeded):
+            self._epoch = progress.epoch
+            _say(f"  epoch {self._epoch} of {progress.epochs}{self._figures()}{_pace(progress)}")
         for name, stage in progress.stages.items():
+            if progress.epochs and name.startswith(ROUNDS):
+                continue
             large = stage.tasks >= LARGE
             part = (20 if large else 4) * stage.done // max(1, stage.tasks)
             if (part or large) and (name, part) not in self._told:
@@ -103,16 +112,23 @@ class Lines:
         return "".join(f", {name} {output.number(values[-1])}" for name, values in self._progress.latest()[:SERIES])
 
 
+def _pace(progress: Progress) -> str:
+    """How fast it goes, and how long it will."""
+    speed = f", {progress.speed:,.0f} samples/s" if progress.speed else ""
+    return speed + (f", {output.span(progress.left)} left" if progress.left else "")
+
+
 def _say(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
 class View:
-    """For people at a terminal. away: whether nobody serves, so that this is how things stood."""
+    """For people at a terminal. away: whether nobody serves, so that this is how things stood. epochs: that the job
+    tells of."""
 
-    def __init__(self, title: str, away: Callable[[], bool] = lambda: False) -> None:
-        self.progress = Progress()
+    def __init__(self, title: str, away: Callable[[], bool] = lambda: False, epochs: int = 0) -> None:
+        self.progress = Progress(epochs=epochs)
         self.workers: list[WorkerInfo] = []
         self._title, self._began, self._away = title, time.monotonic(), away
 
@@ -124,6 +140,8 @@ class View:
 
         yield self._head()
         yield self._bar()
+        if self.progress.epochs or self.progress.speed:
+            yield self._pace()
         if self._away():
             yield output.line(output.styled("! ", "yellow"), "No orchestrator leads for the moment; waiting for one.")
         if self.progress.series:
@@ -161,6 +179,11 @@ class View:
             reused,
         )
         return bar
+
+    def _pace(self) -> Any:
+        progress = self.progress
+        epoch = f"epoch {min(progress.epoch + 1, progress.epochs)} of {progress.epochs}" if progress.epochs else ""
+        return output.dim(f"{epoch}{_pace(progress)}".removeprefix(", "))
 
     def _figures(self) -> Any:
         from rich.table import Table

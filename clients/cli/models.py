@@ -1,6 +1,7 @@
 """`tensorfleet models`: the registry, and getting models out of it."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,6 +9,7 @@ import typer
 
 from clients.cli import output
 from clients.cli.options import Options, command
+from tensorfleet.models import frameworks
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -15,6 +17,11 @@ if TYPE_CHECKING:
     from tensorfleet.sdk.values import ModelInfo
 
 models = typer.Typer(no_args_is_help=True, help="Look at, download, alias and delete models.")
+LOADED = {
+    "pickle": "pickle.load(open({path!r}, 'rb'))",
+    "keras": "keras.saving.load_model({path!r})",
+    "saved_model": "tf.saved_model.load(...)  # of the folder that it unzips to",
+}
 Reference = Annotated[
     str, typer.Argument(metavar="MODEL", help="NAME (its newest version), NAME@VERSION or NAME@ALIAS.")
 ]
@@ -95,7 +102,7 @@ def _show(model: "ModelInfo") -> None:
     )
     show_metrics(model.metrics, model.missing_metrics, on_training_rows=model.metrics_on_training_rows)
     output.say(output.styled("Load it", "bold"))
-    how = model.how_to_load or f"tensorfleet models download {model.reference} --out model.pkl"
+    how = model.how_to_load or f"tensorfleet models download {model.reference} --out {default_file(model.formats)}"
     output.say(how)
 
 
@@ -103,22 +110,47 @@ def _show(model: "ModelInfo") -> None:
 def download(
     model: Reference,
     at: Options,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Where to write it.")] = Path("model.pkl"),
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where to write it. Default: model.pkl or model.keras.", show_default=False),
+    ] = None,
+    format: Annotated[
+        str,
+        typer.Option(
+            help="pickle, of a scikit-learn Pipeline; of a network keras, saved_model (zipped), or pickle, which takes "
+            "TensorFleet to load. Default: as FILE's ending says, else pickle, of a network keras.",
+            show_default=False,
+        ),
+    ] = "",
 ) -> None:
-    """Write a model as a pickle of a scikit-learn Pipeline. It is put together here, from parts checked by digest."""
+    """Write a model as a file. It is put together here, from parts checked by digest; a SavedModel by a worker."""
     from clients.cli.connection import connected, run
+    from clients.cli.train import crew
+
+    wanted = format.replace("-", "_") or (frameworks.format_of(out.name) if out else "")
 
     async def main() -> None:
-        async with connected(at) as client:
+        workers, slots = crew(0)
+        async with connected(at, workers=workers, slots=slots) as client:
             found = await client.models.get(model)
-            path = await found.download(out)
+            formats = found.info.formats or ("pickle",)
+            chosen = wanted or formats[0]
+            if chosen not in formats:
+                raise frameworks.no_format(formats, chosen, found.info.reference)
+            path = await found.download(out or Path(default_file((chosen,))), format=chosen)
         if at.json:
-            output.show_json({"model": found.info.reference, "sha256": found.sha256, "path": str(path)})
+            told = {"model": found.info.reference, "sha256": found.sha256, "format": chosen, "path": str(path)}
+            output.show_json(told)
             return
-        output.say(f"{found.info.reference} is in {path}. Load it with:")
-        output.say(f"  pickle.load(open({str(path)!r}, 'rb'))")
+        output.say(f"{found.info.reference} ({found.sha256}) is in {path}. Load it with:")
+        output.say(f"  {LOADED[chosen].format(path=str(path))}")
 
     run(main())
+
+
+def default_file(formats: Sequence[str]) -> str:
+    """What a model's file is called where nobody says: `model.pkl`, `model.keras`."""
+    return f"model{frameworks.FORMATS[formats[0] if formats else 'pickle'].ending}"
 
 
 @command(models)

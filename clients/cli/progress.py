@@ -6,7 +6,7 @@ The rule: pure; the same events give the same picture, on a terminal or in lines
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tensorfleet.model import JobState
+from tensorfleet.model import JobSpec, JobState
 from tensorfleet.sdk.events import (
     AttemptFailed,
     Ended,
@@ -18,7 +18,8 @@ from tensorfleet.sdk.events import (
     TasksSucceeded,
 )
 
-SHOWN_FIRST = ("loss", "accuracy")
+SHOWN_FIRST = ("loss", "accuracy", "val_loss", "val_accuracy")
+SPEED = "samples_per_second"
 BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -30,7 +31,11 @@ class Stage:
 
 @dataclass
 class Progress:
-    """A job so far. running: which worker has which task. series: points by name, then by step."""
+    """A job so far. running: which worker has which task. series: by name and step, the sum of what was told and how
+    often: tasks that go through the same steps, such as a round's replicas, are averaged. speeds: samples a second, by
+    task. epochs: how many there are to be, where each is told of when it is over. began: when the first point was told,
+    and the tasks that were done by then; ended: when the last task was. Together they say how long the rest takes.
+    """
 
     state: JobState = JobState.QUEUED
     reason: str = ""
@@ -40,8 +45,12 @@ class Progress:
     stage: str = ""
     stages: dict[str, Stage] = field(default_factory=dict)
     running: dict[tuple[str, int], str] = field(default_factory=dict)
-    series: dict[str, dict[int, float]] = field(default_factory=dict)
+    series: dict[str, dict[int, tuple[float, int]]] = field(default_factory=dict)
+    speeds: dict[tuple[str, int], float] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
+    epochs: int = 0
+    began: tuple[float, int] | None = None
+    ended: float = 0.0
 
     def learn(self, event: Event) -> None:
         match event:
@@ -59,15 +68,44 @@ class Progress:
             case AttemptFailed():
                 self._failed(event)
             case TaskReported():
-                for point in event.points:
-                    self.series.setdefault(point.series, {})[point.step] = point.value
+                self._reported(event)
             case Ended():
                 self._ended(event)
+
+    @property
+    def epoch(self) -> int:
+        """How many epochs are over."""
+        return max((max(steps) + 1 for name, steps in self.series.items() if name.startswith("val_")), default=0)
+
+    @property
+    def speed(self) -> float:
+        """Samples a second, of all tasks that run."""
+        return sum(self.speeds.values())
+
+    @property
+    def left(self) -> float | None:
+        """Seconds that the rest takes from the end of the last task on, if it goes on as since the first points."""
+        if self.began is None or self.done <= self.began[1] or self.done >= self.total:
+            return None
+        return (self.ended - self.began[0]) / (self.done - self.began[1]) * (self.total - self.done)
+
+    def _reported(self, event: TaskReported) -> None:
+        if self.began is None and len(event.points):
+            self.began = (event.time, self.done)
+        for point in event.points:
+            if point.series == SPEED:
+                self.speeds = {task: speed for task, speed in self.speeds.items() if task[0] == event.stage}
+                self.speeds[event.stage, event.index] = point.value
+                continue
+            steps = self.series.setdefault(point.series, {})
+            told, times = steps.get(point.step, (0.0, 0))
+            steps[point.step] = (told + point.value, times + 1)
 
     def _succeeded(self, event: TasksSucceeded) -> None:
         for index in event.indexes:
             self.running.pop((event.stage, index), None)
         count = len(event.indexes)
+        self.ended = event.time
         self.done += count
         self.reused += count if event.reused else 0
         if event.stage in self.stages:
@@ -87,7 +125,14 @@ class Progress:
         """Each series in the order of its steps, loss and accuracy first."""
         names = [name for name in SHOWN_FIRST if name in self.series]
         names += sorted(self.series.keys() - set(names))
-        return [(name, [value for _, value in sorted(self.series[name].items())]) for name in names]
+        return [(name, [told / times for _, (told, times) in sorted(self.series[name].items())]) for name in names]
+
+
+def epochs_of(spec: JobSpec) -> int:
+    """Epochs that a job tells of, each with how good it is on the rows to validate on; 0 for one that tells of none."""
+    epochs = spec.hyperparameters.get("epochs")
+    validates = spec.validation_split > 0 or spec.validation_dataset
+    return epochs if validates and isinstance(epochs, int) else 0
 
 
 def sparkline(values: Sequence[float], width: int = 24) -> str:

@@ -13,9 +13,12 @@ import typer
 
 from clients.cli import output
 from clients.cli.figures import on_training_rows, show_metrics
+from clients.cli.models import default_file
 from clients.cli.options import Options, command
 from clients.cli.training import Training
 from tensorfleet.data import sources
+from tensorfleet.errors import NotFound
+from tensorfleet.models import frameworks
 
 if TYPE_CHECKING:
     from tensorfleet.client import AsyncClient, AsyncJob
@@ -23,7 +26,10 @@ if TYPE_CHECKING:
 
 MOST_SLOTS = 8
 Dataset = Annotated[
-    str, typer.Argument(help="A built-in name (iris, digits, …), a file, an address, or an added dataset's name.")
+    str,
+    typer.Argument(
+        help="A built-in name (iris, digits, …), a file, a folder of images, an address, or an added dataset's name."
+    ),
 ]
 
 
@@ -40,7 +46,12 @@ def train(
     ] = False,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Also write the model there, as a pickle of a scikit-learn Pipeline."),
+        typer.Option(
+            metavar="FILE",
+            help="Also write the model there: a pickle of a scikit-learn Pipeline; of a network a .keras file, or what "
+            "the ending says (.pkl; .zip for a SavedModel).",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
     """Train a model, and show how it goes.
@@ -73,7 +84,7 @@ async def _train(dataset: str, training: Training, at: Options, out: Path | None
         show(job.info, at, place(at))
         job.require_success()
         if out is not None and job.model is not None:
-            await client.models.download(job.model.reference, out)
+            await client.models.download(job.model.reference, out, format=frameworks.format_of(out.name))
             output.warn(f"Written to {out}")
 
 
@@ -110,14 +121,24 @@ def show(info: "JobInfo", at: Options, where: str) -> None:
     output.say(output.styled("✓", "green"), f" trained in {output.span(info.seconds)} ", output.dim(f"({tasks})"))
     show_metrics(info.metrics, info.missing_metrics, on_training_rows=on_training_rows(info.spec))
     if info.model is not None:
+        file = default_file(_formats(info.model.algorithm))
         output.show_facts(
             {
                 "Model": output.line(info.model.reference, output.dim(f"  {info.model.display_name}")),
                 "SHA-256": info.model.sha256,
                 "Kept in": where,
-                "Load it": f"tensorfleet models download {info.model.reference} --out model.pkl{_named(at)}",
+                "Load it": f"tensorfleet models download {info.model.reference} --out {file}{_named(at)}",
             }
         )
+
+
+def _formats(algorithm: str) -> tuple[str, ...]:
+    """What an algorithm's models can be had as, where it is known here: a plugin may be on the fleet alone."""
+    from tensorfleet import catalog
+
+    with suppress(NotFound):
+        return frameworks.known(catalog.algorithm(algorithm).framework).formats
+    return ()
 
 
 def _named(at: Options) -> str:

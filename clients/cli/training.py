@@ -20,9 +20,12 @@ SCHEDULING = "Scheduling"
 class Training:
     """The flags of a training; `train` and `jobs submit` share them."""
 
-    algorithm: Annotated[str, typer.Option("--algorithm", "-a", help="Such as random_forest, ridge or svm.")] = (
-        "random_forest"
-    )
+    algorithm: Annotated[
+        str,
+        typer.Option(
+            "--algorithm", "-a", help="Such as random_forest, ridge, svm or cnn; `tensorfleet algorithms` lists them."
+        ),
+    ] = "random_forest"
     param: Annotated[
         list[str],
         typer.Option(
@@ -31,6 +34,17 @@ class Training:
     ] = field(default_factory=list)
     params: Annotated[
         Path | None, typer.Option(metavar="FILE.json", help="Hyperparameters as a JSON object; -p wins over it.")
+    ] = None
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="For networks: short for -p epochs=…", show_default=False)
+    ] = None
+    architecture: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.json",
+            help="For the algorithm keras: the network, as Keras' `model.to_json()` writes it.",
+            show_default=False,
+        ),
     ] = None
     seed: Annotated[int, typer.Option(help="Of the split, and of what the hyperparameters leave unseeded.")] = 42
     target: Annotated[
@@ -104,7 +118,11 @@ class Training:
 
     def hyperparameters(self) -> dict[str, Value]:
         """Those of the file, then those of `-p`. InvalidRequest where one cannot be read."""
-        given = _file(self.params) if self.params else {}
+        given = _file("--params", self.params) if self.params else {}
+        if self.architecture is not None:
+            given["architecture"] = json.dumps(_file("--architecture", self.architecture))
+        if self.epochs is not None:
+            given["epochs"] = self.epochs
         return {**given, **dict(parameter(text) for text in self.param)}
 
     def arguments(self) -> dict[str, Any]:
@@ -168,13 +186,13 @@ def _no_constant(name: str) -> Value:
     raise ValueError(f"{name} is no JSON")
 
 
-def _file(path: Path) -> dict[str, Value]:
+def _file(flag: str, path: Path) -> dict[str, Value]:
     try:
         given = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InvalidRequest([FieldViolation("--params", f"{path} cannot be read: {error.strerror}")]) from error
+        raise InvalidRequest([FieldViolation(flag, f"{path} cannot be read: {error.strerror}")]) from error
     except ValueError as error:
-        raise InvalidRequest([FieldViolation("--params", f"{path} is no JSON: {error}")]) from error
+        raise InvalidRequest([FieldViolation(flag, f"{path} is no JSON: {error}")]) from error
     if not isinstance(given, dict):
-        raise InvalidRequest([FieldViolation("--params", f"expected a JSON object in {path}")])
+        raise InvalidRequest([FieldViolation(flag, f"expected a JSON object in {path}")])
     return given

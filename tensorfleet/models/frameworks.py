@@ -5,7 +5,7 @@ model is put together and written. Nobody else asks which it is.
 """
 
 import mmap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from types import MappingProxyType, ModuleType
 from typing import Any, BinaryIO, TypeAlias
@@ -96,8 +96,18 @@ def chosen(name: str, format: str, of: str) -> str:
     """The format asked for, or the framework's default. InvalidRequest where it has no such format; of: the model."""
     formats = framework(name).formats
     if format and format not in formats:
-        raise InvalidRequest([FieldViolation("format", f"expected {_either(formats)} for {of}, got {format!r}")])
+        raise no_format(formats, format, of)
     return format or formats[0]
+
+
+def no_format(formats: Sequence[str], got: str, of: str) -> InvalidRequest:
+    """That a model has no such format."""
+    return InvalidRequest([FieldViolation("format", f"expected {_either(formats)} for {of}, got {got!r}")])
+
+
+def format_of(file_name: str) -> str:
+    """The format that a file's ending tells; nothing where it tells none."""
+    return next((name for name, each in FORMATS.items() if file_name.lower().endswith(each.ending)), "")
 
 
 def assemble(manifest: Manifest, read: Read, threads: int | None = None) -> Any:
@@ -116,5 +126,5 @@ def _module(estimator: str) -> ModuleType:
     return import_module(framework(framework_of(estimator)).module)
 
 
-def _either(words: tuple[str, ...]) -> str:
+def _either(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"

@@ -13,8 +13,8 @@ from typing import Any, BinaryIO
 
 from tensorfleet import wire
 from tensorfleet.api.v1 import models_pb2
-from tensorfleet.errors import CorruptArtifact, InvalidRequest, NotFound
-from tensorfleet.model import FieldViolation, Ref, Value
+from tensorfleet.errors import CorruptArtifact, NotFound
+from tensorfleet.model import Ref, Value
 from tensorfleet.models import frameworks
 from tensorfleet.models import manifest as manifests
 from tensorfleet.models.manifest import Manifest
@@ -91,8 +91,7 @@ class AsyncModel:
         """
         path, formats = Path(path), self._info.formats or ("pickle",)
         if format and format not in formats:
-            expected = f"expected {' or '.join(formats)} for {self._info.reference}, got {format!r}"
-            raise InvalidRequest([FieldViolation("format", expected)])
+            raise frameworks.no_format(formats, format, self._info.reference)
         format = format or formats[0]
         if frameworks.FORMATS[format].by_tensorflow:
             parts = await self._made_on_a_worker(format)

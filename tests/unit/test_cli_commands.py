@@ -1,5 +1,6 @@
 """Commands against a scripted fleet: what is on stdout, what is asked of the server, and the exit code."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from clients.cli.commands import app
 from tensorfleet import __version__
-from tensorfleet.api.v1 import datasets_pb2, fleet_pb2, jobs_pb2, models_pb2
+from tensorfleet.api.v1 import artifacts_pb2, datasets_pb2, fleet_pb2, jobs_pb2, models_pb2
 from tensorfleet.errors import AlreadyExists, InvalidRequest, NotFound, Unavailable
 from tensorfleet.model import FieldViolation
 from tensorfleet.sdk.bridge import Bridge
@@ -288,3 +289,56 @@ def test_direct_needs_no_fleet(run: Run, fake: FakeFleet, tmp_path: Path) -> Non
 def test_the_version_and_the_help_need_nobody(run: Run) -> None:
     assert run("--version").stdout == f"tensorfleet {__version__}\n"
     assert "train" in run("--help").stdout
+
+
+def test_a_network_is_named_by_flags_and_files(run: Run, fake: FakeFleet, tmp_path: Path) -> None:
+    (tmp_path / "model.json").write_text('{"class_name": "Sequential", "config": {}}')
+    (tmp_path / "weights.keras").write_bytes(b"weights")
+    digest = hashlib.sha256(b"weights").hexdigest()
+    fake.answer("PutArtifact", artifacts_pb2.PutArtifactResponse())
+    run(
+        *("train", "digits", "-a", "keras", "--epochs", "3", "-o", "json"),
+        *("--architecture", str(tmp_path / "model.json"), "--from-model", str(tmp_path / "weights.keras")),
+    )
+    spec = fake.requests["SubmitJob"][0].spec
+    assert spec.hyperparameters["epochs"].integer == 3
+    assert json.loads(spec.hyperparameters["architecture"].text)["class_name"] == "Sequential"
+    assert spec.model == f"sha256:{digest}:7"
+    assert [(part.digest, part.chunk) for part in fake.requests["PutArtifact"][0]] == [(digest, b"weights")]
+    run("train", "digits", "-a", "cnn", "--from-model", "digits@best")
+    assert fake.requests["SubmitJob"][1].spec.model == "digits@best"
+
+
+@pytest.mark.parametrize("flag", ["--architecture", "--from-model"])
+def test_a_file_that_is_not_there_is_told_before_anything_is_submitted(run: Run, fake: FakeFleet, flag: str) -> None:
+    result = run("train", "digits", "-a", "keras", flag, "nowhere.keras", "-o", "json")
+    assert (result.exit_code, "SubmitJob" in fake.requests) == (2, False)
+    assert "nowhere.keras" in result.stderr
+
+
+def test_a_download_says_what_it_wants_by_a_format_or_an_ending(run: Run, fake: FakeFleet, tmp_path: Path) -> None:
+    model = models_pb2.Model(name="digits", version="v1", sha256="ab", formats=["keras", "saved_model", "pickle"])
+    fake.answer("GetModel", models_pb2.GetModelResponse(model=model))
+    fake.answer("DownloadModel", [models_pb2.DownloadModelResponse(chunk=part) for part in (b"PK", b"zip")])
+    for arguments in (("--format", "saved-model", "--out", "any"), ("--out", "any.zip")):
+        place = tmp_path / arguments[-1]
+        told = said(run("models", "download", "digits", *arguments[:-1], str(place), "-o", "json"))
+        assert (told["format"], told["sha256"], place.read_bytes()) == ("saved_model", "ab", b"PKzip")
+    asked = fake.requests["DownloadModel"]
+    assert [(request.model, request.format) for request in asked] == [("digits@v1", "saved_model")] * 2
+    refused = run("models", "download", "digits", "--format", "onnx")
+    assert (refused.exit_code, "expected keras, saved_model or pickle" in refused.stderr) == (2, True)
+
+
+def test_algorithms_are_listed_with_how_they_spread_and_what_they_take(run: Run) -> None:
+    found = {each["name"]: each for each in said(run("algorithms", "-o", "json"))}
+    assert {name: found[name]["way"] for name in ("random_forest", "svm", "cnn")} == {
+        "random_forest": "members",
+        "svm": "whole",
+        "cnn": "rounds",
+    }
+    assert found["dnn"]["parameters"]["epochs"] == {"default": 10, "takes": "a whole number of at least 1"}
+    shown = run("algorithms", "resnet50").stdout
+    assert "image or table" in shown
+    assert "rotation" in shown
+    assert run("algorithms", "forst").exit_code == 2

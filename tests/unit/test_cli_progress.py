@@ -1,9 +1,10 @@
 """The live view's picture: a job's events folded, and drawn."""
 
 import pytest
+from msgspec import structs
 
 from clients.cli.live import Lines, View
-from clients.cli.progress import BARS, Progress, sparkline
+from clients.cli.progress import BARS, Progress, epochs_of, sparkline
 from tensorfleet.model import AttemptRecord, Cause, JobSpec, JobState, Point, Points
 from tensorfleet.sdk.events import (
     AttemptFailed,
@@ -175,3 +176,68 @@ def test_a_job_that_begins_again_is_counted_anew() -> None:
     for event in (succeeded("read", 0), succeeded("read", 1)):
         progress.learn(event)
     assert (progress.done, progress.total) == (2, 5)
+
+
+def trained(stage: str, at: float, *points: Point) -> list[Event]:
+    """A task of a stage that tells points, and ends."""
+    told = TaskReported(
+        cursor="", job_id="j", time=at, stage=stage, index=0, token=1, number=1, points=Points.of(points), lines=()
+    )
+    done = structs.replace(succeeded(stage, 0), time=at + 2.0)
+    return [opened(stage, 1, 5), told, done]
+
+
+EPOCHS: list[Event] = [
+    changed(JobState.RUNNING),
+    opened("prepare", 1, 5),
+    succeeded("prepare", 0),
+    *trained("round-0", 10.0, Point("loss", 0, 2.0), Point("samples_per_second", 0, 900.0), Point("val_loss", 0, 1.5)),
+    *trained("round-1", 12.0, Point("loss", 1, 1.0), Point("samples_per_second", 1, 800.0), Point("val_loss", 1, 1.25)),
+]
+
+
+def test_a_pipe_gets_a_line_an_epoch(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = Lines("digits · cnn", 3)
+    for event in EPOCHS:
+        lines.see(event)
+    assert capsys.readouterr().out.splitlines() == [
+        "digits · cnn",
+        "  prepare: 1 of 1 tasks",
+        "  epoch 1 of 3, loss 2.0000, val_loss 1.5000, 900 samples/s, 6.0 s left",
+        "  epoch 2 of 3, loss 1.0000, val_loss 1.2500, 800 samples/s, 4.0 s left",
+    ]
+
+
+def test_the_view_shows_the_epoch_its_pace_and_the_time_left() -> None:
+    from rich.console import Console
+
+    view = View("digits · cnn", epochs=3)
+    for event in EPOCHS:
+        view.see(event)
+    console = Console(width=100)
+    with console.capture() as captured:
+        console.print(view)
+    assert "epoch 3 of 3, 800 samples/s, 4.0 s left" in captured.get()
+
+
+def test_replicas_that_go_through_the_same_steps_are_averaged_and_their_speeds_added() -> None:
+    def told(index: int, *points: Point) -> TaskReported:
+        return structs.replace(reported(*points), stage="round-0", index=index)
+
+    progress = after(
+        told(0, Point("loss", 0, 1.0), Point("samples_per_second", 0, 100.0)),
+        told(1, Point("loss", 0, 2.0), Point("samples_per_second", 0, 50.0)),
+    )
+    assert (progress.latest(), progress.speed) == ([("loss", [1.5])], 150.0)
+
+
+@pytest.mark.parametrize(
+    ("spec", "epochs"),
+    [
+        (JobSpec(hyperparameters={"epochs": 7}), 7),
+        (JobSpec(hyperparameters={"epochs": 7}, validation_split=0.0), 0),
+        (JobSpec(hyperparameters={"n_estimators": 7}), 0),
+    ],
+)
+def test_epochs_are_told_of_where_there_are_rows_to_validate_on(spec: JobSpec, epochs: int) -> None:
+    assert epochs_of(spec) == epochs
