@@ -56,7 +56,7 @@ def findings(
     features = [column for column in columns if column["name"] != target and column["name"] not in exclude]
     found = [
         *_rows(rows),
-        *_target(predicted, rows, task or suited_task(predicted)),
+        *_target(predicted, rows, task or suited_task(predicted), any(each["type"] == "image" for each in features)),
         *_excluded(names, exclude),
         *_features(features),
         *_mixed(features),
@@ -112,8 +112,16 @@ def _rows(rows: int) -> list[Finding]:
     return [Finding("error", "TOO_FEW_ROWS", f"training needs at least 2 rows, and there {_are(rows, 'row')}")]
 
 
-def _target(target: Column, rows: int, task: str) -> list[Finding]:
+def unlabelled(column: str) -> Finding:
+    """The finding that images have no labels."""
+    message = "no image has a label; a folder of images to train on has one folder a class"
+    return Finding("error", "TARGET_NO_CLASSES", message, column)
+
+
+def _target(target: Column, rows: int, task: str, images: bool) -> list[Finding]:
     name, missing = target["name"], target.get("missing", 0)
+    if images and missing == rows:
+        return [unlabelled(name)]
     if target["type"] == "image":
         return [pictured(name)]
     found = []

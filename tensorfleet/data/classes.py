@@ -1,4 +1,4 @@
-"""Which files of a folder are images of which class: one folder a class.
+"""Which files of a folder are images of which class: one folder a class, or images alone, to be predicted.
 
 The rule: images come by the classes' names and then by their paths, both in the order of their characters, so a folder
 and an archive of it are the same dataset. Nothing here opens a file, and no numerics are imported.
@@ -19,7 +19,7 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 
 
 class Sample(Struct, frozen=True, order=True):
-    """A file of a class, by its path from the dataset's folder."""
+    """A file of a class, by its path from the dataset's folder. label: empty where there are no classes."""
 
     label: str
     path: str
@@ -28,7 +28,7 @@ class Sample(Struct, frozen=True, order=True):
 def samples(path: Path, name: str) -> list[Sample]:
     """The images below a folder, in order. name: the folder's, for errors.
 
-    BadInput: FORMAT_UNKNOWN where it is a file, FOLDER_MISSING, FOLDER_UNREADABLE, NO_CLASSES, NO_IMAGES.
+    BadInput: FORMAT_UNKNOWN where it is a file, FOLDER_MISSING, FOLDER_UNREADABLE, CLASS_NAME, NO_IMAGES.
     """
     if path.is_file():
         raise BadInput(sources.unknown_format(name.rstrip("/")), reason="FORMAT_UNKNOWN")
@@ -55,7 +55,9 @@ def root(files: list[str]) -> str:
 
 def ordered(files: Iterable[str], name: str, classes: Iterable[str] = ()) -> list[Sample]:
     """The images among files by their paths. classes: folders that must have some. BadInput as `samples` says."""
-    found, others, outside = [], [], []
+    found: list[Sample] = []
+    others: list[str] = []
+    outside: list[str] = []
     for file in files:
         path = PurePosixPath(file)
         if any(part.startswith(".") for part in path.parts):
@@ -66,12 +68,10 @@ def ordered(files: Iterable[str], name: str, classes: Iterable[str] = ()) -> lis
             outside.append(file)
         else:
             found.append(Sample(path.parts[0], file))
-    if not found:
-        seen = f"; {sorted(outside)[0]} is in none" if outside else ""
+    if not found and not outside:
         raise BadInput(
-            f"{name}: it has no class folders with images in them; a folder of images has one folder a class{seen}. "
-            f"Images are {', '.join(SUFFIXES)}",
-            reason="NO_CLASSES",
+            f"{name}: there are no images in it ({', '.join(SUFFIXES)}); a folder of images has one folder a class",
+            reason="NO_IMAGES",
         )
     if empty := sorted(set(classes) - {sample.label for sample in found}):
         raise BadInput(
@@ -79,7 +79,9 @@ def ordered(files: Iterable[str], name: str, classes: Iterable[str] = ()) -> lis
         )
     for label in {sample.label for sample in found}:
         if any("\ud800" <= letter <= "\udfff" for letter in label):
-            raise BadInput(f"{name}: the folder {label!r} has a name that is no text; rename it", reason="NO_CLASSES")
+            raise BadInput(f"{name}: the folder {label!r} has a name that is no text; rename it", reason="CLASS_NAME")
+    if not found:
+        found, outside = [Sample("", file) for file in outside], []
     if skipped := sorted([*others, *outside]):
         print(f"warning: {name}: {len(skipped):,} files are left out, such as {skipped[0]}", file=sys.stderr)
     return sorted(found)

@@ -123,6 +123,8 @@ def target_values(data: Dataset, wanted: Wanted) -> Array:
     kind = typed.column_type(column.type)
     if kind == typed.IMAGE:
         checks.raise_first([checks.pictured(wanted.target)])
+    if wanted.images and column.null_count == len(column):
+        checks.raise_first([checks.unlabelled(wanted.target)])
     if column.null_count:
         first = pc.index(pc.is_null(column), True).as_py() + 1
         raise BadInput(

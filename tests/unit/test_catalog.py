@@ -245,6 +245,9 @@ def test_images_are_for_those_who_take_them() -> None:
 def test_images_are_no_target_and_are_trained_on_alone() -> None:
     spec = JobSpec(algorithm="cnn", dataset="photos", target="image")
     assert [found.field for found in catalog.check_columns(spec, IMAGES, 10)] == ["spec.target"]
+    unlabelled = [IMAGES[0], {"name": "label", "type": "text", "missing": 10}]
+    (found,) = catalog.check_columns(replace(spec, target="label"), unlabelled, 10)
+    assert "no image has a label" in found.description
     more = [*IMAGES, {"name": "width", "type": "integer"}]
     (found,) = catalog.check_columns(replace(spec, target="label"), more, 10)
     assert "images are trained on alone, and there are also 'width'" in found.description

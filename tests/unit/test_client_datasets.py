@@ -100,10 +100,10 @@ async def test_an_array_goes_up_with_the_labels_beside_it(fake: FakeFleet, tmp_p
         np.testing.assert_array_equal(loaded["y"], y)
 
 
-async def test_a_folder_without_classes_is_told_before_anything_goes_up(fake: FakeFleet, tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(b"x")
+async def test_a_folder_without_images_is_told_before_anything_goes_up(fake: FakeFleet, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"x")
     async with AsyncClient(fake.address) as client:
-        with pytest.raises(BadInput, match=r"one folder a class; a\.png is in none"):
+        with pytest.raises(BadInput, match="there are no images in it"):
             await client.datasets.add(tmp_path)
     assert "UploadDataset" not in fake.requests
 

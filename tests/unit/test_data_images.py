@@ -188,12 +188,22 @@ def test_folders_that_are_no_dataset_are_told(tmp_path: Path, photos: Path) -> N
     (photos / "birds").mkdir()
     reason, said = refused(tmp_path, f"file://{photos}")
     assert (reason, "'birds' has no images" in said) == ("NO_IMAGES", True)
-    flat = tmp_path / "flat"
-    saved(flat / "a.png")
-    reason, said = refused(tmp_path, f"file://{flat}")
-    assert (reason, "one folder a class; a.png is in none" in said) == ("NO_CLASSES", True)
+    (tmp_path / "empty").mkdir()
+    reason, said = refused(tmp_path, f"file://{tmp_path}/empty")
+    assert (reason, "there are no images in it" in said) == ("NO_IMAGES", True)
     (tmp_path / "plain").write_text("x")
     assert refused(tmp_path, f"file://{tmp_path}/plain")[0] == "FORMAT_UNKNOWN"
+
+
+def test_images_without_classes_have_no_labels_and_are_not_trained_on(tmp_path: Path) -> None:
+    for name in ("b.png", "a.png"):
+        saved(tmp_path / "new" / name, seed=ord(name[0]))
+    pixels, labels = dataset(tmp_path, f"file://{tmp_path}/new")
+    np.testing.assert_array_equal(pixels[0, ..., 0], saved(tmp_path / "x.png", seed=ord("a")))
+    assert labels == [None, None]
+    with pytest.raises(BadInput, match="has one folder a class") as caught:
+        prepared(tmp_path, f"file://{tmp_path}/new")
+    assert caught.value.reason == "TARGET_NO_CLASSES"
 
 
 def test_archives_that_cannot_be_read_are_told(tmp_path: Path, photos: Path) -> None:
@@ -202,7 +212,7 @@ def test_archives_that_cannot_be_read_are_told(tmp_path: Path, photos: Path) -> 
     assert refused(tmp_path, "upload:x.zip", path)[0] == "ZIP_MALFORMED"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("readme.txt", "x")
-    assert refused(tmp_path, "upload:x.zip", path)[0] == "NO_CLASSES"
+    assert refused(tmp_path, "upload:x.zip", path)[0] == "NO_IMAGES"
     with zipfile.ZipFile(path, "w") as archive:
         archive.write(photos / "cats/a.png", "cats/a.png")
     content = bytearray(path.read_bytes())
