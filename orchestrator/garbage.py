@@ -5,6 +5,7 @@ about to name a blob has done so, what is reached is gathered, and only what is 
 """
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, TypeVar
 
@@ -30,6 +31,8 @@ BATCH = 64
 """Blobs that are deleted at once."""
 KEYS = 5000
 """Results that one journal record forgets, at most."""
+MUCH = GIB
+"""Bytes that jobs let go of, for which a collection comes after a grace already."""
 SKEW = 60.0
 """Seconds by which the clock of the object store may differ from ours."""
 
@@ -69,15 +72,22 @@ class Collector:
         self._alone = asyncio.Lock()
 
     async def run(self) -> None:
-        """Collects every now and then, for ever."""
+        """Collects every now and then, for ever; sooner where jobs have let go of much."""
         while self._keep.every > 0:
-            await asyncio.sleep(self._keep.every)
+            await self._due()
             try:
                 found = await self.collect()
             except TensorFleetError as error:
                 log.warning("garbage was not collected", error=error.message)
             else:
                 log.info("collected garbage", blobs=found.blobs.count, size=found.blobs.size, results=found.results)
+
+    async def _due(self) -> None:
+        """Returns when a collection is due. What has been let go of is younger than the grace at first."""
+        waited, before, pause = 0.0, self._engine.state.let_go, min(self._keep.every, self._keep.grace or math.inf)
+        while waited < self._keep.every and self._engine.state.let_go - before < MUCH:
+            await asyncio.sleep(pause)
+            waited += pause
 
     async def collect(self, *, older_than: float | None = None, dry_run: bool = False) -> Garbage:
         """Frees what nothing needs. Unavailable where a store is away; what was freed until then stays so.

@@ -92,7 +92,7 @@ def _stage_opened(state: State, record: r.StageOpened, mono: float) -> None:
     stage = job.plan.next_stage(job.spec, job.resolved, job.done)
     assert isinstance(stage, Stage), f"{job.id}: the plan is done, yet stage {record.stage} was opened"
     assert stage.name == record.stage, f"{job.id}: the plan opens {stage.name}, yet {record.stage} was journaled"
-    release(job, record.released)
+    release(state, job, record.released)
     job.open, job.total_tasks = OpenStage.of(stage, mono), record.total_tasks
     if not reusable(job, stage):
         job.open.checked = job.open.asked = stage.count

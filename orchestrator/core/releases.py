@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from msgspec.structs import replace
 
 from orchestrator.core.records import Released
-from orchestrator.core.state import Job
+from orchestrator.core.state import Job, State
 from tensorfleet.keys import task_key
 from tensorfleet.plan import Stage, StageResults
 
@@ -27,10 +27,11 @@ def releases(job: Job, stages: Iterable[str]) -> Iterator[Released]:
         yield Released(name, keys)
 
 
-def release(job: Job, released: Iterable[Released]) -> None:
+def release(state: State, job: Job, released: Iterable[Released]) -> None:
     """Applies it; the stages are done."""
     for each in released:
         place = _place(job.done, each.stage)
+        state.let_go += sum(ref.size for result in job.done[place].results for ref in result.outputs)
         job.done[place] = replace(job.done[place], stage=None, released=True)
 
 

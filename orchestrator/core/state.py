@@ -297,7 +297,8 @@ class State:
     those that are here and take none for now. timers: a heap of what is due when. look: when to look for stragglers
     next. These keep decisions from looking at every job and every worker.
     requests: request id -> job. models: name -> versions; aliases: name -> alias -> version; datasets: name -> digest.
-    paces: operator -> running mean of its tasks' seconds, for stages that have run nothing yet.
+    paces: operator -> running mean of its tasks' seconds, for stages that have run nothing yet. let_go: bytes of
+    outputs that jobs have let go of in this process's time.
     """
 
     settings: Settings = field(default_factory=Settings)
@@ -326,6 +327,7 @@ class State:
     aliases: dict[str, dict[str, str]] = field(default_factory=dict)
     datasets: dict[str, str] = field(default_factory=dict)
     paces: dict[str, float] = field(default_factory=dict)
+    let_go: int = 0
 
     def token(self, ahead: int) -> int:
         """The fencing token of the `ahead`-th attempt from now: (term, counter) in one number."""

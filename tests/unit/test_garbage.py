@@ -327,3 +327,43 @@ async def test_new_blobs_have_their_grace(home: Home) -> None:
     assert (await home.collect(Keep(grace=60.0))).kept.keys() == {KeptFor.AGE}
     home.age(seconds=120.0)
     assert (await home.collect(Keep(grace=60.0))).blobs.count == 1
+
+
+async def test_what_a_job_has_let_go_of_goes_while_it_runs_and_is_known(home: Home) -> None:
+    what = spec(("s0", 2), ("s1", 2), ("s2", 1), ("s3", 1), lets_go=True)
+    keep = Keep(grace=0.0, outputs=0.0, every=0.0)
+    await home.submit("j", what)
+    made: list[set[str]] = []
+    for count in (2, 2, 1):
+        given, home.assigned = home.assigned, []
+        assert len(given) == count
+        results = [await home.put(each) for each in given]
+        made.append({ref.digest for result in results for ref in result.outputs})
+        for each, result in zip(given, results, strict=True):
+            home.finish(each, result)
+        await home.heard()
+    home.age()
+    freed = await home.collect(keep)
+    assert (home.blobs() & set.union(*made), freed.results) == (made[2], 0)
+    await home.submit("again", what)
+    again = home.engine.state.jobs["again"]
+    assert (again.open.stage.name if again.open else "", again.reused) == ("s3", 5)
+
+
+async def test_a_collection_comes_early_where_jobs_have_let_go_of_much(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collector = Collector(home.engine, home.documents, home.objects, Keep(grace=0.001, every=3600.0))
+    collected = asyncio.Event()
+
+    async def collect() -> garbage.Garbage:
+        collected.set()
+        raise Unavailable("enough")
+
+    monkeypatch.setattr(collector, "collect", collect)
+    running = asyncio.create_task(collector.run())
+    await home.heard()
+    assert not collected.is_set()
+    home.engine.state.let_go += garbage.MUCH
+    await collected.wait()
+    running.cancel()
