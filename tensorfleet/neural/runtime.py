@@ -54,6 +54,7 @@ def start(threads: int) -> None:
     for device in tf.config.list_physical_devices("GPU"):
         tf.config.experimental.set_memory_growth(device, True)
     tf.config.experimental.enable_op_determinism()
+    tf.get_logger().setLevel("ERROR")  # it warns of models that were made one after another
     # A person's own ~/.keras/keras.json would else decide.
     keras.config.set_floatx("float32")
     keras.config.set_epsilon(1e-7)
