@@ -21,8 +21,13 @@ ACTIVATION = Parameter(Choice(ACTIVATIONS), "relu")
 SIZES = ListOf(Integer(1))
 SHAPE = Parameter(one_of(SIZES, NULL), None)
 
+OUTER_MOMENTUM = 0.3
+"""With the learning rate scaled by the root of the replicas, networks of 4 replicas are as good as those of one process
+after as many epochs."""
+
 TRAINING: dict[str, Parameter] = {
     "learning_rate": Parameter(POSITIVE, 0.001),
+    "replica_scaling": Parameter(Choice(("root", "linear", "none")), "root"),
     "optimizer": Parameter(Choice(("adam", "adamw", "sgd", "rmsprop")), "adam"),
     "momentum": Parameter(one_of(BELOW_ONE, NULL), None),
     "nesterov": OFF,
@@ -35,7 +40,8 @@ TRAINING: dict[str, Parameter] = {
     "clipvalue": Parameter(one_of(POSITIVE, NULL), None),
     "mixed_precision": Parameter(one_of(Choice(("mixed_float16", "mixed_bfloat16")), NULL), None),
 }
-"""Optimizers and clipping as in Keras. momentum: of sgd, where null is 0.9, and of rmsprop, where it is 0. nesterov:
+"""replica_scaling: each of R replicas takes as many fewer steps, and they are longer: by the root of R, by R or not at
+all. Optimizers and clipping as in Keras. momentum: of sgd, where null is 0.9, and of rmsprop, where it is 0. nesterov:
 of sgd. weight_decay: null for the optimizer's own. schedule: how the learning rate falls with the epochs: by a half
 cosine to nothing at the last, or by `decay_rate` an epoch; it grows from nothing over `warmup_epochs`."""
 
@@ -152,9 +158,18 @@ def _rules(given: Mapping[str, Value]) -> dict[str, str]:
     clips = [name for name in ("clipnorm", "global_clipnorm", "clipvalue") if given[name] is not None]
     for name in clips[1:]:
         wrong[name] = f"expected null, since {clips[0]} is given: one of the three at most"
-    if "architecture" in given and not given["architecture"]:
-        wrong["architecture"] = "expected a Keras architecture, such as `model.to_json()` gives, got none"
+    if "architecture" in given:
+        wrong |= _architecture(given["architecture"])
     return wrong
+
+
+def _architecture(text: Any) -> dict[str, str]:
+    from tensorfleet.neural import own
+
+    if text in (None, "{}"):
+        return {"architecture": "expected a Keras architecture, such as `model.to_json()` gives, got none"}
+    reason = own.refusal(text)
+    return {"architecture": reason} if reason else {}
 
 
 def _network(name: str, goal: Goal, display: str, own: dict[str, Parameter]) -> Algorithm:
@@ -167,10 +182,11 @@ def _network(name: str, goal: Goal, display: str, own: dict[str, Parameter]) -> 
         goal=goal,
         display=display,
         operator=ROUNDS.local,
-        parameters={**parameters(gang=True), **TRAINING, **_losses(goal), **own},
+        parameters={**parameters(gang=True, outer_momentum=OUTER_MOMENTUM), **TRAINING, **_losses(goal), **own},
         scale=True,
         single=True,
         takes=frozenset({"table", "image"}),
+        requires=("tensorflow", "keras"),
         rules=_rules,
         rounds=ROUNDS,
     )

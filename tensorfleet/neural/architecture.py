@@ -183,14 +183,13 @@ def _own(given: Given, shape: tuple[int, ...], classes: int | None) -> Any:
     """A user's architecture, whose shapes must be those of the data."""
     import keras
 
-    inner = own.model(str(given["architecture"]))
+    fed = image_shape(given, shape) if given.get("image_shape") else shape
+    inner = own.model(str(given["architecture"]), fed)
     if isinstance(inner.input_shape, list | dict) or isinstance(inner.output_shape, list | dict):
         raise BadInput("the architecture must have one input and one output", reason="SHAPE_MISMATCH")
-    taken, fed = tuple(inner.input_shape[1:]), shape
-    if len(shape) == 1 and len(taken) == 3 and not given.get("image_shape"):
-        fed = tuple(size or 1 for size in taken) if math.prod(size or 1 for size in taken) == shape[0] else shape
-    elif len(shape) == 1 and given.get("image_shape"):
-        fed = image_shape(given, shape)
+    taken = tuple(inner.input_shape[1:])
+    if len(fed) == 1 and len(taken) == 3 and None not in taken and math.prod(taken) == fed[0]:
+        fed = taken
     if len(taken) != len(fed) or any(want not in (None, got) for want, got in zip(taken, fed, strict=True)):
         raise BadInput(
             f"the architecture takes samples of shape {_shown(taken)}, and the data's are {_shown(shape)}; change its "

@@ -51,6 +51,12 @@ def rates(
     return np.array(found, dtype=np.float32)
 
 
+def scaled(given: Mapping[str, Any], replicas: int) -> float:
+    """How much longer the steps of replicas are than those of one process (Goyal et al. 2017; for Adam and its like the
+    root, Malladi et al. 2022)."""
+    return {"root": math.sqrt(replicas), "linear": float(replicas), "none": 1.0}[given["replica_scaling"]]
+
+
 def _share(given: Mapping[str, Any], done: float, step: float) -> float:
     """What part of the learning rate a step has, so many epochs being done. step: its own length in epochs."""
     warmup, share = given["warmup_epochs"], 1.0

@@ -5,7 +5,7 @@ that can be said without Keras is said when a job is submitted.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tensorfleet.errors import BadInput
@@ -19,12 +19,16 @@ CODE = {
     "FlaxLayer": "calls a Python function",
 }
 
+MODELS = ("Sequential", "Functional")
+
 
 def refusal(text: str) -> str | None:
     """Why an architecture is not taken, as far as its text tells; None where it may be."""
     config = json.loads(text)
     if not isinstance(config.get("class_name"), str) or not isinstance(config.get("config"), dict):
         return "expected a model's config with class_name and config, as `model.to_json()` gives"
+    if config["class_name"] not in MODELS:
+        return f"expected a model, {' or '.join(MODELS)}, got a {config['class_name']}"
     for item in _objects(config):
         name = _name(item)
         if item["class_name"] in CODE:
@@ -37,39 +41,54 @@ def refusal(text: str) -> str | None:
     return None
 
 
-def model(text: str) -> Any:
-    """The model of an architecture, with new weights. BadInput where Keras does not take it."""
+def model(text: str, shape: Sequence[int]) -> Any:
+    """The model of an architecture, with new weights. shape: of a sample, for one that does not say what it takes.
+
+    BadInput where Keras does not take it.
+    """
     from keras.saving import deserialize_keras_object
 
     reason = refusal(text)
     if reason:
         raise BadInput(f"the architecture cannot be used: {reason}", reason="ARCHITECTURE_REFUSED")
     config = json.loads(text)
-    for place, layer in enumerate(config["config"].get("layers", [])):
-        _settle(layer, place)
     for name in ("compile_config", "build_config"):
         config.pop(name, None)
+    _settle(config, 0)
+    if config["class_name"] == "Sequential":
+        _begin(config["config"], shape)
     try:
         made = deserialize_keras_object(config, safe_mode=True)
     except (ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
-        said = str(error).strip().partition("\n")[0]
-        raise BadInput(f"Keras cannot make the architecture: {said}", reason="ARCHITECTURE_REFUSED") from error
-    if not hasattr(made, "trainable_weights") or not hasattr(made, "input_shape"):
-        raise BadInput("the architecture is no model with one input", reason="ARCHITECTURE_REFUSED")
+        # Keras tells the cause last, after the whole config.
+        *_, said = (line for line in (str(error).strip() or repr(error)).splitlines() if line.strip())
+        raise BadInput(f"Keras cannot make the architecture: {said[:500]}", reason="ARCHITECTURE_REFUSED") from error
     return made
 
 
 def _settle(layer: Any, place: int) -> None:
-    """Gives a layer the name and the seed that Keras would else draw or count up."""
+    """Gives a layer the name and the seed that Keras would else draw or count up, and its place in Keras where a
+    person or an older Keras left that out."""
     if not isinstance(layer, dict) or not isinstance(layer.get("config"), dict):
         return
-    config = layer["config"]
+    config, kind = layer["config"], str(layer.get("class_name"))
+    layer.setdefault("module", "keras" if kind in MODELS else "keras.layers")
     if not config.get("name"):
-        config["name"] = f"{str(layer.get('class_name')).lower()}_{place}"
-    if "seed" in config and config["seed"] is None:
+        config["name"] = f"{kind.lower()}_{place}"
+    if ("seed" in config or kind.startswith("Random")) and config.get("seed") is None:
         config["seed"] = place
     for inner, nested in enumerate(config.get("layers", ())):
         _settle(nested, inner)
+
+
+def _begin(config: dict[str, Any], shape: Sequence[int]) -> None:
+    """Says what a model without an input layer takes, which Keras would else give a name that counts up."""
+    layers, built = config.get("layers") or [{}], config.pop("build_input_shape", None)
+    first = layers[0]
+    if first.get("class_name") == "InputLayer" or "batch_shape" in first.get("config", {}):
+        return
+    taken = {"batch_shape": built or [None, *shape], "name": "samples"}
+    config["layers"] = [{"class_name": "InputLayer", "module": "keras.layers", "config": taken}, *layers]
 
 
 def _objects(tree: Any) -> Iterator[dict[str, Any]]:

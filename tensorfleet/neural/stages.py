@@ -145,11 +145,12 @@ def _work(params: Mapping[str, Any], train: Samples, common: Preparation) -> Rou
     """The steps that the parameters ask for."""
     given, epoch, first_step, steps = (params[name] for name in ("hyperparameters", "epoch", "first_step", "steps"))
     dealt = rounds.schedule(len(train), given["batch_size"], params["replicas"])
+    factor = params["learning_rate_factor"] * optimizers.scaled(given, params["replicas"])
     begin, end = dealt.taken(params["replica"], first_step, steps)
     return Round(
         places=_order(params["seed"], epoch, len(train))[begin:end],
         batch_size=given["batch_size"],
-        rates=optimizers.rates(given, epoch, first_step, steps, params["epoch_steps"], params["learning_rate_factor"]),
+        rates=optimizers.rates(given, epoch, first_step, steps, params["epoch_steps"], factor),
         weights=samples.class_weights(given.get("class_weight"), train.y, common.classes),
         epoch=epoch,
         first_step=first_step,

@@ -50,7 +50,7 @@ class Training:
         return catalog.operator(f"neural.{operator}@1")(context)
 
     def start(self) -> Input:
-        train, _, preparation = self.prepared
+        train, _, preparation = self.prepared[:3]
         return self.keep(self.run("start", [train, preparation], way="whole", replicas=1).outputs[0])
 
     def local(
