@@ -1,24 +1,30 @@
 """A round trip: one client runs one job of one no-op after another, each submitted and watched to its end in one call.
 
-The limit is what such a job cannot do without, measured by turns with it: one call to the same server and back, and
-three durable commits in a row (the job accepted, its task assigned, its result kept).
+The limit is the floor under such a job (`bench.floor`): the same crossings of processes, but for the slot's, and the
+same two durable commits, by grpc.aio and SQLite alone. Both are measured by turns, as are a bare call to the same
+server and the two commits; what a job and its floor cost is the processors' time in all processes.
 """
 
 import argparse
-import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
 from time import perf_counter
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from bench.budget import spent
 from bench.figures import finish, show
-from bench.noops import durable_commits, warm_fleet
-from clients.cli.measures import noop, percentile, round_trips
+from bench.floor import RECORDS, floor, journal, trip
+from bench.noops import results, warm_fleet
+from clients.cli.measures import percentile
 from tensorfleet.api.v1 import jobs_pb2_grpc
 from tensorfleet.loops import run
 from tensorfleet.rpc.channels import open_channel
 
-COMMITS = 3
 TURNS = 10
+JOB, FLOOR, CALL, ROWS = "a job of one no-op", "the floor under it", "a bare call", "two durable commits"
+
+Once = Callable[[], Awaitable[object]]
 
 
 def arguments(given: list[str] | None = None) -> argparse.Namespace:
@@ -28,37 +34,65 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(given)
 
 
-async def measure(runs: int, slots: int) -> dict[str, list[float]]:
-    """Seconds of each job, each bare call and each row of commits, by turns."""
-    times: dict[str, list[float]] = {"job": [], "call": [], "commits": []}
-    async with warm_fleet(slots) as (fleet, _), open_channel(fleet.address) as channel:
-        jobs, health = jobs_pb2_grpc.JobServiceStub(channel), health_pb2_grpc.HealthStub(channel)
-        for turn in range(TURNS):
-            count = runs * (turn + 1) // TURNS - runs * turn // TURNS
-            times["job"] += await round_trips(jobs, noop(), count)
+class Trips:
+    """What was seen. times: seconds of each, by what it was; costs: those of all processors, in all."""
+
+    def __init__(self) -> None:
+        self.times: dict[str, list[float]] = {JOB: [], FLOOR: [], CALL: [], ROWS: []}
+        self.costs: Counter[str] = Counter()
+
+    async def take(self, what: str, once: Once, count: int) -> None:
+        used: Counter[str] = Counter()
+        with spent(used):
             for _ in range(count):
                 begun = perf_counter()
-                await health.Check(health_pb2.HealthCheckRequest())
-                times["call"].append(perf_counter() - begun)
-            single = await asyncio.to_thread(durable_commits, COMMITS * count)
-            times["commits"] += [sum(single[at : at + COMMITS]) for at in range(0, len(single), COMMITS)]
-    return times
+                await once()
+                self.times[what].append(perf_counter() - begun)
+        self.costs[what] += used.total()
+
+
+async def measure(runs: int, slots: int) -> Trips:
+    """By turns; the first of them only warms all up."""
+    with floor() as address, journal() as commit:
+
+        async def commits() -> None:
+            for records in RECORDS:
+                commit(records)
+
+        async with (
+            warm_fleet(slots) as (fleet, _),
+            open_channel(fleet.address) as channel,
+            open_channel(address) as bare,
+        ):
+            jobs, health = jobs_pb2_grpc.JobServiceStub(channel), health_pb2_grpc.HealthStub(channel)
+            trips, count = Trips(), max(1, runs // TURNS)
+            for turn in range(TURNS + 1):
+                if turn == 1:
+                    trips = Trips()
+                await trips.take(JOB, lambda: results(jobs, 1), count)
+                await trips.take(FLOOR, lambda: trip(bare), count)
+                await trips.take(CALL, lambda: health.Check(health_pb2.HealthCheckRequest()), count)
+                await trips.take(ROWS, commits, count)
+    return trips
 
 
 def main() -> None:
     options = arguments()
-    times = run(measure(options.runs, options.slots))
+    trips = run(measure(options.runs, options.slots))
     figures: dict[str, dict[str, float]] = {
         name: {"min": min(values), "p50": percentile(values, 0.5), "p99": percentile(values, 0.99), "max": max(values)}
-        for name, values in times.items()
+        for name, values in trips.times.items()
     }
-    limit = {at: figures["call"][at] + figures["commits"][at] for at in ("p50", "p99")}
-    ratios = {at: figures["job"][at] / limit[at] for at in limit}
-    labels = {"job": "a job of one no-op", "call": "a bare call", "commits": f"{COMMITS} durable commits"}
-    rows = [[labels[name], *(f"{value * 1000:.2f}" for value in row.values())] for name, row in figures.items()]
-    notes = [f"job / (call + commits): {ratios['p50']:.1f} at p50, {ratios['p99']:.1f} at p99"]
-    show(f"Round trip, {options.runs} runs, milliseconds", ["", "min", "p50", "p99", "max"], rows, notes)
-    finish("roundtrip", runs=options.runs, slots=options.slots, seconds=figures, to_limit=ratios)
+    costs = {name: trips.costs[name] / len(trips.times[name]) for name in (JOB, FLOOR)}
+    rows = [
+        [name, *(f"{value * 1000:.2f}" for value in row.values()), f"{costs[name] * 1000:.2f}" if name in costs else ""]
+        for name, row in figures.items()
+    ]
+    ratios = {at: figures[JOB][at] / figures[FLOOR][at] for at in ("p50", "p99")} | {"cost": costs[JOB] / costs[FLOOR]}
+    notes = [f"job / floor: {ratios['p50']:.1f} at p50, {ratios['p99']:.1f} at p99, {ratios['cost']:.1f} of processors"]
+    columns = ["", "min", "p50", "p99", "max", "processors"]
+    show(f"Round trip, {options.runs} runs, milliseconds", columns, rows, notes)
+    finish("roundtrip", runs=options.runs, slots=options.slots, seconds=figures, costs=costs, to_limit=ratios)
 
 
 if __name__ == "__main__":
