@@ -135,9 +135,8 @@ def _draw_released(drawing: Drawing, state: State, record: r.StageOpened) -> Non
     if job is None:
         return
     for released in record.released:
-        for key, result in zip(released.keys, results_of(job, released).results, strict=True):
-            if key:
-                _draw_result(drawing, job.id, key, result, record.at, let_go=True)
+        for key, result in results_of(job, released):
+            _draw_result(drawing, job.id, key, result, record.at, let_go=True)
 
 
 def _put_tasks(

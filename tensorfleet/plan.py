@@ -68,8 +68,8 @@ class Plan(Protocol):
         """Tasks in the whole job, as far as can be told before it began; for progress bars."""
         ...
 
-    def describe(self, spec: JobSpec, resolved: Resolved) -> list[str]:
-        """How the job is spread, a line a stage, for people."""
+    def describe(self, spec: JobSpec, resolved: Resolved, done: Sequence[StageResults] = ()) -> list[str]:
+        """How the job is spread, a line a stage, for people; better told with the stages that are done."""
         ...
 
 

@@ -9,8 +9,10 @@ from collections.abc import Iterable, Iterator
 from msgspec.structs import replace
 
 from orchestrator.core.records import Released
+from orchestrator.core.results import Results
 from orchestrator.core.state import Job, State
 from tensorfleet.keys import task_key
+from tensorfleet.model import TaskResult
 from tensorfleet.plan import Stage, StageResults
 
 
@@ -43,6 +45,8 @@ def _place(done: list[StageResults], name: str) -> int:
     raise LookupError(f"no stage {name} is done")
 
 
-def results_of(job: Job, released: Released) -> StageResults:
-    """The results of a stage that was let go of."""
-    return job.done[_place(job.done, released.stage)]
+def results_of(job: Job, released: Released) -> Iterator[tuple[str, TaskResult]]:
+    """The results of a stage that was let go of, each with its key; of a gang some have none."""
+    results = job.done[_place(job.done, released.stage)].results
+    assert isinstance(results, Results)
+    return ((key, results[index]) for index, key in enumerate(released.keys) if key and results.has(index))

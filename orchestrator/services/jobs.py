@@ -108,8 +108,8 @@ class Jobs(jobs_pb2_grpc.JobServiceServicer):
 
     async def ExplainJob(self, request: pb.ExplainJobRequest, context: Context) -> pb.ExplainJobResponse:
         known = msgspec.convert(await self._document(request.job_id), JobDocument)
-        plan = plan_for(known.spec).describe(known.spec, known.resolved)
         live = self._engine.state.jobs.get(known.id)
+        plan = plan_for(known.spec).describe(known.spec, known.resolved, live.done if live is not None else ())
         if live is None or live.id not in self._engine.state.active:
             return pb.ExplainJobResponse(summary=_ending(known), plan=plan)
         summary = why_pending(self._engine.state, live)

@@ -44,7 +44,7 @@ class NoopPlan:
     def total_tasks(self, spec: JobSpec, resolved: Resolved) -> int:
         return _number(spec, "rounds") * sum(count for _, count in _stages(spec))
 
-    def describe(self, spec: JobSpec, resolved: Resolved) -> list[str]:
+    def describe(self, spec: JobSpec, resolved: Resolved, done: Sequence[StageResults] = ()) -> list[str]:
         then = ", and one that waits for them" if spec.hyperparameters.get("reduce") else ""
         tasks, rounds = _number(spec, "tasks"), _number(spec, "rounds")
         return [f"round-{number}: {tasks} tasks that do nothing{then}" for number in range(rounds)]

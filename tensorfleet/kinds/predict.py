@@ -35,7 +35,7 @@ class PredictPlan:
             return 1
         return len(resolved.dataset) - 1 if resolved.dataset else 2
 
-    def describe(self, spec: JobSpec, resolved: Resolved) -> list[str]:
+    def describe(self, spec: JobSpec, resolved: Resolved, done: Sequence[StageResults] = ()) -> list[str]:
         if resolved.upload is not None:
             return ["predict: the request's rows in one task"]
         if resolved.dataset:

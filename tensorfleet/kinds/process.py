@@ -33,7 +33,7 @@ class ProcessPlan:
     def total_tasks(self, spec: JobSpec, resolved: Resolved) -> int:
         return 1
 
-    def describe(self, spec: JobSpec, resolved: Resolved) -> list[str]:
+    def describe(self, spec: JobSpec, resolved: Resolved, done: Sequence[StageResults] = ()) -> list[str]:
         if spec.algorithm == EXPORT:
             return [f"export: {spec.model} as {spec.hyperparameters.get('format') or 'its framework keeps it'}"]
         return [f"ingest: read {spec.dataset} into blocks"]

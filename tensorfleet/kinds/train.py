@@ -10,7 +10,7 @@ from typing import Any
 from tensorfleet import catalog
 from tensorfleet.algorithms.algorithm import Algorithm
 from tensorfleet.algorithms.members import ranges
-from tensorfleet.kinds import rounds
+from tensorfleet.kinds import courses, rounds, spread
 from tensorfleet.kinds.sources import ingest
 from tensorfleet.model import JobResult, JobSpec, ModelContent, Ref, Resolved, Task, TaskResult, Value
 from tensorfleet.plan import Done, Stage, StageResults, unstoppable
@@ -35,8 +35,7 @@ class TrainPlan:
         if "prepare" not in results:
             return Stage("prepare", 1, lambda _: _prepare(spec, resolved, results.get("ingest", ())))
         if algorithm.rounds is not None:
-            before = 2 if sources else 1
-            return rounds.next_stage(spec, resolved, done, results.get("ingest", ()), before, stopping)
+            return rounds.next_stage(spec, resolved, done, _before_rounds(spec, resolved), stopping)
         prepared = results["prepare"][0]
         if "fit" not in results:
             return _fit(spec, prepared)
@@ -49,12 +48,24 @@ class TrainPlan:
         training = rounds.total_tasks(spec) if by_rounds else len(_ranges(spec)) + 1
         return len(_sources(spec, resolved)) + 1 + training
 
-    def describe(self, spec: JobSpec, resolved: Resolved) -> list[str]:
+    def describe(self, spec: JobSpec, resolved: Resolved, done: Sequence[StageResults] = ()) -> list[str]:
         algorithm = catalog.algorithm(spec.algorithm)
         lines = [f"ingest: read {source} into blocks" for source in _sources(spec, resolved)]
         lines.append("prepare: split, impute, encode" + (" and scale" if algorithm.scale else ""))
-        fit = _fit_lines(spec) if algorithm.rounds is None else rounds.describe(spec)
+        fit = _fit_lines(spec) if algorithm.rounds is None else _rounds_lines(spec, resolved, done)
         return [*lines, *fit, "finish: metrics and the model's manifest"]
+
+
+def _rounds_lines(spec: JobSpec, resolved: Resolved, done: Sequence[StageResults]) -> list[str]:
+    base = _before_rounds(spec, resolved)
+    if len(done) < base:
+        return spread.expected(spec)
+    return spread.found(courses.setting_of(spec, resolved, done[:base]), done)
+
+
+def _before_rounds(spec: JobSpec, resolved: Resolved) -> int:
+    """How many stages there are up to `prepare`."""
+    return 2 if _sources(spec, resolved) else 1
 
 
 def _fit_lines(spec: JobSpec) -> list[str]:

@@ -45,7 +45,7 @@ class Drill:
     def total_tasks(self, spec: JobSpec, resolved: Resolved) -> int:
         return sum(sizes(spec))
 
-    def describe(self, spec: JobSpec, resolved: Resolved) -> list[str]:
+    def describe(self, spec: JobSpec, resolved: Resolved, done: Sequence[StageResults] = ()) -> list[str]:
         return [f"s{number}: {count} tasks" for number, count in enumerate(sizes(spec))]
 
 

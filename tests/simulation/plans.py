@@ -37,7 +37,7 @@ class FakePlan:
     def total_tasks(self, spec: JobSpec, resolved: Resolved) -> int:
         return sum(count for _, count in stages(spec))
 
-    def describe(self, spec: JobSpec, resolved: Resolved) -> list[str]:
+    def describe(self, spec: JobSpec, resolved: Resolved, done: Sequence[StageResults] = ()) -> list[str]:
         return [f"{name}: {count} tasks" for name, count in stages(spec)]
 
 

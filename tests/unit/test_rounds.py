@@ -19,6 +19,7 @@ from tensorfleet.plan import Done, Stage, StageResults
 from tests.rounds import plugin
 
 RESOLVED = Resolved(dataset=(Ref("d" * 64, 1), Ref("b" * 64, 1)))
+NAN = float("nan")
 Said = Callable[[Stage, Task, int], dict[str, Any]]
 
 
@@ -141,8 +142,14 @@ def test_the_blocks_of_images_are_inputs() -> None:
 
 @pytest.mark.parametrize(
     ("told", "chosen", "epochs"),
-    [([5, 4, 3, 2], 3, 4), ([2, 3, 4, 1], 0, 3), ([3, 2, float("nan"), 9], 1, 4), ([3, 2.9, 2.8, 2.7], 2, 3)],
-    ids=["falling", "impatient", "not a number", "hardly falling"],
+    [
+        ([5, 4, 3, 2], 3, 4),
+        ([2, 3, 4, 1], 0, 3),
+        ([3, 2, NAN, 9], 1, 4),
+        ([NAN, 9, 4, 9], 2, 4),
+        ([3, 2.9, 2.8, 2.7], 2, 3),
+    ],
+    ids=["falling", "impatient", "not a number", "not a number at first", "hardly falling"],
 )
 def test_training_ends_early_and_keeps_its_best_state(told: list[float], chosen: int, epochs: int) -> None:
     spec = spec_of(way="rounds", replicas=2, epochs=4, patience=2, min_delta=0.5)
@@ -296,3 +303,27 @@ def test_how_it_is_spread_is_told() -> None:
     assert any("from 4,096 training rows on 4 replicas apart" in line for line in said[0])
     assert any("whole: 4 epochs" in line and "ends after 3 epochs without" in line for line in said[1])
     assert all(a != b for lines in said for a, b in pairwise(lines))
+
+
+@pytest.mark.parametrize(
+    ("given", "rows", "expected"),
+    [
+        ({}, 1000, ["whole: 4 epochs of 32 batches, each one task", "1,000 training rows: from 4,096 on replicas"]),
+        ({}, 9600, ["rounds: 4 epochs of 75 batches for each of 4 replicas, an epoch a round"]),
+        ({"way": "rounds", "local_steps": 9}, 960, ["4 epochs of 8 batches for each of 4 replicas, an epoch a round"]),
+        ({"way": "rounds", "local_steps": 3}, 960, ["4 epochs of 8 batches for each of 4 replicas, 3 batches a round"]),
+    ],
+)
+def test_how_it_is_spread_is_told_with_its_rows_and_why(given: dict[str, Any], rows: int, expected: list[str]) -> None:
+    spec = spec_of(**given)
+    said = "\n".join(plan_for(spec).describe(spec, RESOLVED, [prepared(rows)]))
+    assert all(line in said for line in expected)
+
+
+def test_how_far_it_has_come_is_told() -> None:
+    spec = spec_of(way="whole", epochs=8, plateau_patience=2, plateau_factor=0.5)
+    walk = Walk(spec, 100, losses([2, 1, 1, 1, 1, 1, 1, 1]), most=5)
+    said = plan_for(spec).describe(spec, RESOLVED, walk.done)
+    assert "  4 rounds are over, and 4 epochs with them" in said
+    assert "  the lowest validation loss is 1; epochs since it fell: 2" in said
+    assert any("learning rate is 0.5 of what it would be" in line for line in said)
