@@ -43,7 +43,7 @@ AS_IT_IS = Wanted()
 def decode(file: Path | bytes, name: str, wanted: Wanted = AS_IT_IS) -> Array:
     """An image file as uint8 (height, width, channels). Of a GIF the first frame.
 
-    name: for errors. BadInput: FILE_MISSING, FILE_UNREADABLE, IMAGE_MALFORMED, PILLOW_MISSING.
+    name: for errors. BadInput: FILE_MISSING, FILE_UNREADABLE, IMAGE_MALFORMED, IMAGE_TOO_LARGE, PILLOW_MISSING.
     """
     data = file if isinstance(file, bytes) else _bytes(file, name)
     with _told(name) as pillow:
@@ -51,7 +51,8 @@ def decode(file: Path | bytes, name: str, wanted: Wanted = AS_IT_IS) -> Array:
 
         with pillow.open(io.BytesIO(data)) as opened:
             if opened.width * opened.height > MAX_PIXELS:
-                raise BadInput(f"{name}: {opened.width:,} x {opened.height:,} pixels are too many for one image")
+                told = f"{name}: it has {opened.width:,} x {opened.height:,} pixels; at most {MAX_PIXELS:,} are read"
+                raise BadInput(told, reason="IMAGE_TOO_LARGE")
             return _array(_sized(_plain(ImageOps.exif_transpose(opened), wanted.channels, name), wanted))
 
 

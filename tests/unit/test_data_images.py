@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from tensorfleet import bundle
-from tensorfleet.data import OPERATORS, blocks, image_files, images, manifest, sources
+from tensorfleet.data import OPERATORS, blocks, classes, image_files, images, manifest, sources
 from tensorfleet.data.image_files import Wanted
 from tensorfleet.errors import BadInput
+from tensorfleet.execution import Pools, execute
 from tensorfleet.models import naming
 from tensorfleet.operators import Context, Input, Outcome, Written
 
@@ -140,6 +143,36 @@ def test_what_is_made_is_the_same_in_memory_and_in_a_folder(tmp_path: Path, phot
     assert [b"".join(output) for output in held.outputs] == [path.read_bytes() for path in paths]  # type: ignore[arg-type]
 
 
+def test_a_task_leaves_its_blocks_as_files_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "MAX_BLOCK_ROWS", 16)
+    params: dict[str, Any] = {"source": "synthetic:images?rows=40&size=8&classes=2", "target": ""}
+    done = execute("data.ingest@1", params, [], 1, lambda *_: None, str(tmp_path / "out"), Pools())
+    assert [path.name for path in sorted((tmp_path / "out").iterdir())] == ["0", "1", "2", "3"]
+    told = [(block.digest, block.size) for block in manifest.load(done.files[0][1]).blocks]
+    assert [(ref.digest, ref.size) for ref, _ in done.files[1:]] == told
+    for ref, path in done.files:
+        assert (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_size) == (ref.digest, ref.size)
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=12))
+def test_blocks_do_not_depend_on_the_parts_in_which_images_come(sizes: list[int]) -> None:
+    count = sum(sizes)
+    pixels = np.arange(count * 4).astype(np.uint8).reshape(count, 2, 2, 1)
+    ends = np.cumsum(sizes)
+    parts = [
+        (pixels[end - size : end], np.arange(end - size, end)) for size, end in zip(sizes, ends.tolist(), strict=True)
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(images, "MAX_BLOCK_ROWS", 8)
+        made = [
+            (table.column("image").chunk(0).to_numpy_ndarray().copy(), table.column("label").to_pylist())
+            for table in images.blocks(images.Images((2, 2, 1), parts, "x", "x"))
+        ]
+    assert [len(block) for block, _ in made] == [min(8, count - start) for start in range(0, count, 8)]
+    np.testing.assert_array_equal(np.concatenate([block for block, _ in made]), pixels)
+    assert [label for _, labels in made for label in labels] == list(range(count))
+
+
 def test_many_images_fill_blocks_one_after_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "BLOCK_BYTES", 8 * 8 * 300)
     source = "synthetic:images?rows=700&size=8&classes=3"
@@ -236,6 +269,22 @@ def test_every_kind_of_pixel_becomes_grey_or_colour(mode: str, channels: int) ->
     assert made.dtype == np.uint8
     if mode not in ("1", "P", "CMYK"):
         assert abs(made.astype(int) - grey[:, :, None]).max() <= 1
+
+
+@pytest.mark.parametrize("suffix", classes.SUFFIXES)
+def test_every_format_is_read(tmp_path: Path, suffix: str) -> None:
+    Image.new("RGB", (6, 4), (200, 100, 50)).save(tmp_path / f"x{suffix}")
+    made = image_files.decode(tmp_path / f"x{suffix}", "x", Wanted(channels=3))
+    assert made.shape == (4, 6, 3)
+    assert abs(made.astype(int) - [200, 100, 50]).max() <= 8
+
+
+def test_an_image_with_too_many_pixels_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved(tmp_path / "x.png")
+    monkeypatch.setattr(image_files, "MAX_PIXELS", 23)
+    with pytest.raises(BadInput, match="6 x 4 pixels; at most 23") as caught:
+        image_files.decode(tmp_path / "x.png", "x")
+    assert caught.value.reason == "IMAGE_TOO_LARGE"
 
 
 def test_a_picture_is_turned_upright_and_of_a_gif_the_first_frame_is_taken(tmp_path: Path) -> None:
@@ -356,8 +405,8 @@ def test_generated_images_have_the_told_columns_and_are_the_same_everywhere(tmp_
     assert hashlib.sha256(np.concatenate(images.pixels(paths[1:])).tobytes()).hexdigest() == GENERATED
     told, made = sources.columns(source), outcome.summary["columns"]
     assert told is not None
-    for given, column in zip(told, made, strict=True):  # type: ignore[arg-type]
-        assert {name: column[name] for name in given} == given
+    for known, column in zip(told, made, strict=True):  # type: ignore[arg-type]
+        assert {name: column[name] for name in known} == known
     assert sources.rows(source) == outcome.summary["rows"]
 
 
