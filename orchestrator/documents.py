@@ -38,6 +38,7 @@ class JobDocument(Struct, frozen=True, kw_only=True):
     created_at: float
     started_at: float | None
     ended_at: float | None
+    paused_at: float | None = None
     spec: JobSpec
     resolved: Resolved
     fingerprint: str
@@ -142,6 +143,7 @@ def job_document(state: State, job: Job) -> JobDocument:
         created_at=job.accepted_at,
         started_at=job.started_at,
         ended_at=job.ended_at,
+        paused_at=job.paused_at,
         spec=spec,
         resolved=job.resolved,
         fingerprint=job.fingerprint or "",
@@ -150,11 +152,15 @@ def job_document(state: State, job: Job) -> JobDocument:
         run=job.run,
         reused=job.reused,
         running=job.running,
-        pending_reason="" if job.state.ended or job.running else why_pending(state, job),
+        pending_reason=why_pending(state, job) if _waits(job) else "",
         model=_model_summary(job.model),
         result=job.result,
         failure=job.failure,
     )
+
+
+def _waits(job: Job) -> bool:
+    return job.state == JobState.PAUSED or not (job.state.ended or job.running)
 
 
 def _model_summary(model: r.ModelRegistered | None) -> ModelSummary | None:

@@ -88,11 +88,15 @@ _SHOWN: dict[type[r.Record], tuple[str, ...]] = {
     for kind in (
         r.JobAccepted,
         r.JobRestarted,
+        r.JobPaused,
+        r.JobResumed,
+        r.JobStopped,
         r.JobStarted,
         r.StageOpened,
         r.TasksAssigned,
         r.TasksSucceeded,
         r.AttemptFailed,
+        r.AttemptSaved,
         r.Reported,
         r.JobEnded,
     )

@@ -1,12 +1,13 @@
-"""Results on their way in: the small outputs that came with them are kept before anyone hears of them.
+"""Results, and what was saved, on their way in: small outputs that came along are kept before anyone hears of them.
 
-The rule: results are told in the order in which they came, and none before its bytes are in the object store. While the
+The rule: they are told in the order in which they came, and none before its bytes are in the object store. While the
 store is away they wait here, and the session's other words, its heartbeats above all, go on without them.
 """
 
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from tensorfleet.api.v1 import worker_pb2 as pb
 from tensorfleet.errors import BadInput, FailedPrecondition, Unavailable
@@ -17,6 +18,7 @@ from tensorfleet.stores.contract import ObjectStore
 
 log = Logger(__name__)
 
+News: TypeAlias = pb.AttemptResult | pb.SavedAttempt
 KEPT_BYTES = 16 * 1024 * 1024
 LONGEST_PAUSE = 2.0
 
@@ -41,20 +43,20 @@ class Kept:
 
 
 class Incoming:
-    """Results of one session. tell: hears of them once they are kept."""
+    """Results, and what was saved, of one session. tell: hears of them once they are kept."""
 
-    def __init__(self, objects: ObjectStore, kept: Kept, tell: Callable[[Sequence[pb.AttemptResult]], None]) -> None:
+    def __init__(self, objects: ObjectStore, kept: Kept, tell: Callable[[Sequence[News]], None]) -> None:
         self._objects = objects
         self._kept = kept
         self._tell = tell
-        self._waiting: list[pb.AttemptResult] = []
+        self._waiting: list[News] = []
         self._more = asyncio.Event()
         self._through = asyncio.Event()
         self._through.set()
 
-    def take(self, results: Sequence[pb.AttemptResult]) -> None:
+    def take(self, results: Sequence[News]) -> None:
         """Takes results in; at once where nothing has to be kept and nothing waits."""
-        if self._through.is_set() and not any(output.inline for result in results for output in result.outputs):
+        if self._through.is_set() and not any(map(_inline, results)):
             self._tell(results)
             return
         self._waiting += results
@@ -71,7 +73,7 @@ class Incoming:
             await self._more.wait()
             self._more.clear()
             results, self._waiting = self._waiting, []
-            await self._keep([output for result in results for output in result.outputs if output.inline])
+            await self._keep([output for result in results for output in _inline(result)])
             self._tell(results)
             if not self._waiting:
                 self._through.set()
@@ -92,3 +94,9 @@ class Incoming:
             except (Unavailable, FailedPrecondition) as error:
                 log.warning("outputs could not be kept yet", blobs=len(blobs), error=error.message)
             await asyncio.sleep(next(pause))
+
+
+def _inline(news: News) -> list[pb.Output]:
+    """The outputs that came along."""
+    outputs = news.outputs if isinstance(news, pb.AttemptResult) else ()
+    return [output for output in (*outputs, news.saved) if output.inline]

@@ -17,7 +17,7 @@ from orchestrator.core import commands as c
 from orchestrator.core import events as e
 from orchestrator.core.records import WorkerInfo
 from orchestrator.engine import Engine
-from orchestrator.incoming import Incoming, Kept
+from orchestrator.incoming import Incoming, Kept, News
 from tensorfleet.api.v1 import worker_pb2 as pb
 from tensorfleet.api.v1 import worker_pb2_grpc
 from tensorfleet.errors import BadInput, InvalidRequest
@@ -139,6 +139,9 @@ class WorkerSessions(worker_pb2_grpc.WorkerServiceServicer):
             if kind == "finished":
                 self._hear_ends(hello.worker_id, session.number, message.finished, incoming)
                 continue
+            if kind == "saved":
+                incoming.take(message.saved.attempts)
+                continue
             if kind == "leaving":  # its last results come before it is gone
                 await incoming.through()
             events = self._events(hello.worker_id, session.number, message)
@@ -179,8 +182,8 @@ class WorkerSessions(worker_pb2_grpc.WorkerServiceServicer):
             return (e.Leaving(worker, session, message.leaving.reason),)
         raise InvalidRequest([FieldViolation("message", f"not expected in a session: {kind}")])
 
-    def _tell(self, worker: str, session: _Session, results: Sequence[pb.AttemptResult]) -> None:
-        self._feed(*(_finished(worker, session.number, result) for result in results))
+    def _tell(self, worker: str, session: _Session, news: Sequence[News]) -> None:
+        self._feed(*(_told(worker, session.number, each) for each in news))
 
     async def _write(
         self, session: _Session, hearing: Sequence[asyncio.Task[None]]
@@ -225,6 +228,7 @@ class WorkerSessions(worker_pb2_grpc.WorkerServiceServicer):
                 heartbeat=duration(settings.heartbeat),
                 keep=command.keep,
                 stop=command.stop,
+                paused=command.paused,
                 object_store=self._objects.url,
                 protocol=command.protocol,
             )
@@ -234,7 +238,8 @@ class WorkerSessions(worker_pb2_grpc.WorkerServiceServicer):
         """What all of its tasks have is told once."""
         tasks, first = command.tasks, command.tasks[0]
         shared = {name: value for name, value in first.params.items() if _in_all(tasks, name, value)}
-        alike = not any(task.inputs or len(task.params) > len(shared) for task in tasks)
+        alike = not command.saved and not any(task.inputs or len(task.params) > len(shared) for task in tasks)
+        saved = map(command.saved.get, command.indexes)
         return pb.Assignment(
             job_id=command.job,
             stage=command.stage,
@@ -245,12 +250,13 @@ class WorkerSessions(worker_pb2_grpc.WorkerServiceServicer):
             gpus=command.gpus,
             tokens=range(command.token, command.token + len(tasks)),
             indexes=command.indexes,
-            own=() if alike else [self._own(task, shared) for task in tasks],
+            own=() if alike else [self._own(task, shared, ref) for task, ref in zip(tasks, saved, strict=True)],
         )
 
-    def _own(self, task: Task, shared: Mapping[str, Value]) -> pb.Own:
+    def _own(self, task: Task, shared: Mapping[str, Value], saved: Ref | None) -> pb.Own:
         params = {name: value for name, value in task.params.items() if name not in shared}
-        return pb.Own(params=values_to_proto(params), inputs=[self._input(ref) for ref in task.inputs])
+        inputs = [self._input(ref) for ref in task.inputs]
+        return pb.Own(params=values_to_proto(params), inputs=inputs, saved=self._input(saved) if saved else None)
 
     def _input(self, ref: Ref) -> pb.Input:
         return pb.Input(ref=ref_to_proto(ref), inline=self._kept.get(ref.digest))
@@ -312,6 +318,12 @@ def _in_all(tasks: Sequence[Task], name: str, value: Value) -> bool:
     return all(task is tasks[0] or (name in task.params and _encode(task.params[name]) == encoded) for task in tasks)
 
 
+def _told(worker: str, session: int, news: News) -> e.Event:
+    if isinstance(news, pb.AttemptResult):
+        return _finished(worker, session, news)
+    return e.Saved(worker, session, news.token, ref_from_proto(news.saved.ref))
+
+
 def _finished(worker: str, session: int, result: pb.AttemptResult) -> e.Finished:
     outputs = tuple(ref_from_proto(output.ref) for output in result.outputs)
     return e.Finished(
@@ -326,6 +338,8 @@ def _finished(worker: str, session: int, result: pb.AttemptResult) -> e.Finished
         duration=duration_seconds(result.duration),
         last_report=result.last_report,
         started=result.started,
+        gave_up=result.gave_up,
+        saved=ref_from_proto(result.saved.ref) if result.HasField("saved") else None,
     )
 
 
@@ -370,5 +384,8 @@ _MESSAGES: dict[type[c.ToWorker], Callable[[list[Any]], pb.OrchestratorMessage]]
     c.Roster: lambda run: pb.OrchestratorMessage(
         roster=pb.Roster(token=run[0].token, place=run[0].place, addresses=run[0].addresses)
     ),
+    c.Pause: lambda run: pb.OrchestratorMessage(pause=pb.Pause(tokens=_tokens(run))),
+    c.Resume: lambda run: pb.OrchestratorMessage(resume=pb.Resume(tokens=_tokens(run))),
+    c.Checkpoint: lambda run: pb.OrchestratorMessage(checkpoint=pb.Checkpoint(tokens=_tokens(run))),
     c.Drain: lambda run: pb.OrchestratorMessage(drain=pb.Drain(reason=run[0].reason)),
 }

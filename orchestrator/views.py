@@ -12,7 +12,7 @@ from orchestrator.documents import DatasetDocument, JobDocument, ModelDocument, 
 from orchestrator.tasks import Listed, attempts_of
 from orchestrator.watch import Happening
 from tensorfleet.api.v1 import datasets_pb2, fleet_pb2, jobs_pb2, models_pb2, worker_pb2
-from tensorfleet.model import AttemptRecord, Cause, JobState, LogLine
+from tensorfleet.model import AttemptRecord, Cause, JobState, LogLine, Ref
 from tensorfleet.models import frameworks
 from tensorfleet.wire import (
     attempt_to_proto,
@@ -45,6 +45,7 @@ def job(document: dict[str, Any]) -> jobs_pb2.Job:
         created_at=timestamp(known.created_at),
         started_at=timestamp(known.started_at),
         ended_at=timestamp(known.ended_at),
+        paused_at=timestamp(known.paused_at),
         fingerprint=known.fingerprint,
         stage=known.stage,
         pending_reason=known.pending_reason,
@@ -96,6 +97,25 @@ def _accepted(plain: dict[str, Any]) -> dict[str, Any]:
 
 def _restarted(plain: dict[str, Any]) -> dict[str, Any]:
     return _state_changed(JobState.RUNNING, plain["reason"])
+
+
+def _resumed(plain: dict[str, Any]) -> dict[str, Any]:
+    return _state_changed(JobState.RUNNING if plain["started"] else JobState.QUEUED, "it was resumed")
+
+
+def _stopped(plain: dict[str, Any]) -> dict[str, Any]:
+    return _state_changed(JobState.RUNNING, f"it ends early, with what its finished rounds made: {plain['reason']}")
+
+
+def _saved(plain: dict[str, Any]) -> dict[str, Any]:
+    saved = jobs_pb2.TaskSaved(
+        stage=plain["stage"],
+        index=plain["index"],
+        token=plain["token"],
+        worker_id=plain["worker"],
+        saved=ref_to_proto(msgspec.convert(plain["saved"], Ref)),
+    )
+    return {"task_saved": saved}
 
 
 def _opened(plain: dict[str, Any]) -> dict[str, Any]:
@@ -161,6 +181,10 @@ def _reported(plain: dict[str, Any]) -> dict[str, Any]:
 _EVENTS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "JobAccepted": _accepted,
     "JobRestarted": _restarted,
+    "JobPaused": lambda plain: _state_changed(JobState.PAUSED, plain["reason"]),
+    "JobResumed": _resumed,
+    "JobStopped": _stopped,
+    "AttemptSaved": _saved,
     "JobStarted": lambda plain: _state_changed(JobState.RUNNING, "its first task was assigned or found known"),
     "StageOpened": _opened,
     "TasksKnown": _known,

@@ -89,7 +89,7 @@ def _stage_opened(state: State, record: r.StageOpened, mono: float) -> None:
     if job is None:
         return
     job.done = job.with_open()
-    stage = job.plan.next_stage(job.spec, job.resolved, job.done)
+    stage = job.plan.next_stage(job.spec, job.resolved, job.done, job.stopping)
     assert isinstance(stage, Stage), f"{job.id}: the plan is done, yet stage {record.stage} was opened"
     assert stage.name == record.stage, f"{job.id}: the plan opens {stage.name}, yet {record.stage} was journaled"
     release(state, job, record.released)
@@ -124,17 +124,54 @@ def _job_restarted(state: State, record: r.JobRestarted, mono: float) -> None:
         clear_up(state)
 
 
+def _job_paused(state: State, record: r.JobPaused, mono: float) -> None:
+    if job := state.jobs.get(record.job):
+        job.state = transitions.check(transitions.JOB, job.state, JobState.PAUSED, job.id)
+        job.paused_at, job.paused = record.at, mono
+        line_up(state, job)
+
+
+def _job_resumed(state: State, record: r.JobResumed, mono: float) -> None:
+    job = state.jobs.get(record.job)
+    if job is None:
+        return
+    going_on = JobState.RUNNING if record.started else JobState.QUEUED
+    job.state = transitions.check(transitions.JOB, job.state, going_on, job.id)
+    for token in [token for tokens in job.open.live.values() for token in tokens] if job.open else ():
+        attempt = state.attempts[token]
+        attempt.since += mono - max(job.paused, attempt.since)  # what it was paused for does not make it a straggler
+    job.paused_at = None
+    line_up(state, job)
+
+
+def _job_stopped(state: State, record: r.JobStopped, mono: float) -> None:
+    job = state.jobs.get(record.job)
+    if job is None:
+        return
+    job.stopped = record.after
+    if job.open is not None and job.open.stage.name == record.dropped:
+        _drop_open(state, job)
+        job.beaten = {token: place for token, place in job.beaten.items() if place[0] != record.dropped}
+        clear_up(state)
+
+
 def _clear(state: State, job: Job) -> None:
     """Takes from a job what it runs and what it has finished."""
+    _drop_open(state, job)
+    job.done = []
+    job.beaten.clear()
+
+
+def _drop_open(state: State, job: Job) -> None:
+    """Takes from a job what it runs."""
     if job.open is not None:
         held: dict[str, list[int]] = {}
         for token in [token for tokens in job.open.live.values() for token in tokens]:
             held.setdefault(state.attempts[token].worker, []).append(token)
         for worker, tokens in held.items():
             tasks.drop_attempts(state, job, worker, tokens)
-    job.open, job.done = None, []
+    job.open = None
     line_up(state, job)
-    job.beaten.clear()
 
 
 def _job_ended(state: State, record: r.JobEnded, mono: float) -> None:
@@ -214,6 +251,9 @@ _APPLY: dict[type[r.Record], Callable[[State, Any, float], None]] = {
     r.TermBegan: _term_began,
     r.JobAccepted: _job_accepted,
     r.JobRestarted: _job_restarted,
+    r.JobPaused: _job_paused,
+    r.JobResumed: _job_resumed,
+    r.JobStopped: _job_stopped,
     r.NumericsChosen: _numerics_chosen,
     r.JobStarted: _job_started,
     r.StageOpened: _stage_opened,
@@ -224,6 +264,7 @@ _APPLY: dict[type[r.Record], Callable[[State, Any, float], None]] = {
     r.AttemptReleased: tasks.released,
     r.MemberReady: tasks.member_ready,
     r.MemberDone: tasks.member_done,
+    r.AttemptSaved: tasks.saved,
     r.Reported: tasks.reported,
     r.JobEnded: _job_ended,
     r.ModelRegistered: _model_registered,

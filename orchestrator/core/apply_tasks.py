@@ -154,7 +154,7 @@ def succeeded(state: State, record: r.TasksSucceeded, mono: float) -> None:
     stage.timed += len(dropped)
     if pace is not None:
         state.paces[stage.operator] = pace
-    for kept in (stage.reported, stage.charged, stage.deaths):
+    for kept in (stage.reported, stage.charged, stage.deaths, stage.saved):
         if kept:
             for index in record.indexes:
                 kept.pop(index, None)
@@ -241,6 +241,12 @@ def member_ready(state: State, record: r.MemberReady, mono: float) -> None:
 def member_done(state: State, record: r.MemberDone, mono: float) -> None:
     if attempt := state.attempts.get(record.token):
         attempt.done = record.seconds
+
+
+def saved(state: State, record: r.AttemptSaved, mono: float) -> None:
+    attempt = state.attempts.get(record.token)
+    if attempt is not None and (stage := state.jobs[attempt.job].open) is not None:
+        stage.saved[record.index] = record.saved
 
 
 def reported(state: State, record: r.Reported, mono: float) -> None:

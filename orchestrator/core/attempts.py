@@ -11,14 +11,25 @@ from orchestrator.core.apply_tasks import DEATHS, MISHAPS
 from orchestrator.core.commands import AckFinished, AckReport, Cancel
 from orchestrator.core.damage import inspect
 from orchestrator.core.decision import NOTHING, Decision, join, nothing
-from orchestrator.core.events import Advance, Began, Event, FailJob, Finished, Released, Report, SessionEvent, Succeeded
+from orchestrator.core.events import (
+    Advance,
+    Began,
+    Event,
+    FailJob,
+    Finished,
+    Released,
+    Report,
+    Saved,
+    SessionEvent,
+    Succeeded,
+)
 from orchestrator.core.failures import UNKNOWN
 from orchestrator.core.gangs import member_done, waits_for_first
 from orchestrator.core.jobs import end
 from orchestrator.core.results import EMPTY
 from orchestrator.core.state import Attempt, Job, Now, OpenStage, State, Worker
 from tensorfleet.keys import task_key
-from tensorfleet.model import Cause, Failure, JobState, RetryPolicy, TaskResult
+from tensorfleet.model import Cause, Failure, JobState, Ref, RetryPolicy, TaskResult
 
 CODES = {
     Cause.BAD_INPUT: 3,
@@ -87,6 +98,23 @@ def reported(state: State, event: Report, now: Now) -> Decision:
         attempt.job, attempt.stage, attempt.index, event.token, event.number, points, event.lines, now.wall
     )
     return Decision((record,), (ack,))
+
+
+def saved(state: State, event: Saved, now: Now) -> Decision:
+    attempt = held(state, event, event.token)
+    if speaker(state, event) is None or attempt is None:
+        return nothing("a superseded session, or an attempt that is over")
+    return _saved(state, attempt, event.saved, now)
+
+
+def _saved(state: State, attempt: Attempt, ref: Ref, now: Now) -> Decision:
+    _, stage = place_of(state, attempt)
+    if stage.account(attempt.index) != attempt.index:
+        return nothing("what a gang saves is what its first member saves")
+    if stage.saved.get(attempt.index) == ref:
+        return nothing("what it saved is here already")
+    place = (attempt.job, attempt.stage, attempt.index, attempt.token, attempt.worker)
+    return Decision((r.AttemptSaved(*place, ref, now.wall),))
 
 
 MOST = 1024
@@ -165,6 +193,9 @@ def _ended(state: State, event: Finished, now: Now) -> Decision:
     attempt = held(state, event, event.token)
     if attempt is None:
         return _refused(state, event)
+    if event.gave_up:
+        kept = _saved(state, attempt, event.saved, now) if event.saved is not None else NOTHING
+        return join([kept, release(attempt, now)])
     if event.cause is None and waits_for_first(attempt):
         return member_done(attempt, event.duration)
     if event.cause is None and event.last_report == attempt.last_report:
@@ -177,7 +208,7 @@ def _ended(state: State, event: Finished, now: Now) -> Decision:
 
 def _refused(state: State, event: Finished) -> Decision:
     """Changes nothing, but for a twin that came second: what it made must be what the first made."""
-    beaten = () if event.cause is not None else state.active
+    beaten = () if event.cause is not None or event.gave_up else state.active
     job = next((state.jobs[job] for job in beaten if event.token in state.jobs[job].beaten), None)
     if job is None:
         return nothing("the attempt's token was refused: its task was given away or its job has ended")

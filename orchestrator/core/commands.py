@@ -23,6 +23,7 @@ class Welcome(ToWorker, frozen=True):
     protocol: int
     keep: tuple[int, ...]
     stop: tuple[int, ...]
+    paused: tuple[int, ...] = ()
 
 
 class Goodbye(ToWorker, frozen=True):
@@ -31,7 +32,8 @@ class Goodbye(ToWorker, frozen=True):
 
 
 class Assign(ToWorker, frozen=True):
-    """Attempts at tasks of one stage. token: of the first; each next one has the next."""
+    """Attempts at tasks of one stage. token: of the first; each next one has the next. saved: by index, what an earlier
+    attempt saved."""
 
     token: int
     job: str
@@ -40,11 +42,24 @@ class Assign(ToWorker, frozen=True):
     tasks: tuple[Task, ...]
     timeout: float
     gpus: int
+    saved: dict[int, Ref] = {}
 
 
 class Cancel(ToWorker, frozen=True):
     tokens: tuple[int, ...]
     reason: str
+
+
+class Pause(ToWorker, frozen=True):
+    tokens: tuple[int, ...]
+
+
+class Resume(ToWorker, frozen=True):
+    tokens: tuple[int, ...]
+
+
+class Checkpoint(ToWorker, frozen=True):
+    tokens: tuple[int, ...]
 
 
 class Recall(ToWorker, frozen=True):

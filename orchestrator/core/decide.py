@@ -9,7 +9,19 @@ from typing import Any
 
 from msgspec import Struct
 
-from orchestrator.core import attempts, damage, events, gangs, jobs, leases, placement, registry, stragglers, workers
+from orchestrator.core import (
+    attempts,
+    damage,
+    events,
+    gangs,
+    jobs,
+    leases,
+    placement,
+    registry,
+    steering,
+    stragglers,
+    workers,
+)
 from orchestrator.core.apply import apply
 from orchestrator.core.commands import Command, Reply
 from orchestrator.core.decision import Decision
@@ -20,6 +32,10 @@ _DECIDE: dict[type[events.Event], Callable[[State, Any, Now], Decision]] = {
     events.SubmitJobs: jobs.submit,
     events.CancelJob: jobs.cancel,
     events.RetryJob: jobs.retry,
+    events.PauseJob: steering.pause,
+    events.ResumeJob: steering.resume,
+    events.CheckpointJob: steering.checkpoint,
+    events.StopJob: steering.stop,
     events.KnownResults: jobs.known_results,
     events.Inspected: damage.inspected,
     events.Advance: jobs.advance,
@@ -33,6 +49,7 @@ _DECIDE: dict[type[events.Event], Callable[[State, Any, Now], Decision]] = {
     events.Released: attempts.released,
     events.Report: attempts.reported,
     events.GangReady: gangs.ready,
+    events.Saved: attempts.saved,
     events.Finished: attempts.finished,
     events.Succeeded: attempts.succeeded,
     events.SetAlias: registry.set_alias,

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from orchestrator.core.records import WorkerInfo
-from tensorfleet.model import Cause, Failure, JobSpec, LogLine, Points, Resolved, TaskResult
+from tensorfleet.model import Cause, Failure, JobSpec, LogLine, Points, Ref, Resolved, TaskResult
 
 
 class Event(Struct, frozen=True):
@@ -36,6 +36,32 @@ class CancelJob(Event, frozen=True):
     ticket: int
     job: str
     reason: str
+
+
+class PauseJob(Event, frozen=True):
+    ticket: int
+    job: str
+    reason: str = ""
+
+
+class ResumeJob(Event, frozen=True):
+    ticket: int
+    job: str
+
+
+class CheckpointJob(Event, frozen=True):
+    """Have what runs of a job save. Replies with how many attempts are asked to."""
+
+    ticket: int
+    job: str
+
+
+class StopJob(Event, frozen=True):
+    """End a job early, with what it has."""
+
+    ticket: int
+    job: str
+    reason: str = ""
 
 
 class RetryJob(Event, frozen=True):
@@ -116,8 +142,15 @@ class Report(SessionEvent, frozen=True):
     lines: tuple[LogLine, ...]
 
 
+class Saved(SessionEvent, frozen=True):
+    """A running attempt saved what a later one goes on from."""
+
+    token: int
+    saved: Ref
+
+
 class Finished(SessionEvent, frozen=True):
-    """An attempt ended. cause None: it succeeded."""
+    """An attempt ended. cause None: it succeeded, or gave up its place, with what it saved."""
 
     token: int
     result: TaskResult
@@ -128,6 +161,8 @@ class Finished(SessionEvent, frozen=True):
     duration: float
     last_report: int
     started: bool
+    gave_up: bool = False
+    saved: Ref | None = None
 
 
 class Succeeded(SessionEvent, frozen=True):

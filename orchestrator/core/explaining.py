@@ -3,9 +3,12 @@
 from orchestrator.core.placement import Round
 from orchestrator.core.pools import able, lacks
 from orchestrator.core.state import Job, OpenStage, State
+from tensorfleet.model import JobState
 
 
 def why_pending(state: State, job: Job) -> str:
+    if job.state == JobState.PAUSED:
+        return f"it is paused; `tensorfleet jobs resume {job.id}` has it go on"
     unfit = [state.workers[name].unfit for name in state.unfit if lacks(job, state.workers[name].info) is None]
     pools = [pool for _, pool in able(state, job)]
     if not pools and unfit:

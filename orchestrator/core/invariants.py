@@ -6,7 +6,7 @@ from orchestrator.core.lines import line_of
 from orchestrator.core.pools import key_of
 from orchestrator.core.reach import made_by, read_by
 from orchestrator.core.state import GONE, Job, LineKey, OpenStage, PoolKey, State, Status, Timer, TimerKind
-from tensorfleet.model import WorkerState
+from tensorfleet.model import JobState, WorkerState
 
 
 class Breach(AssertionError):  # noqa: N818
@@ -93,7 +93,8 @@ def _timers(state: State) -> Iterator[str]:
 def _lines(state: State) -> Iterator[str]:
     queued: dict[LineKey, list[tuple[int, str]]] = {}
     for job in map(state.jobs.__getitem__, state.active):
-        if job.fingerprint is not None and job.open is not None and next(job.open.pending(), None) is not None:
+        waits = job.fingerprint is not None and job.state != JobState.PAUSED
+        if waits and job.open is not None and next(job.open.pending(), None) is not None:
             queued.setdefault(line_of(job), []).append((job.order, job.id))
     if state.lines != {key: sorted(line) for key, line in queued.items()}:
         yield f"{state.lines} are in line, yet {queued} have tasks to hand out"
@@ -113,6 +114,8 @@ def _jobs(state: State) -> Iterator[str]:
         job = state.jobs[job_id]
         if job.state.ended:
             yield f"job {job_id} is {job.state} and still active"
+        if (job.paused_at is not None) != (job.state == JobState.PAUSED):
+            yield f"job {job_id} is {job.state}, and paused at {job.paused_at}"
         if job.open is not None:
             yield from _stage(job, job.open)
             yield from _inputs(job, job.open)
@@ -132,6 +135,9 @@ def _stage(job: Job, stage: OpenStage) -> Iterator[str]:
         yield f"{name}: {stage.returned} are pending again, not each once and in order"
     if stage.stage.gang and stage.live and sorted(stage.live) != list(range(stage.formed)):
         yield f"{name}: a formation of {stage.formed} is not whole: {sorted(stage.live)} are there"
+    over = [index for index in stage.saved if stage.status[index] in (Status.SUCCEEDED, Status.FAILED)]
+    if over:
+        yield f"{name}: what {over} saved is kept, yet they are over"
     for index, status in enumerate(stage.status):
         yield from (f"{name}[{index}] {fault}" for fault in _task(stage, index, Status(status)))
 

@@ -9,7 +9,7 @@ from orchestrator.core.failures import failed_task, name_taken, plan_failed
 from orchestrator.core.gangs import dismissed, keep_whole
 from orchestrator.core.pools import numerics_for
 from orchestrator.core.releases import releases
-from orchestrator.core.state import Job, Now, OpenStage, State
+from orchestrator.core.state import Job, Now, OpenStage, State, Worker
 from tensorfleet import catalog
 from tensorfleet.errors import AlreadyExists, FailedPrecondition, ResourceExhausted
 from tensorfleet.keys import task_key
@@ -86,6 +86,8 @@ def advance(state: State, event: Advance, now: Now) -> Decision:
         return end(state, job, JobState.FAILED, failure, now)
     if (whole := keep_whole(state, job, now)) is not None:
         return whole
+    if job.state == JobState.PAUSED:
+        return nothing(f"job {job.id} is paused")
     if job.fingerprint is None:
         return _choose_numerics(state, job, now)
     try:
@@ -104,7 +106,7 @@ def _choose_numerics(state: State, job: Job, now: Now) -> Decision:
 
 
 def _next_stage(state: State, job: Job, now: Now) -> Decision:
-    following = job.plan.next_stage(job.spec, job.resolved, job.with_open())
+    following = job.plan.next_stage(job.spec, job.resolved, job.with_open(), job.stopping)
     if isinstance(following, Done):
         return _succeed(state, job, following.result, now)
     if following.count and (first := following.task(0)).pure:
@@ -157,6 +159,15 @@ def end(
     reason = failure.message if failure else "all of its tasks succeeded"
     ended = Decision((r.JobEnded(job.id, outcome, reason, now.wall, result, failure),))
     return join([stop_attempts(state, job, f"job {job.id} is {outcome}"), ended])
+
+
+def reached(state: State, job: Job) -> list[tuple[Worker, list[int]]]:
+    """The workers that can be told something of a job, with its attempts there."""
+    held: dict[str, list[int]] = {}
+    for tokens in job.open.live.values() if job.open else ():
+        for token in tokens:
+            held.setdefault(state.attempts[token].worker, []).append(token)
+    return [(worker, held[name]) for name in held if (worker := state.workers.get(name)) and worker.reachable]
 
 
 def stop_attempts(state: State, job: Job, reason: str) -> Decision:

@@ -7,11 +7,13 @@ Where the first of a line finds no room, the others need not be looked at.
 from bisect import bisect_left, insort
 
 from orchestrator.core.state import Job, LineKey, State
+from tensorfleet.model import JobState
 
 
 def line_up(state: State, job: Job) -> None:
     """Puts a job into its line where it has tasks to hand out, or takes it out of the one it is in."""
-    waits = job.fingerprint is not None and job.open is not None and job.open.has_pending()
+    goes_on = job.fingerprint is not None and job.state != JobState.PAUSED
+    waits = goes_on and job.open is not None and job.open.has_pending()
     if waits == (job.line is not None):
         return
     if waits:

@@ -416,7 +416,9 @@ def assignment(
     name, info = stage.stage.name, worker.info
     record = r.TasksAssigned(job.id, name, info.id, token, indexes, now.wall, gang)
     gpus = job.spec.resources.gpus
-    return record, Assign(info.id, worker.session, token, job.id, name, indexes, tasks, job.spec.task_timeout, gpus)
+    saved = {index: ref for index in indexes if (ref := stage.saved.get(stage.account(index)))} if stage.saved else {}
+    timeout = job.spec.task_timeout
+    return record, Assign(info.id, worker.session, token, job.id, name, indexes, tasks, timeout, gpus, saved)
 
 
 def _recall_for_idle(state: State) -> Decision | None:

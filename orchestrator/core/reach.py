@@ -33,14 +33,19 @@ def held_by_jobs(state: State) -> Iterator[Ref]:
 
     What a task makes later is young, or a known result that is kept.
     """
-    held = [(job.resolved, made_by(job)) for job in map(state.jobs.__getitem__, state.active)]
-    return (ref for resolved, made in held for refs in (read_by(resolved), made) for ref in refs)
+    held = [(job.resolved, made_by(job), saved_by(job)) for job in map(state.jobs.__getitem__, state.active)]
+    return (ref for resolved, *made in held for refs in (read_by(resolved), *made) for ref in refs)
 
 
 def made_by(job: Job) -> Iterator[Ref]:
     """What a job's tasks have made up to the call and it has not let go of."""
     stages = [stage for stage in job.with_open() if not stage.released]
     return (ref for stage in stages for result in stage.results for ref in result.outputs)
+
+
+def saved_by(job: Job) -> list[Ref]:
+    """What attempts at the tasks of its open stage have saved, for the next to go on from."""
+    return list(job.open.saved.values()) if job.open is not None else []
 
 
 def read_by(resolved: Resolved) -> Iterator[Ref]:

@@ -20,6 +20,7 @@ from tensorfleet.model import (
     LogLine,
     ModelContent,
     Points,
+    Ref,
     Resolved,
     Resources,
     TaskResult,
@@ -56,6 +57,35 @@ class JobRestarted(Record, frozen=True, tag=True, array_like=True):
 
     job: str
     reason: str
+    at: float
+
+
+class JobPaused(Record, frozen=True, tag=True, array_like=True):
+    """Nothing of the job is assigned, and none of its stages is opened, until it is resumed."""
+
+    job: str
+    reason: str
+    at: float
+
+
+class JobResumed(Record, frozen=True, tag=True, array_like=True):
+    """started: whether anything of the job had been assigned or found known."""
+
+    job: str
+    started: bool
+    at: float
+
+
+class JobStopped(Record, frozen=True, tag=True, array_like=True):
+    """The job is to end early, with what its stages up to `after` have made; empty where none was done.
+
+    dropped: the open stage, where it is not waited for.
+    """
+
+    job: str
+    reason: str
+    after: str
+    dropped: str
     at: float
 
 
@@ -172,6 +202,18 @@ class AttemptReleased(Record, frozen=True, tag=True, array_like=True):
     index: int
     token: int
     worker: str
+    at: float
+
+
+class AttemptSaved(Record, frozen=True, tag=True, array_like=True):
+    """An attempt saved what a later one at its task goes on from."""
+
+    job: str
+    stage: str
+    index: int
+    token: int
+    worker: str
+    saved: Ref
     at: float
 
 
@@ -365,6 +407,9 @@ DURABLE = (
     TermBegan
     | JobAccepted
     | JobRestarted
+    | JobPaused
+    | JobResumed
+    | JobStopped
     | NumericsChosen
     | JobStarted
     | StageOpened
@@ -374,6 +419,7 @@ DURABLE = (
     | AttemptFailed
     | AttemptReleased
     | MemberReady
+    | AttemptSaved
     | Reported
     | JobEnded
     | ModelRegistered

@@ -16,10 +16,10 @@ from orchestrator.core.attempts import backoff
 from orchestrator.core.lines import line_up
 from orchestrator.core.results import Results, ResultsImage
 from orchestrator.core.state import GONE, Job, OpenStage, Settings, State, Status, Worker
-from tensorfleet.model import AttemptRecord, JobSpec, JobState, Resolved, WorkerState
+from tensorfleet.model import AttemptRecord, JobSpec, JobState, Ref, Resolved, WorkerState
 from tensorfleet.plan import StageResults
 
-VERSION = 3
+VERSION = 4
 
 
 class DoneImage(Struct, frozen=True, array_like=True):
@@ -45,6 +45,7 @@ class StageImage(Struct, frozen=True, kw_only=True):
     reported: dict[int, dict[str, int]]
     waiting: list[int]
     formed: int = 0
+    saved: dict[int, Ref] = {}
 
 
 class AttemptImage(Struct, frozen=True):
@@ -67,6 +68,8 @@ class JobImage(Struct, frozen=True, kw_only=True):
     state: JobState
     fingerprint: str | None
     started_at: float | None
+    paused_at: float | None = None
+    stopped: str | None = None
     done: list[DoneImage]
     run: int
     reused: int
@@ -156,6 +159,8 @@ def _job_image(state: State, job: Job) -> JobImage:
         state=job.state,
         fingerprint=job.fingerprint,
         started_at=job.started_at,
+        paused_at=job.paused_at,
+        stopped=job.stopped,
         done=[_done_image(stage) for stage in job.done],
         run=job.run,
         reused=job.reused,
@@ -198,6 +203,7 @@ def _stage_image(job: Job) -> StageImage | None:
         reported=stage.reported,
         waiting=sorted(stage.waiting),
         formed=stage.formed,
+        saved=stage.saved,
     )
 
 
@@ -207,12 +213,13 @@ def _restore_job(state: State, image: JobImage, mono: float) -> None:
     job = state.jobs[image.id]
     if image.fingerprint is not None:
         apply(state, r.NumericsChosen(job.id, image.fingerprint, image.accepted_at), mono)
-    job.started_at = image.started_at
+    job.started_at, job.stopped = image.started_at, image.stopped
+    job.state, job.paused_at, job.paused = image.state, image.paused_at, mono
     job.done = [StageResults(done.name, Results.of_image(done.results), None, done.released) for done in image.done]
     if image.open is not None:
         _restore_stage(state, job, image, image.open, mono)
     line_up(state, job)
-    job.state, job.run, job.reused = image.state, image.run, image.reused
+    job.run, job.reused = image.run, image.reused
     job.beaten, job.restarts = image.beaten, image.restarts
 
 
@@ -226,6 +233,7 @@ def _restore_stage(state: State, job: Job, image: JobImage, opened: StageImage, 
     stage.seconds, stage.timed = opened.seconds, opened.timed
     stage.history, stage.charged, stage.deaths = opened.history, opened.charged, opened.deaths
     stage.reported, stage.frontier, stage.formed = opened.reported, opened.frontier, opened.formed
+    stage.saved = opened.saved
     for attempt in image.attempts:  # its task is running already, and takes it as it takes a twin
         assigned = r.TasksAssigned(
             job.id, opened.name, attempt.worker, attempt.token, (attempt.index,), attempt.assigned_at

@@ -19,6 +19,7 @@ from tensorfleet.model import (
     JobResult,
     JobSpec,
     JobState,
+    Ref,
     Resolved,
     TaskState,
     WorkerState,
@@ -65,10 +66,10 @@ class OpenStage:
 
     status: a byte a task. checked: known results were looked up below this index; asked: are being. frontier: from here
     on nothing was ever assigned. returned: lower indexes that are pending again, in order. waiting: index -> the
-    monotonic time at which its backoff ends. live: index -> tokens of its attempts, first to last. history: failed
-    attempts of tasks that have not succeeded, and of those that have just done so, `settled`. formed: members of the
-    formation of a gang, or of its last one. since: when an attempt last ended without a result, or the stage was
-    opened; monotonic.
+    monotonic time at which its backoff ends. live: index -> tokens of its attempts, first to last. saved: what attempts
+    at tasks that are not done have saved, for the next to go on from. history: failed attempts of tasks that have not
+    succeeded, and of those that have just done so, `settled`. formed: members of the formation of a gang, or of its
+    last one. since: when an attempt last ended without a result, or the stage was opened; monotonic.
     """
 
     stage: Stage
@@ -84,6 +85,7 @@ class OpenStage:
     returned: list[int] = field(default_factory=list)
     waiting: dict[int, float] = field(default_factory=dict)
     live: dict[int, list[int]] = field(default_factory=dict)
+    saved: dict[int, Ref] = field(default_factory=dict)
     history: dict[int, list[AttemptRecord]] = field(default_factory=dict)
     settled: list[int] = field(default_factory=list)
     charged: dict[int, int] = field(default_factory=dict)
@@ -118,7 +120,7 @@ class OpenStage:
         return len(self.returned) + self.checked - self.frontier
 
     def account(self, index: int) -> int:
-        """Under whose index a task's failures are counted: those of a gang's members are the gang's."""
+        """Under whose index a task's failures are counted, and what it saves is kept: a gang's members have one."""
         return 0 if self.stage.gang else index
 
     def has_pending(self) -> bool:
@@ -133,9 +135,10 @@ LineKey = tuple[int, str, int, int, int, tuple[tuple[str, str], ...], tuple[str,
 
 @dataclass(slots=True)
 class Job:
-    """restarts: how often it began again since something that it had made was lost. line: the one in which it waits,
-    while it has tasks to hand out. beaten: tokens of twins that were second, with their task; one may yet have
-    finished, and must agree."""
+    """paused_at, paused: since when it is paused, wall and monotonic time. stopped: where it is to end early, the stage
+    up to which it had come by then. restarts: how often it began again since something that it had made was lost. line:
+    the one in which it waits, while it has tasks to hand out. beaten: tokens of twins that were second, with their
+    task; one may yet have finished, and must agree."""
 
     id: str
     request_id: str
@@ -150,6 +153,9 @@ class Job:
     state: JobState = JobState.QUEUED
     fingerprint: str | None = None
     started_at: float | None = None
+    paused_at: float | None = None
+    paused: float = 0.0
+    stopped: str | None = None
     done: list[StageResults] = field(default_factory=list)
     open: OpenStage | None = None
     line: LineKey | None = None
@@ -163,6 +169,13 @@ class Job:
     model: ModelRegistered | None = None
     result: JobResult | None = None
     failure: Failure | None = None
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it is to end early now; one that began again meanwhile first comes to where it was."""
+        return self.stopped is not None and (
+            not self.stopped or any(stage.name == self.stopped for stage in self.with_open())
+        )
 
     def with_open(self) -> list[StageResults]:
         """The results of the stages that are done, the open one counted among them."""

@@ -11,6 +11,7 @@ from orchestrator.core.events import HelpStragglers
 from orchestrator.core.placement import Round, assignment
 from orchestrator.core.state import Attempt, Job, Now, OpenStage, State
 from orchestrator.core.timers import tick_every
+from tensorfleet.model import JobState
 
 COHORT = 4
 """Tasks that must have run before their mean says anything."""
@@ -25,6 +26,8 @@ def _watched(state: State) -> Iterator[tuple[Job, OpenStage, float]]:
         job = state.jobs[job_id]
         stage = job.open
         if stage is None or stage.timed < COHORT or stage.waiting or stage.has_pending():
+            continue
+        if job.state == JobState.PAUSED:
             continue
         if stage.live and stage.checked == stage.stage.count and stage.done * 4 >= stage.stage.count * 3:
             mean = stage.mean_seconds or 0.0

@@ -11,8 +11,15 @@ from tensorfleet.model import JobState, TaskState, WorkerState
 S = TypeVar("S", bound=StrEnum)
 
 JOB: dict[JobState, tuple[JobState, ...]] = {
-    JobState.QUEUED: (JobState.RUNNING, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED),
-    JobState.RUNNING: (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED),
+    JobState.QUEUED: (
+        JobState.RUNNING,
+        JobState.PAUSED,
+        JobState.SUCCEEDED,
+        JobState.FAILED,
+        JobState.CANCELLED,
+    ),
+    JobState.RUNNING: (JobState.PAUSED, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED),
+    JobState.PAUSED: (JobState.QUEUED, JobState.RUNNING, JobState.FAILED, JobState.CANCELLED),
     JobState.SUCCEEDED: (),
     JobState.FAILED: (),  # a retry accepts the job anew, under its id
     JobState.CANCELLED: (),

@@ -10,7 +10,7 @@ from orchestrator.core.events import Advance, DrainWorker, Heartbeat, Leaving, O
 from orchestrator.core.pools import key_of
 from orchestrator.core.state import GONE, Attempt, Now, State, Worker
 from tensorfleet.errors import NotFound
-from tensorfleet.model import Cause, WorkerState
+from tensorfleet.model import Cause, JobState, WorkerState
 
 PROTOCOL = 1
 
@@ -38,7 +38,8 @@ def open_session(state: State, event: OpenSession, now: Now) -> Decision:
     begun = tuple(r.AttemptBegan(token, 0) for token in keep if event.held[token])
     joined = r.WorkerJoined(event.info, event.session, now.wall)
     heard = r.WorkerHeard(worker_id, None, 0, event.cached, now.wall)
-    said: list[Command] = [Welcome(worker_id, event.session, PROTOCOL, keep, stop)]
+    paused = tuple(token for token in keep if state.jobs[state.attempts[token].job].state == JobState.PAUSED)
+    said: list[Command] = [Welcome(worker_id, event.session, PROTOCOL, keep, stop, paused)]
     if known is not None and same_life and known.draining:  # it may have been away when it was asked
         said.append(Drain(worker_id, event.session, "asked to drain"))
     # The first of its kind may be what jobs wait for.

@@ -94,6 +94,26 @@ class Jobs(jobs_pb2_grpc.JobServiceServicer):
         await self._engine.ask(lambda ticket: events.CancelJob(ticket, request.job_id, request.reason))
         return pb.CancelJobResponse(job=await self._job(request.job_id))
 
+    async def PauseJob(self, request: pb.PauseJobRequest, context: Context) -> pb.PauseJobResponse:
+        await self._document(request.job_id)
+        await self._engine.ask(lambda ticket: events.PauseJob(ticket, request.job_id, request.reason))
+        return pb.PauseJobResponse(job=await self._job(request.job_id))
+
+    async def ResumeJob(self, request: pb.ResumeJobRequest, context: Context) -> pb.ResumeJobResponse:
+        await self._document(request.job_id)
+        await self._engine.ask(lambda ticket: events.ResumeJob(ticket, request.job_id))
+        return pb.ResumeJobResponse(job=await self._job(request.job_id))
+
+    async def CheckpointJob(self, request: pb.CheckpointJobRequest, context: Context) -> pb.CheckpointJobResponse:
+        await self._document(request.job_id)
+        asked = await self._engine.ask(lambda ticket: events.CheckpointJob(ticket, request.job_id))
+        return pb.CheckpointJobResponse(job=await self._job(request.job_id), attempts=asked)
+
+    async def StopJob(self, request: pb.StopJobRequest, context: Context) -> pb.StopJobResponse:
+        await self._document(request.job_id)
+        await self._engine.ask(lambda ticket: events.StopJob(ticket, request.job_id, request.reason))
+        return pb.StopJobResponse(job=await self._job(request.job_id))
+
     async def RetryJob(self, request: pb.RetryJobRequest, context: Context) -> pb.RetryJobResponse:
         known = msgspec.convert(await self._document(request.job_id), JobDocument)
         if known.state not in (JobState.FAILED, JobState.CANCELLED):

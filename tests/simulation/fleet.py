@@ -19,7 +19,7 @@ from orchestrator.core.snapshot import capture, restore
 from orchestrator.core.state import Attempt, Job, Now, OpenStage, Settings, State
 from tensorfleet.errors import TensorFleetError
 from tensorfleet.keys import task_key
-from tensorfleet.model import Cause, JobKind, JobSpec, Resolved, Resources, Task, TaskResult
+from tensorfleet.model import Cause, JobKind, JobSpec, Ref, Resolved, Resources, Task, TaskResult
 from tests.simulation.plans import result_of
 
 C = TypeVar("C", bound=Command)
@@ -28,7 +28,9 @@ WALL = 1_700_000_000.0
 
 def spec(*stages: tuple[str, int], **rest: Any) -> JobSpec:
     """A job of these stages; `recipe` and other odd names are hyperparameters of the fake plan."""
-    own = {name: rest.pop(name) for name in ("impure", "broken", "recipe", "lets_go", "gangs") if name in rest}
+    own = {
+        name: rest.pop(name) for name in ("impure", "broken", "recipe", "lets_go", "gangs", "rounds") if name in rest
+    }
     listed = [[name, count] for name, count in stages or (("fit", 1),)]
     return JobSpec(kind=JobKind.TRAIN, algorithm="random_forest", hyperparameters={"stages": listed, **own}, **rest)
 
@@ -126,6 +128,18 @@ class Fleet:
     def cancel(self, job: str, reason: str = "") -> Any:
         return self.ask(e.CancelJob, job, reason)
 
+    def pause(self, job: str) -> Any:
+        return self.ask(e.PauseJob, job)
+
+    def resume(self, job: str) -> Any:
+        return self.ask(e.ResumeJob, job)
+
+    def checkpoint(self, job: str) -> Any:
+        return self.ask(e.CheckpointJob, job)
+
+    def stop(self, job: str) -> Any:
+        return self.ask(e.StopJob, job)
+
     def submit_unanswered(self, job: str, what: JobSpec) -> LookUp:
         """Submits, with the look-up that follows left open."""
         known, self.known = self.known, None
@@ -155,6 +169,16 @@ class Fleet:
         made = result_of(self.task(attempt), salt)
         return self.tell(self.finished(attempt.worker, token, made, last_report=last_report, duration=duration))
 
+    def save(self, token: int, ref: Ref) -> Step:
+        """The attempt saves, and goes on."""
+        worker = self.state.attempts[token].worker
+        return self.tell(e.Saved(worker, self.session(worker), token, ref))
+
+    def give_up(self, token: int, ref: Ref | None = None) -> Step:
+        """The attempt, which is paused, gives up its place."""
+        worker = self.state.attempts[token].worker
+        return self.tell(self.finished(worker, token, TaskResult(), gave_up=True, saved=ref))
+
     def fail(self, token: int, cause: Cause = Cause.EXCEPTION, *, started: bool = True) -> Step:
         worker = self.state.attempts[token].worker
         return self.tell(self.finished(worker, token, TaskResult(), cause=cause, started=started))
@@ -172,6 +196,8 @@ class Fleet:
             duration=rest.get("duration", 1.0),
             last_report=rest.get("last_report", 0),
             started=rest.get("started", True),
+            gave_up=rest.get("gave_up", False),
+            saved=rest.get("saved"),
         )
 
     def meet(self, token: int, address: str = "") -> Step:

@@ -6,7 +6,7 @@ The rule: it looks at durable records alone.
 from collections.abc import Callable
 
 from orchestrator.core import records as r
-from tensorfleet.model import JobSpec, JobState
+from tensorfleet.model import JobSpec, JobState, Ref
 
 
 class Ledger:
@@ -24,6 +24,9 @@ class Ledger:
         self.tokens: set[int] = set()
         self.open: dict[int, tuple[str, str, int]] = {}
         self.reports: dict[int, int] = {}
+        self.paused: set[str] = set()
+        self.stopped: dict[str, int] = {}
+        self.saved: dict[tuple[str, int, str, int], Ref] = {}
 
     def keep(self, record: r.Record) -> None:
         match record:
@@ -35,8 +38,26 @@ class Ledger:
             case r.JobRestarted():
                 assert record.job in self.live, f"{record.job} is over, and began again"
                 self._begin(record.job)
+            case r.JobPaused():
+                assert record.job in self.live - self.paused, f"{record.job} was paused, and cannot be"
+                self.paused.add(record.job)
+            case r.JobResumed():
+                self.paused.remove(record.job)
+            case r.JobStopped():
+                assert record.job in self.live - self.stopped.keys(), f"{record.job} was stopped, and cannot be"
+                self.stopped[record.job] = self.lives[record.job]
+                if record.dropped:
+                    self.open = {
+                        token: place for token, place in self.open.items() if place[:2] != (record.job, record.dropped)
+                    }
+            case r.StageOpened():
+                assert record.job not in self.paused, f"{record.job} is paused, and {record.stage} was opened"
+            case r.AttemptSaved():
+                assert self.open[record.token] == (record.job, record.stage, record.index)
+                self.saved[record.job, self.lives[record.job], record.stage, record.index] = record.saved
             case r.TasksAssigned():
                 assert record.job in self.live, f"{record.job} is over, and {record.indexes} were assigned"
+                assert record.job not in self.paused, f"{record.job} is paused, and {record.indexes} were assigned"
                 assert record.indexes, "nothing was assigned"
                 for token, index in enumerate(record.indexes, record.token):
                     assert token not in self.tokens, f"token {token} was used twice"
@@ -88,9 +109,18 @@ class Ledger:
         assert record.job in self.live, f"{record.job} ended twice"
         self.live.discard(record.job)
         self.ended.add(record.job)
+        self.paused.discard(record.job)
+        stopped = self.stopped.pop(record.job, None) is not None
         self.open = {token: place for token, place in self.open.items() if place[0] != record.job}
         if record.state == JobState.SUCCEEDED:
             wanted = {(name, index) for name, count in self._stages(self.specs[record.job]) for index in range(count)}
             life = self.lives[record.job]
             had = {(stage, index) for job, at, stage, index in self.results if (job, at) == (record.job, life)}
+            if stopped:  # stages may have been left out, but not the last
+                last = self._stages(self.specs[record.job])[-1][0]
+                wanted = {place for place in wanted if place[0] == last}
             assert had >= wanted, f"{record.job} succeeded without {wanted - had}"
+
+    def saved_of(self, job: str, stage: str, index: int) -> Ref | None:
+        """What the attempts at a task have saved last."""
+        return self.saved.get((job, self.lives[job], stage, index))

@@ -16,17 +16,18 @@ from tensorfleet.plan import Done, Stage, StageResults, unstoppable
 class FakePlan:
     """hyperparameters: `stages` as [[name, count], …]; `recipe` keys the tasks; `impure`; `broken` (a stage's name, or
     `tasks of` or `second task of` one); `lets_go`, of the stages that the next one does not read; `gangs`: the least
-    members of a stage that is a gang, by its name."""
+    members of a stage that is a gang, by its name; `rounds`, where it can end early, by the last stage, once the first
+    is done."""
 
     def next_stage(
         self, spec: JobSpec, resolved: Resolved, done: Sequence[StageResults], stopping: bool = False
     ) -> Stage | Done:
-        if stopping:
+        if stopping and not spec.hyperparameters.get("rounds"):
             raise unstoppable(spec)
-        if len(done) == len(stages(spec)):
+        if done and done[-1].name == stages(spec)[-1][0]:
             last = done[-1]
             return Done(JobResult(metrics={"accuracy": 1.0}, model=_model(spec, last), dataset=_dataset(spec, last)))
-        name, count = stages(spec)[len(done)]
+        name, count = stages(spec)[-1 if stopping and done else len(done)]
         if name == spec.hyperparameters.get("broken"):
             raise ZeroDivisionError("a plan with a bug")
         releases = (done[-2].name,) if spec.hyperparameters.get("lets_go") and len(done) > 1 else ()

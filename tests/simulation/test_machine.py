@@ -17,12 +17,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from orchestrator.core import events as e
 from orchestrator.core import records as r
-from orchestrator.core.commands import Command, Inspect, LookUp, Reply, ToWorker, Welcome
+from orchestrator.core.commands import Assign, Command, Inspect, LookUp, Reply, ToWorker, Welcome
 from orchestrator.core.invariants import check
 from orchestrator.core.snapshot import Image, capture
 from orchestrator.core.state import Settings, State
 from tensorfleet.keys import task_key
-from tensorfleet.model import Cause, JobSpec, Resolved, RetryPolicy, TaskResult
+from tensorfleet.model import Cause, JobSpec, JobState, Resolved, RetryPolicy, TaskResult
 from tests.simulation.fleet import Fleet, info, spec
 from tests.simulation.ledger import Ledger
 from tests.simulation.plans import counted, plant
@@ -32,6 +32,7 @@ EXAMPLES = int(os.environ.get("TENSORFLEET_SIMULATE_EXAMPLES", "0"))
 NAMES = ("w1", "w2", "w3")
 JOBS = ("j1", "j2", "j3")
 FINGERPRINTS = ("cpu", "cpu", "other")
+STEERING = (e.PauseJob, e.PauseJob, e.ResumeJob, e.ResumeJob, e.CheckpointJob, e.StopJob)
 SMALL = Settings(lookup_window=4, remember_ended=2, remember_gone=1, deaths=3, straggler_floor=1.0, gather=2.0)
 """Limits that a short run can reach."""
 
@@ -52,6 +53,7 @@ specs = st.builds(
     impure=st.sampled_from([False, False, True]),
     lets_go=st.booleans(),
     gangs=st.sampled_from([{}, {}, {"s0": 1}, {"s1": 2}, {"s0": 2, "s1": 1}]),
+    rounds=st.sampled_from([True, True, False]),
     workers=st.sampled_from([0, 0, 1, 2]),
     priority=st.integers(0, 1),
     submitter=st.sampled_from(["ann", "bob"]),
@@ -132,9 +134,18 @@ class Scheduler(RuleBasedStateMachine):
                 if isinstance(command, Welcome):
                     assert set(command.keep) <= self.ledger.tokens, "it keeps what nobody gave it"
                     assert not set(command.keep) - set(self.ledger.open), "it keeps what is over"
+                if isinstance(command, Assign):
+                    self._check_saved(command)
                 worker = self.workers.get(command.worker)
                 if worker is not None and worker.session == command.session:
                     worker.inbox.append(command)
+
+    def _check_saved(self, assign: Assign) -> None:
+        """Each task goes on from what was saved of it last; what a gang saves, its first member saves."""
+        gangs: Any = self.ledger.specs[assign.job].hyperparameters.get("gangs", {})
+        for index in assign.indexes:
+            saver = 0 if assign.stage in gangs else index
+            assert assign.saved.get(index) == self.ledger.saved_of(assign.job, assign.stage, saver)
 
     def _flush(self, worker: Worker) -> None:
         said, worker.outbox = worker.outbox, []
@@ -162,6 +173,33 @@ class Scheduler(RuleBasedStateMachine):
     @rule(job=st.sampled_from(JOBS))
     def cancel(self, job: str) -> None:
         self.tell(e.CancelJob(0, job, ""))
+
+    @precondition(lambda self: self.fleet.state.active)
+    @rule(at=st.integers(0, 2), what=st.sampled_from(STEERING), before=st.booleans(), after=st.booleans())
+    def steer(self, at: int, what: type[e.PauseJob], before: bool, after: bool) -> None:
+        """A job is steered. before, after: whether all is heard that was said by then, and steps are taken."""
+        if before:
+            self._take_steps()
+        active = list(self.fleet.state.active)
+        if active:
+            self.tell(what(0, active[at % len(active)]))
+        if after:
+            self._take_steps()
+
+    @precondition(lambda self: any(job.state == JobState.PAUSED for job in self.fleet.state.jobs.values()))
+    @rule(name=st.sampled_from(NAMES), restarts=st.booleans())
+    def come_back_while_paused(self, name: str, restarts: bool) -> None:
+        if restarts:
+            self.restart(from_snapshot=False, fresh=False, away=0.0)
+        self.connect(name)
+        self._take_steps()
+
+    def _take_steps(self) -> None:
+        while self.asked:
+            self.answer(0)
+        for name in list(self.workers):
+            self.hear(name)
+            self.step(name, gives_up=False)
 
     @precondition(lambda self: self.asked)
     @rule(at=st.integers(0, 9))
@@ -265,6 +303,15 @@ class Scheduler(RuleBasedStateMachine):
         if worker := self._chosen(name):
             for token in worker.running()[:most]:
                 worker.end(token)
+            self._flush(worker)
+
+    @rule(name=st.sampled_from(NAMES), gives_up=st.booleans())
+    def step(self, name: str, gives_up: bool) -> None:
+        """It hears, and what runs reaches the end of a step."""
+        self.hear(name)
+        if worker := self._chosen(name):
+            for token in worker.running():
+                worker.step(token, gives_up)
             self._flush(worker)
 
     @rule(name=st.sampled_from(NAMES), cause=st.sampled_from(FAILURES))
@@ -410,6 +457,16 @@ class Scheduler(RuleBasedStateMachine):
         check(self.fleet.state)
         assert set(self.fleet.state.active) == self.ledger.live
 
+    @invariant()
+    def who_has_heard_all_has_paused_what_is(self) -> None:
+        jobs, attempts = self.fleet.state.jobs, self.fleet.state.attempts
+        for name, worker in self.workers.items():
+            known = self.fleet.state.workers.get(name)
+            if worker.welcomed and not worker.inbox and known is not None and known.session == worker.session:
+                for token, held in worker.held.items():
+                    if token in attempts and not held.over:
+                        assert held.paused == (jobs[attempts[token].job].state == JobState.PAUSED), token
+
     def teardown(self) -> None:
         try:
             if not self.wrecked:
@@ -419,7 +476,9 @@ class Scheduler(RuleBasedStateMachine):
             self.patch.undo()
 
     def _all_ends_well(self) -> None:
-        """From here on nothing goes wrong, and some machines never come back: every job ends."""
+        """From here on nothing goes wrong, and some machines never come back: every job that is not paused ends."""
+        for job in list(self.fleet.state.active):
+            self.tell(e.ResumeJob(0, job))
         for kind in set(FINGERPRINTS):
             name = f"healthy {kind}"
             self.workers[name] = Worker(info(name, slots=2, credit=3, fingerprint=kind))

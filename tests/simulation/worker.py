@@ -9,19 +9,30 @@ from dataclasses import dataclass, field
 from orchestrator.core import commands as c
 from orchestrator.core import events as e
 from orchestrator.core.records import WorkerInfo
-from tensorfleet.model import Cause, Point, Points, Task, TaskResult
+from tensorfleet.model import Cause, Point, Points, Ref, Task, TaskResult
 from tests.simulation.plans import result_of
+
+GAVE_UP = "gave up"
+
+
+def saved_by(token: int, number: int) -> Ref:
+    """What an attempt saves for the so-manieth time."""
+    return Ref(f"{token:056x}{number:08x}", number)
 
 
 @dataclass
 class Held:
-    """An attempt in the worker's hands. ending: set once it is over, until that is acknowledged."""
+    """An attempt in the worker's hands. ending: set once it is over, until that is acknowledged. saves: how often it is
+    to save yet. saved: how often it has."""
 
     task: Task
     begun: bool = False
     number: int = 0
     unacked: list[int] = field(default_factory=list)
     ending: Cause | str = ""
+    paused: bool = False
+    saves: int = 0
+    saved: int = 0
 
     @property
     def over(self) -> bool:
@@ -92,6 +103,17 @@ class Worker:
                 case c.Roster(token=token, place=place, addresses=addresses) if token in self.held:
                     assert addresses[place] == self._address(token), f"{token} is not where {addresses} say"
                     assert len(set(addresses)) == len(addresses), f"{addresses}: two have one slot"
+                case c.Pause(tokens=tokens):
+                    for token in tokens:
+                        self._pause(token)
+                case c.Resume(tokens=tokens):
+                    for token in tokens:
+                        if token in self.held:
+                            self.held[token].paused = False
+                case c.Checkpoint(tokens=tokens):
+                    for token in tokens:
+                        if token in self.held:
+                            self.held[token].saves += 1
                 case c.Drain() if not self.draining:
                     self.draining = True
                     self._leave()
@@ -112,9 +134,15 @@ class Worker:
             self.held.pop(token, None)
         if self.draining:
             self._leave()
+        for token, held in list(self.held.items()):
+            held.paused = False
+            if token in command.paused:
+                self._pause(token)
         for token, held in self.held.items():
             if held.begun:
                 self.outbox.append(e.Began(self.name, self.session, token, 77))
+            if held.saved and not held.over:
+                self.outbox.append(e.Saved(self.name, self.session, token, saved_by(token, held.saved)))
             self.outbox.extend(self._report(token, number) for number in held.unacked)
             if held.over:
                 self._say_end(token, held)
@@ -138,6 +166,11 @@ class Worker:
         if held is not None and not held.begun and not held.over:
             del self.held[token]
             self.outbox.append(e.Released(self.name, self.session, token))
+
+    def _pause(self, token: int) -> None:
+        self._recall(token)
+        if token in self.held:
+            self.held[token].paused = True
 
     # --- what it does
 
@@ -170,6 +203,18 @@ class Worker:
     def _report(self, token: int, number: int) -> e.Report:
         return e.Report(self.name, self.session, token, number, Points.of([Point("loss", number, 1.0 / number)]), ())
 
+    def step(self, token: int, gives_up: bool) -> None:
+        """A running attempt reaches the end of a step, and does what is wanted of it."""
+        held = self.held[token]
+        if held.saves:
+            held.saves -= 1
+            held.saved += 1
+            if self.welcomed:
+                self.outbox.append(e.Saved(self.name, self.session, token, saved_by(token, held.saved)))
+        elif held.paused and gives_up:
+            held.saved += 1
+            self.end(token, GAVE_UP)
+
     def end(self, token: int, ending: Cause | str = "done") -> None:
         held = self.held.get(token)
         if held is None or held.over:
@@ -188,7 +233,7 @@ class Worker:
             worker=self.name,
             session=self.session,
             token=token,
-            result=result_of(held.task) if cause is None else TaskResult(),
+            result=result_of(held.task) if cause is None and held.ending != GAVE_UP else TaskResult(),
             cause=cause,
             reason=str(cause or ""),
             message="it broke" if cause else "",
@@ -196,6 +241,8 @@ class Worker:
             duration=0.1,
             last_report=held.number,
             started=held.begun,
+            gave_up=held.ending == GAVE_UP,
+            saved=saved_by(token, held.saved) if held.ending == GAVE_UP else None,
         )
 
     def beat(self) -> None:

@@ -76,6 +76,8 @@ class _JobStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobState.Val
     """Ended by a failure, told in `failure`."""
     JOB_STATE_CANCELLED: _JobState.ValueType  # 5
     """Ended because somebody asked."""
+    JOB_STATE_PAUSED: _JobState.ValueType  # 6
+    """Somebody paused it; it goes on when it is resumed."""
 
 class JobState(_JobState, metaclass=_JobStateEnumTypeWrapper):
     """Where a job is in its life."""
@@ -92,6 +94,8 @@ JOB_STATE_FAILED: JobState.ValueType  # 4
 """Ended by a failure, told in `failure`."""
 JOB_STATE_CANCELLED: JobState.ValueType  # 5
 """Ended because somebody asked."""
+JOB_STATE_PAUSED: JobState.ValueType  # 6
+"""Somebody paused it; it goes on when it is resumed."""
 Global___JobState: _TypeAlias = JobState  # noqa: Y015
 
 class _TaskState:
@@ -654,6 +658,7 @@ class Job(_message.Message):
     STAGE_FIELD_NUMBER: _builtins.int
     PENDING_REASON_FIELD_NUMBER: _builtins.int
     OUTPUTS_FIELD_NUMBER: _builtins.int
+    PAUSED_AT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Its id."""
     state: Global___JobState.ValueType
@@ -708,6 +713,10 @@ class Job(_message.Message):
         classifiers, one `probability_CLASS` a class.
         """
 
+    @_builtins.property
+    def paused_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was paused, where it is."""
+
     def __init__(
         self,
         *,
@@ -727,10 +736,11 @@ class Job(_message.Message):
         stage: _builtins.str = ...,
         pending_reason: _builtins.str = ...,
         outputs: _abc.Iterable[_values_pb2.ArtifactRef] | None = ...,
+        paused_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "ended_at", b"ended_at", "failure", b"failure", "model", b"model", "spec", b"spec", "started_at", b"started_at", "tasks", b"tasks"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "ended_at", b"ended_at", "failure", b"failure", "model", b"model", "paused_at", b"paused_at", "spec", b"spec", "started_at", b"started_at", "tasks", b"tasks"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "dataset", b"dataset", "ended_at", b"ended_at", "failure", b"failure", "fingerprint", b"fingerprint", "id", b"id", "metrics", b"metrics", "missing_metrics", b"missing_metrics", "model", b"model", "outputs", b"outputs", "pending_reason", b"pending_reason", "spec", b"spec", "stage", b"stage", "started_at", b"started_at", "state", b"state", "tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "dataset", b"dataset", "ended_at", b"ended_at", "failure", b"failure", "fingerprint", b"fingerprint", "id", b"id", "metrics", b"metrics", "missing_metrics", b"missing_metrics", "model", b"model", "outputs", b"outputs", "paused_at", b"paused_at", "pending_reason", b"pending_reason", "spec", b"spec", "stage", b"stage", "started_at", b"started_at", "state", b"state", "tasks", b"tasks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1103,6 +1113,46 @@ class LogLine(_message.Message):
 Global___LogLine: _TypeAlias = LogLine  # noqa: Y015
 
 @_typing.final
+class TaskSaved(_message.Message):
+    """A task saved what another attempt at it goes on from."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STAGE_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    WORKER_ID_FIELD_NUMBER: _builtins.int
+    SAVED_FIELD_NUMBER: _builtins.int
+    stage: _builtins.str
+    """The task's stage."""
+    index: _builtins.int
+    """Its index in the stage."""
+    token: _builtins.int
+    """The fencing token of the attempt that saved."""
+    worker_id: _builtins.str
+    """The worker that has the attempt."""
+    @_builtins.property
+    def saved(self) -> _values_pb2.ArtifactRef:
+        """What it saved."""
+
+    def __init__(
+        self,
+        *,
+        stage: _builtins.str = ...,
+        index: _builtins.int = ...,
+        token: _builtins.int = ...,
+        worker_id: _builtins.str = ...,
+        saved: _values_pb2.ArtifactRef | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["saved", b"saved"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "saved", b"saved", "stage", b"stage", "token", b"token", "worker_id", b"worker_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskSaved: _TypeAlias = TaskSaved  # noqa: Y015
+
+@_typing.final
 class JobEvent(_message.Message):
     """Something that happened to a job."""
 
@@ -1118,6 +1168,7 @@ class JobEvent(_message.Message):
     ATTEMPT_FAILED_FIELD_NUMBER: _builtins.int
     TASK_REPORTED_FIELD_NUMBER: _builtins.int
     ENDED_FIELD_NUMBER: _builtins.int
+    TASK_SAVED_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
     """Where to go on from: give it back as `after`."""
     job_id: _builtins.str
@@ -1154,6 +1205,10 @@ class JobEvent(_message.Message):
     def ended(self) -> Global___Job:
         """The job ended; the whole job as it then stood. Always the last event."""
 
+    @_builtins.property
+    def task_saved(self) -> Global___TaskSaved:
+        """A task saved."""
+
     def __init__(
         self,
         *,
@@ -1167,12 +1222,13 @@ class JobEvent(_message.Message):
         attempt_failed: Global___AttemptFailed | None = ...,
         task_reported: Global___TaskReported | None = ...,
         ended: Global___Job | None = ...,
+        task_saved: Global___TaskSaved | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_failed", b"attempt_failed", "ended", b"ended", "event", b"event", "stage_opened", b"stage_opened", "state_changed", b"state_changed", "task_reported", b"task_reported", "tasks_assigned", b"tasks_assigned", "tasks_succeeded", b"tasks_succeeded", "time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_failed", b"attempt_failed", "ended", b"ended", "event", b"event", "stage_opened", b"stage_opened", "state_changed", b"state_changed", "task_reported", b"task_reported", "task_saved", b"task_saved", "tasks_assigned", b"tasks_assigned", "tasks_succeeded", b"tasks_succeeded", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_failed", b"attempt_failed", "cursor", b"cursor", "ended", b"ended", "event", b"event", "job_id", b"job_id", "stage_opened", b"stage_opened", "state_changed", b"state_changed", "task_reported", b"task_reported", "tasks_assigned", b"tasks_assigned", "tasks_succeeded", b"tasks_succeeded", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_failed", b"attempt_failed", "cursor", b"cursor", "ended", b"ended", "event", b"event", "job_id", b"job_id", "stage_opened", b"stage_opened", "state_changed", b"state_changed", "task_reported", b"task_reported", "task_saved", b"task_saved", "tasks_assigned", b"tasks_assigned", "tasks_succeeded", b"tasks_succeeded", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["state_changed", "stage_opened", "tasks_assigned", "tasks_succeeded", "attempt_failed", "task_reported", "ended"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["state_changed", "stage_opened", "tasks_assigned", "tasks_succeeded", "attempt_failed", "task_reported", "ended", "task_saved"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -1497,6 +1553,202 @@ class CancelJobResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CancelJobResponse: _TypeAlias = CancelJobResponse  # noqa: Y015
+
+@_typing.final
+class PauseJobRequest(_message.Message):
+    """Asks for a job to be paused."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    """Its id."""
+    reason: _builtins.str
+    """Why, for whoever reads it later."""
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseJobRequest: _TypeAlias = PauseJobRequest  # noqa: Y015
+
+@_typing.final
+class PauseJobResponse(_message.Message):
+    """The job is paused."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def job(self) -> Global___Job:
+        """The job."""
+
+    def __init__(
+        self,
+        *,
+        job: Global___Job | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseJobResponse: _TypeAlias = PauseJobResponse  # noqa: Y015
+
+@_typing.final
+class ResumeJobRequest(_message.Message):
+    """Asks for a paused job to go on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    """Its id."""
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeJobRequest: _TypeAlias = ResumeJobRequest  # noqa: Y015
+
+@_typing.final
+class ResumeJobResponse(_message.Message):
+    """The job goes on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def job(self) -> Global___Job:
+        """The job."""
+
+    def __init__(
+        self,
+        *,
+        job: Global___Job | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeJobResponse: _TypeAlias = ResumeJobResponse  # noqa: Y015
+
+@_typing.final
+class CheckpointJobRequest(_message.Message):
+    """Asks for what runs of a job to save."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    """Its id."""
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckpointJobRequest: _TypeAlias = CheckpointJobRequest  # noqa: Y015
+
+@_typing.final
+class CheckpointJobResponse(_message.Message):
+    """It is being asked."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    attempts: _builtins.int
+    """How many running attempts are asked to save."""
+    @_builtins.property
+    def job(self) -> Global___Job:
+        """The job."""
+
+    def __init__(
+        self,
+        *,
+        job: Global___Job | None = ...,
+        attempts: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "job", b"job"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckpointJobResponse: _TypeAlias = CheckpointJobResponse  # noqa: Y015
+
+@_typing.final
+class StopJobRequest(_message.Message):
+    """Asks for a training to end early."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    """Its id."""
+    reason: _builtins.str
+    """Why, for whoever reads it later."""
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StopJobRequest: _TypeAlias = StopJobRequest  # noqa: Y015
+
+@_typing.final
+class StopJobResponse(_message.Message):
+    """The training ends early."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def job(self) -> Global___Job:
+        """The job."""
+
+    def __init__(
+        self,
+        *,
+        job: Global___Job | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StopJobResponse: _TypeAlias = StopJobResponse  # noqa: Y015
 
 @_typing.final
 class RetryJobRequest(_message.Message):

@@ -65,6 +65,26 @@ class JobServiceStub:
                 request_serializer=tensorfleet_dot_api_dot_v1_dot_jobs__pb2.CancelJobRequest.SerializeToString,
                 response_deserializer=tensorfleet_dot_api_dot_v1_dot_jobs__pb2.CancelJobResponse.FromString,
                 _registered_method=True)
+        self.PauseJob = channel.unary_unary(
+                '/tensorfleet.api.v1.JobService/PauseJob',
+                request_serializer=tensorfleet_dot_api_dot_v1_dot_jobs__pb2.PauseJobRequest.SerializeToString,
+                response_deserializer=tensorfleet_dot_api_dot_v1_dot_jobs__pb2.PauseJobResponse.FromString,
+                _registered_method=True)
+        self.ResumeJob = channel.unary_unary(
+                '/tensorfleet.api.v1.JobService/ResumeJob',
+                request_serializer=tensorfleet_dot_api_dot_v1_dot_jobs__pb2.ResumeJobRequest.SerializeToString,
+                response_deserializer=tensorfleet_dot_api_dot_v1_dot_jobs__pb2.ResumeJobResponse.FromString,
+                _registered_method=True)
+        self.CheckpointJob = channel.unary_unary(
+                '/tensorfleet.api.v1.JobService/CheckpointJob',
+                request_serializer=tensorfleet_dot_api_dot_v1_dot_jobs__pb2.CheckpointJobRequest.SerializeToString,
+                response_deserializer=tensorfleet_dot_api_dot_v1_dot_jobs__pb2.CheckpointJobResponse.FromString,
+                _registered_method=True)
+        self.StopJob = channel.unary_unary(
+                '/tensorfleet.api.v1.JobService/StopJob',
+                request_serializer=tensorfleet_dot_api_dot_v1_dot_jobs__pb2.StopJobRequest.SerializeToString,
+                response_deserializer=tensorfleet_dot_api_dot_v1_dot_jobs__pb2.StopJobResponse.FromString,
+                _registered_method=True)
         self.RetryJob = channel.unary_unary(
                 '/tensorfleet.api.v1.JobService/RetryJob',
                 request_serializer=tensorfleet_dot_api_dot_v1_dot_jobs__pb2.RetryJobRequest.SerializeToString,
@@ -139,6 +159,39 @@ class JobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PauseJob(self, request, context):
+        """Pauses a job: nothing new of it begins, and what runs pauses between two of its steps. It holds its place for a
+        while, then saves and gives it up; an operator without steps runs to its end. Pausing a paused job changes nothing.
+        FAILED_PRECONDITION where the job has ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeJob(self, request, context):
+        """Has a paused job go on; one that is not paused stays as it is. FAILED_PRECONDITION where it has ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckpointJob(self, request, context):
+        """Has what runs of a job save at its next step, and go on: should it die later, it goes on from there. Each that has
+        saved is told as an event. FAILED_PRECONDITION where the job has ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StopJob(self, request, context):
+        """Ends a training early and keeps what its finished rounds made: its model is registered as ever. Before its first
+        round is over, that one is let end; a paused job goes on to its end. FAILED_PRECONDITION where the job has ended, or
+        has no rounds to stop after.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RetryJob(self, request, context):
         """Puts a failed or cancelled job back in the queue; what its tasks finished is kept.
         """
@@ -206,6 +259,26 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.CancelJob,
                     request_deserializer=tensorfleet_dot_api_dot_v1_dot_jobs__pb2.CancelJobRequest.FromString,
                     response_serializer=tensorfleet_dot_api_dot_v1_dot_jobs__pb2.CancelJobResponse.SerializeToString,
+            ),
+            'PauseJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseJob,
+                    request_deserializer=tensorfleet_dot_api_dot_v1_dot_jobs__pb2.PauseJobRequest.FromString,
+                    response_serializer=tensorfleet_dot_api_dot_v1_dot_jobs__pb2.PauseJobResponse.SerializeToString,
+            ),
+            'ResumeJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeJob,
+                    request_deserializer=tensorfleet_dot_api_dot_v1_dot_jobs__pb2.ResumeJobRequest.FromString,
+                    response_serializer=tensorfleet_dot_api_dot_v1_dot_jobs__pb2.ResumeJobResponse.SerializeToString,
+            ),
+            'CheckpointJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckpointJob,
+                    request_deserializer=tensorfleet_dot_api_dot_v1_dot_jobs__pb2.CheckpointJobRequest.FromString,
+                    response_serializer=tensorfleet_dot_api_dot_v1_dot_jobs__pb2.CheckpointJobResponse.SerializeToString,
+            ),
+            'StopJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.StopJob,
+                    request_deserializer=tensorfleet_dot_api_dot_v1_dot_jobs__pb2.StopJobRequest.FromString,
+                    response_serializer=tensorfleet_dot_api_dot_v1_dot_jobs__pb2.StopJobResponse.SerializeToString,
             ),
             'RetryJob': grpc.unary_unary_rpc_method_handler(
                     servicer.RetryJob,
@@ -396,6 +469,114 @@ class JobService:
             '/tensorfleet.api.v1.JobService/CancelJob',
             tensorfleet_dot_api_dot_v1_dot_jobs__pb2.CancelJobRequest.SerializeToString,
             tensorfleet_dot_api_dot_v1_dot_jobs__pb2.CancelJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tensorfleet.api.v1.JobService/PauseJob',
+            tensorfleet_dot_api_dot_v1_dot_jobs__pb2.PauseJobRequest.SerializeToString,
+            tensorfleet_dot_api_dot_v1_dot_jobs__pb2.PauseJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tensorfleet.api.v1.JobService/ResumeJob',
+            tensorfleet_dot_api_dot_v1_dot_jobs__pb2.ResumeJobRequest.SerializeToString,
+            tensorfleet_dot_api_dot_v1_dot_jobs__pb2.ResumeJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckpointJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tensorfleet.api.v1.JobService/CheckpointJob',
+            tensorfleet_dot_api_dot_v1_dot_jobs__pb2.CheckpointJobRequest.SerializeToString,
+            tensorfleet_dot_api_dot_v1_dot_jobs__pb2.CheckpointJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StopJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tensorfleet.api.v1.JobService/StopJob',
+            tensorfleet_dot_api_dot_v1_dot_jobs__pb2.StopJobRequest.SerializeToString,
+            tensorfleet_dot_api_dot_v1_dot_jobs__pb2.StopJobResponse.FromString,
             options,
             channel_credentials,
             insecure,

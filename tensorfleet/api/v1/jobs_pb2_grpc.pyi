@@ -47,6 +47,22 @@ class JobServiceStub:
     """Jobs, newest first, in pages."""
     CancelJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.CancelJobRequest, _jobs_pb2.CancelJobResponse]
     """Stops a job. Cancelling a job that has ended changes nothing and returns it."""
+    PauseJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.PauseJobRequest, _jobs_pb2.PauseJobResponse]
+    """Pauses a job: nothing new of it begins, and what runs pauses between two of its steps. It holds its place for a
+    while, then saves and gives it up; an operator without steps runs to its end. Pausing a paused job changes nothing.
+    FAILED_PRECONDITION where the job has ended.
+    """
+    ResumeJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.ResumeJobRequest, _jobs_pb2.ResumeJobResponse]
+    """Has a paused job go on; one that is not paused stays as it is. FAILED_PRECONDITION where it has ended."""
+    CheckpointJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.CheckpointJobRequest, _jobs_pb2.CheckpointJobResponse]
+    """Has what runs of a job save at its next step, and go on: should it die later, it goes on from there. Each that has
+    saved is told as an event. FAILED_PRECONDITION where the job has ended.
+    """
+    StopJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.StopJobRequest, _jobs_pb2.StopJobResponse]
+    """Ends a training early and keeps what its finished rounds made: its model is registered as ever. Before its first
+    round is over, that one is let end; a paused job goes on to its end. FAILED_PRECONDITION where the job has ended, or
+    has no rounds to stop after.
+    """
     RetryJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.RetryJobRequest, _jobs_pb2.RetryJobResponse]
     """Puts a failed or cancelled job back in the queue; what its tasks finished is kept."""
     ExplainJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.ExplainJobRequest, _jobs_pb2.ExplainJobResponse]
@@ -77,6 +93,22 @@ class JobServiceAsyncStub(JobServiceStub):
     """Jobs, newest first, in pages."""
     CancelJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.CancelJobRequest, _jobs_pb2.CancelJobResponse]  # type: ignore[assignment]
     """Stops a job. Cancelling a job that has ended changes nothing and returns it."""
+    PauseJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.PauseJobRequest, _jobs_pb2.PauseJobResponse]  # type: ignore[assignment]
+    """Pauses a job: nothing new of it begins, and what runs pauses between two of its steps. It holds its place for a
+    while, then saves and gives it up; an operator without steps runs to its end. Pausing a paused job changes nothing.
+    FAILED_PRECONDITION where the job has ended.
+    """
+    ResumeJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.ResumeJobRequest, _jobs_pb2.ResumeJobResponse]  # type: ignore[assignment]
+    """Has a paused job go on; one that is not paused stays as it is. FAILED_PRECONDITION where it has ended."""
+    CheckpointJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.CheckpointJobRequest, _jobs_pb2.CheckpointJobResponse]  # type: ignore[assignment]
+    """Has what runs of a job save at its next step, and go on: should it die later, it goes on from there. Each that has
+    saved is told as an event. FAILED_PRECONDITION where the job has ended.
+    """
+    StopJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.StopJobRequest, _jobs_pb2.StopJobResponse]  # type: ignore[assignment]
+    """Ends a training early and keeps what its finished rounds made: its model is registered as ever. Before its first
+    round is over, that one is let end; a paused job goes on to its end. FAILED_PRECONDITION where the job has ended, or
+    has no rounds to stop after.
+    """
     RetryJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.RetryJobRequest, _jobs_pb2.RetryJobResponse]  # type: ignore[assignment]
     """Puts a failed or cancelled job back in the queue; what its tasks finished is kept."""
     ExplainJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.ExplainJobRequest, _jobs_pb2.ExplainJobResponse]  # type: ignore[assignment]
@@ -140,6 +172,46 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.CancelJobResponse, _abc.Awaitable[_jobs_pb2.CancelJobResponse]]:
         """Stops a job. Cancelling a job that has ended changes nothing and returns it."""
+
+    @_abc_1.abstractmethod
+    def PauseJob(
+        self,
+        request: _jobs_pb2.PauseJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_pb2.PauseJobResponse, _abc.Awaitable[_jobs_pb2.PauseJobResponse]]:
+        """Pauses a job: nothing new of it begins, and what runs pauses between two of its steps. It holds its place for a
+        while, then saves and gives it up; an operator without steps runs to its end. Pausing a paused job changes nothing.
+        FAILED_PRECONDITION where the job has ended.
+        """
+
+    @_abc_1.abstractmethod
+    def ResumeJob(
+        self,
+        request: _jobs_pb2.ResumeJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_pb2.ResumeJobResponse, _abc.Awaitable[_jobs_pb2.ResumeJobResponse]]:
+        """Has a paused job go on; one that is not paused stays as it is. FAILED_PRECONDITION where it has ended."""
+
+    @_abc_1.abstractmethod
+    def CheckpointJob(
+        self,
+        request: _jobs_pb2.CheckpointJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_pb2.CheckpointJobResponse, _abc.Awaitable[_jobs_pb2.CheckpointJobResponse]]:
+        """Has what runs of a job save at its next step, and go on: should it die later, it goes on from there. Each that has
+        saved is told as an event. FAILED_PRECONDITION where the job has ended.
+        """
+
+    @_abc_1.abstractmethod
+    def StopJob(
+        self,
+        request: _jobs_pb2.StopJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_pb2.StopJobResponse, _abc.Awaitable[_jobs_pb2.StopJobResponse]]:
+        """Ends a training early and keeps what its finished rounds made: its model is registered as ever. Before its first
+        round is over, that one is let end; a paused job goes on to its end. FAILED_PRECONDITION where the job has ended, or
+        has no rounds to stop after.
+        """
 
     @_abc_1.abstractmethod
     def RetryJob(
