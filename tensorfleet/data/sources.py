@@ -7,6 +7,7 @@ refuse a bad name when a job is submitted. Names that are none of these may be d
 
 import difflib
 import math
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import PurePosixPath
@@ -43,6 +44,9 @@ REMOTE = {
 }
 """Schemes of what the orchestrator reads when it is added, each with how it is written. Without a host and a database,
 as in `mongodb:///COLLECTION`, it is the orchestrator's own database."""
+
+_IMAGE_OPTION = re.compile(r"(size|channels)=[^@:/]*")
+"""What may hide a password in an address is none."""
 
 MAX_CELLS = 500_000_000
 """Numbers that a generator makes at most: 4 GB."""
@@ -155,7 +159,7 @@ def split_options(name: str) -> tuple[str, str]:
     """
     rest, _, query = name.rpartition("?")
     pairs = query.split("&")
-    ours = [pair for pair in pairs if pair.partition("=")[0] in ("size", "channels")]
+    ours = [pair for pair in pairs if _IMAGE_OPTION.fullmatch(pair)]
     if not rest or not ours:
         return name, ""
     others = "&".join(pair for pair in pairs if pair not in ours)

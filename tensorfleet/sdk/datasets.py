@@ -44,6 +44,9 @@ class AsyncDatasets:
             table = await asyncio.to_thread(_parquet, source)
             return await self._upload(header, lambda: packing.cut(table))
         path = path_of(str(source)) if isinstance(source, str) else Path(str(source))
+        bare = Path(sources.split_options(str(source))[0])
+        if path is None and bare.is_dir() and not sources.is_source(str(source)):
+            path = bare  # nothing is added that has a name already, so this is meant as a folder
         if path is None:
             header = datasets_pb2.DatasetHeader(name=name, source=str(source), target=target, replace=replace)
             return await self._upload(header, None)

@@ -1,7 +1,9 @@
 """Datasets that are kept in S3, MongoDB and GridFS: read by the orchestrator, with real servers."""
 
 import gc
+import io
 import uuid
+import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, cast
@@ -11,6 +13,7 @@ import boto3
 import bson
 import gridfs
 import pytest
+from PIL import Image
 from pymongo import MongoClient
 from pymongo.database import Database
 
@@ -203,3 +206,27 @@ async def test_from_each_place_to_a_model(
             await client.datasets.add("s3://bucket/rows.xls")
         with pytest.raises(TensorFleetError, match=r"tensorfleet datasets add s3://bucket/rows\.csv"):
             await client.submit(JobSpec(kind=JobKind.TRAIN, algorithm="svm", dataset="s3://bucket/rows.csv"))
+
+
+@pytest.mark.slow
+async def test_images_from_each_place(
+    servers: Running, database: "Database[dict[str, Any]]", bucket: Any, tmp_path: Path
+) -> None:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as packed:
+        for number, name in enumerate(("cats/a.png", "cats/b.png", "dogs/a.png")):
+            path = tmp_path / "photos" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (9, 9), (number, 50, 100)).save(path)
+            packed.write(path, name)
+    bucket.put_object(Key="photos.zip", Body=archive.getvalue())
+    gridfs.GridFSBucket(database).upload_from_stream("photos.zip", archive.getvalue())
+    urls = [f"s3://{bucket.name}/photos.zip", address(servers, database, "photos.zip", "gridfs")]
+    async with AsyncLocalFleet(tmp_path / "home", workers=1) as fleet, AsyncClient(fleet.address) as client:
+        added = [
+            await client.datasets.add(f"{place}?size=4&channels=1", name=name)
+            for name, place in zip(("folder", "s3", "gridfs"), (f"{tmp_path}/photos", *urls), strict=True)
+        ]
+        assert len({each.digest for each in added}) == 1
+        assert [each.source for each in added[1:]] == [f"{url}?size=4&channels=1" for url in urls]
+        assert added[0].columns[0].shape == (4, 4, 1)

@@ -86,6 +86,19 @@ async def test_a_folder_of_images_goes_up_as_an_archive_of_its_images_alone(fake
     assert uploaded(fake, 0) == uploaded(fake, 1)
 
 
+async def test_a_folder_is_added_by_its_bare_name(
+    fake: FakeFleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "photos" / "cats").mkdir(parents=True)
+    (tmp_path / "photos" / "cats" / "a.png").write_bytes(b"1")
+    monkeypatch.chdir(tmp_path)
+    fake.answer("UploadDataset", ADDED)
+    async with AsyncClient(fake.address) as client:
+        await client.datasets.add("photos?size=8")
+        assert await client.datasets.named("photos") == "photos"
+    assert uploaded(fake)[0].file_name == "photos.zip?size=8"
+
+
 async def test_an_array_goes_up_with_the_labels_beside_it(fake: FakeFleet, tmp_path: Path) -> None:
     X, y = np.arange(27, dtype=np.uint8).reshape(3, 3, 3), np.array([0, 1, 0])
     np.save(tmp_path / "a.npy", X)

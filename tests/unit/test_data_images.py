@@ -440,6 +440,7 @@ def test_names_of_images_are_understood() -> None:
     mixed = "gridfs://user:secret@host/db/x.zip?authSource=admin&size=8"
     assert sources.parse(mixed).path == "gridfs://user:secret@host/db/x.zip?authSource=admin"
     assert sources.shown(mixed) == "gridfs://host/db/x.zip?size=8"
+    assert sources.shown("mongodb://user:a?size=secret@host/db/rows") == "mongodb://host/db/rows"
     assert sources.as_upload(mixed) == "upload:x.zip?size=8"
     assert sources.parse("s3://bucket/x.npz?size=8").params == {"width": 8, "height": 8}
     assert sources.parse("upload:what?.csv").name == "what?.csv"
