@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tensorfleet.data import image_files
 from tensorfleet.errors import BadInput
 
 Array = np.ndarray[Any, Any]
@@ -78,6 +79,10 @@ def taken(blocks: Sequence[Array], rows: Array) -> Array:
 
 def _one(value: Any, name: str, shape: Sequence[int]) -> Array:
     """One image (h, w, c)."""
+    if isinstance(value, str | Path | bytes):
+        height, width, channels = (int(length) for length in shape)
+        given, called = (value, name) if isinstance(value, bytes) else (Path(value), str(value))
+        return image_files.decode(given, called, image_files.Wanted(height, width, channels))
     try:
         array = np.asarray(value)
     except ValueError as error:

@@ -115,6 +115,7 @@ def _cnn(given: Given, inputs: Any, shape: tuple[int, ...]) -> Any:
 
 
 def _resnet50(given: Given, inputs: Any, shape: tuple[int, ...]) -> Any:
+    import keras
     from keras import layers
     from keras.applications import ResNet50
 
@@ -124,7 +125,8 @@ def _resnet50(given: Given, inputs: Any, shape: tuple[int, ...]) -> Any:
     if size != (height, width):
         x = layers.Resizing(*size, name="resize")(x)
     x = _augmented(given, x)
-    x = ResNet50(include_top=False, weights=None, input_shape=(*size, channels), pooling="avg", name="resnet50")(x)
+    pixels = keras.Input((*size, channels), name="pixels")  # which Keras would else count up
+    x = ResNet50(include_top=False, weights=None, input_tensor=pixels, pooling="avg", name="resnet50")(x)
     return layers.Dropout(given["dropout"], seed=0, name="dropout")(x) if given["dropout"] else x
 
 

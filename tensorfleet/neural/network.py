@@ -86,9 +86,9 @@ class Network:
         self._computed: Any = None
 
     def __repr__(self) -> str:
-        takes = (
-            "images of {} x {} x {}".format(*self.image["shape"]) if self.image else f"{self.n_features_in_} columns"
-        )
+        takes = f"{self.n_features_in_} columns"
+        if self.image is not None:
+            takes = f"images of {' x '.join(map(str, self.image['shape']))}"
         gives = "a number" if self.labels is None else f"one of {len(self.labels)} classes"
         return f"<network: {takes}, {gives}>"
 

@@ -177,8 +177,8 @@ class AsyncModels:
     ) -> Predictions:
         """Predicts rows on the fleet.
 
-        rows: a DataFrame, a list of mappings, or lists in the order of the model's features or of `columns`. NotFound
-        where there is no such model; BadInput where the rows do not fit it.
+        rows: a DataFrame, a list of mappings, or lists in the order of the model's features or of `columns`; of images
+        an array of pixels (n, h, w[, c]). NotFound where there is no such model; BadInput where the rows do not fit it.
         """
         named, listed = rows_of(rows)
         request = models_pb2.PredictRequest(

@@ -19,7 +19,8 @@ DatasetLike: TypeAlias = "str | Path | pd.DataFrame"
 """A dataset's name, a source such as `synthetic:…` or `file://…`, a path, or a DataFrame."""
 
 Rows: TypeAlias = "pd.DataFrame | np.ndarray[Any, Any] | Sequence[Sequence[Value]] | Sequence[Mapping[str, Value]]"
-"""Rows to predict: a DataFrame, an array, lists in the order of the features, or one mapping a row."""
+"""Rows to predict: a DataFrame, an array, lists in the order of the features, or one mapping a row. Of images: an array
+of pixels (n, h, w[, c]), or mappings with the column `image`, of which a file's bytes are in base64."""
 
 SUFFIXES = tuple(f".{form}" for form in sources.FORMATS)
 
@@ -91,7 +92,7 @@ def rows_of(rows: Rows) -> tuple[list[str], list[list[Value]]]:
         known = given.astype(object).where(given.notna(), None)
         return [str(column) for column in given.columns], _listed(known.to_numpy().tolist())
     if hasattr(given, "tolist"):
-        return [], _listed(given.tolist())
+        return [], _listed([[image] for image in given.tolist()] if given.ndim > 2 else given.tolist())
     if len(given) and isinstance(given[0], Mapping):
         columns = list(dict.fromkeys(str(name) for row in given for name in row))
         return columns, _listed([[row.get(name) for name in columns] for row in given])
