@@ -24,6 +24,7 @@ from tensorfleet.wire import (
     spec_to_proto,
     task_state_to_proto,
     timestamp,
+    trained_to_proto,
     values_to_proto,
     worker_state_to_proto,
 )
@@ -50,6 +51,7 @@ def job(document: dict[str, Any]) -> jobs_pb2.Job:
         stage=known.stage,
         pending_reason=known.pending_reason,
         outputs=[ref_to_proto(ref) for ref in result.outputs] if result else (),
+        trained=map(trained_to_proto, result.trained) if result else (),
     )
 
 

@@ -18,6 +18,7 @@ from tensorfleet.errors import InvalidRequest
 from tensorfleet.model import (
     Amount,
     AttemptRecord,
+    BlockRows,
     Cause,
     Failure,
     FieldViolation,
@@ -32,6 +33,7 @@ from tensorfleet.model import (
     Resources,
     RetryPolicy,
     TaskState,
+    Trained,
     Value,
     WorkerState,
 )
@@ -121,6 +123,16 @@ def ref_to_proto(ref: Ref) -> values_pb2.ArtifactRef:
 
 def ref_from_proto(ref: values_pb2.ArtifactRef) -> Ref:
     return Ref(ref.digest, ref.size_bytes)
+
+
+def trained_to_proto(trained: Trained) -> jobs_pb2.TrainedRows:
+    blocks = (jobs_pb2.BlockRows(block=each.block, rows=each.rows, digest=each.digest) for each in trained.blocks)
+    return jobs_pb2.TrainedRows(first_epoch=trained.first, last_epoch=trained.last, blocks=blocks)
+
+
+def trained_from_proto(trained: jobs_pb2.TrainedRows) -> Trained:
+    blocks = tuple(BlockRows(each.block, each.rows, each.digest) for each in trained.blocks)
+    return Trained(trained.first_epoch, trained.last_epoch, blocks)
 
 
 @cache

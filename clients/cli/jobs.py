@@ -13,6 +13,7 @@ from clients.cli.training import Training
 from tensorfleet.data import sources
 
 if TYPE_CHECKING:
+    from tensorfleet.model import Trained
     from tensorfleet.sdk.values import JobInfo, TaskInfo
 
 jobs = typer.Typer(no_args_is_help=True, help="Submit, look at and steer jobs.")
@@ -122,6 +123,7 @@ def _show(info: "JobInfo") -> None:
             "Dataset": info.dataset or info.spec.dataset,
             "Tasks": f"{counts.total}: {counts.run} run, {counts.reused} reused, {counts.running} running",
             "Parameters": ", ".join(f"{name}={value}" for name, value in info.spec.hyperparameters.items()),
+            "Trained on": ", ".join(map(_rows, info.trained)),
             "Created": output.iso(info.created_at),
             "Ended": output.iso(info.ended_at),
             "Took": output.span(info.seconds) if info.seconds is not None else None,
@@ -133,6 +135,12 @@ def _show(info: "JobInfo") -> None:
     )
     if info.metrics:
         show_metrics(info.metrics, info.missing_metrics, on_training_rows=on_training_rows(info.spec))
+
+
+def _rows(trained: "Trained") -> str:
+    rows, blocks, epochs = sum(each.rows for each in trained.blocks), len(trained.blocks), trained.last - trained.first
+    what = f"{rows:,} rows of {blocks:,} {'block' if blocks == 1 else 'blocks'}"
+    return f"{what} in each of {epochs + 1:,} epochs" if epochs else f"{what} in one epoch"
 
 
 @command(jobs)

@@ -41,6 +41,7 @@ def job(proto: jobs_pb2.Job) -> JobInfo:
         pending_reason=proto.pending_reason,
         fingerprint=proto.fingerprint,
         outputs=tuple(wire.ref_from_proto(ref) for ref in proto.outputs),
+        trained=tuple(map(wire.trained_from_proto, proto.trained)),
     )
 
 

@@ -16,6 +16,7 @@ from tensorfleet.model import (
     Ref,
     Resources,
     TaskState,
+    Trained,
     Value,
     WorkerState,
 )
@@ -46,7 +47,7 @@ class ModelSummary(Struct, frozen=True, kw_only=True):
 
 
 class JobInfo(Struct, frozen=True, kw_only=True):
-    """A job as it stood when it was asked for."""
+    """A job as it stood when it was asked for. trained: the ledger of a training by rounds."""
 
     id: str
     state: JobState
@@ -64,6 +65,7 @@ class JobInfo(Struct, frozen=True, kw_only=True):
     pending_reason: str = ""
     fingerprint: str = ""
     outputs: tuple[Ref, ...] = ()
+    trained: tuple[Trained, ...] = ()
 
     @property
     def seconds(self) -> float | None:

@@ -45,6 +45,8 @@ async def test_the_model_is_one_whatever_the_workers(tmp_path: Path, workers: in
         job = await client.train(DATA, algorithm="toy", hyperparameters=GIVEN)
         assert (await job.result()).sha256 == expected
         assert job.tasks.run == job.tasks.total
+        (trained,) = (await client.job(job.id)).info.trained
+        assert (trained.first, trained.last, sum(block.rows for block in trained.blocks)) == (0, 2, 720)
 
 
 async def test_nobody_that_is_killed_in_a_round_changes_the_model(

@@ -7,8 +7,19 @@ import pytest
 import typer
 
 from clients.cli import output
+from clients.cli.jobs import _show
 from tensorfleet import errors
-from tensorfleet.model import AttemptRecord, Cause, Failure, FieldViolation, JobSpec, JobState, LogLine
+from tensorfleet.model import (
+    AttemptRecord,
+    BlockRows,
+    Cause,
+    Failure,
+    FieldViolation,
+    JobSpec,
+    JobState,
+    LogLine,
+    Trained,
+)
 from tensorfleet.sdk.values import JobInfo, ModelSummary, TaskCounts
 
 BAD = Failure(cause=Cause.BAD_INPUT, reason="CSV_MALFORMED", message="line 3: expected 2 values", code=3)
@@ -127,3 +138,10 @@ def test_what_users_named_is_no_markup(capsys: pytest.CaptureFixture[str]) -> No
 def test_no_rows_are_told_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     output.show_table(["name"], [], empty="No models yet.")
     assert capsys.readouterr().out == "No models yet.\n"
+
+
+def test_a_job_shows_what_it_trained_on(capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = (BlockRows(0, 700, "0" * 16), BlockRows(3, 500, "1" * 16))
+    trained = (Trained(0, 9, blocks), Trained(10, 10, blocks[:1]))
+    _show(JobInfo(id="j", state=JobState.SUCCEEDED, spec=JobSpec(), tasks=TaskCounts(total=2), trained=trained))
+    assert "1,200 rows of 2 blocks in each of 10 epochs, 700 rows of 1 block in one epoch" in capsys.readouterr().out

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from tensorfleet import catalog
+from tensorfleet import catalog, wire
 from tensorfleet.algorithms import rounds
 from tensorfleet.errors import FailedPrecondition
 from tensorfleet.kinds import plan_for
@@ -156,6 +156,7 @@ def test_training_ends_early_and_keeps_its_best_state(told: list[float], chosen:
     walk = Walk(spec, 100, losses(told))
     assert sum(name.startswith("reduce") for name in walk.names) == epochs
     assert walk.stage("finish").task(0).inputs[0] == made(f"reduce-{chosen}")
+    assert walk.stages[-1].total == 1 + sum(stage.count for stage in walk.stages)
     last = spec_of(way="rounds", replicas=2, epochs=4, patience=2, min_delta=0.5, keep="last")
     assert Walk(last, 100, losses(told)).stages[-1].task(0).inputs[0] == made(f"reduce-{epochs - 1}")
 
@@ -227,6 +228,7 @@ def test_each_epoch_has_each_row_once_and_nothing_that_was_let_go_is_read(
     assert (line.first, line.last) == (0, 2)
     assert [[found.block, found.rows, found.digest] for found in line.blocks] == rounds.ledger(ids, blocks)
     assert walk.stages[-1].total == 1 + sum(stage.count for stage in walk.stages)
+    assert wire.trained_from_proto(wire.trained_to_proto(line)) == line
     _reads_what_is_there(walk.stages)
 
 

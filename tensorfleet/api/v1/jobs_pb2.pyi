@@ -659,6 +659,7 @@ class Job(_message.Message):
     PENDING_REASON_FIELD_NUMBER: _builtins.int
     OUTPUTS_FIELD_NUMBER: _builtins.int
     PAUSED_AT_FIELD_NUMBER: _builtins.int
+    TRAINED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Its id."""
     state: Global___JobState.ValueType
@@ -717,6 +718,10 @@ class Job(_message.Message):
     def paused_at(self) -> _timestamp_pb2.Timestamp:
         """When it was paused, where it is."""
 
+    @_builtins.property
+    def trained(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrainedRows]:
+        """Which rows it trained on, where it trained by rounds: normally one entry for all of its epochs."""
+
     def __init__(
         self,
         *,
@@ -737,14 +742,77 @@ class Job(_message.Message):
         pending_reason: _builtins.str = ...,
         outputs: _abc.Iterable[_values_pb2.ArtifactRef] | None = ...,
         paused_at: _timestamp_pb2.Timestamp | None = ...,
+        trained: _abc.Iterable[Global___TrainedRows] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "ended_at", b"ended_at", "failure", b"failure", "model", b"model", "paused_at", b"paused_at", "spec", b"spec", "started_at", b"started_at", "tasks", b"tasks"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "dataset", b"dataset", "ended_at", b"ended_at", "failure", b"failure", "fingerprint", b"fingerprint", "id", b"id", "metrics", b"metrics", "missing_metrics", b"missing_metrics", "model", b"model", "outputs", b"outputs", "paused_at", b"paused_at", "pending_reason", b"pending_reason", "spec", b"spec", "stage", b"stage", "started_at", b"started_at", "state", b"state", "tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "dataset", b"dataset", "ended_at", b"ended_at", "failure", b"failure", "fingerprint", b"fingerprint", "id", b"id", "metrics", b"metrics", "missing_metrics", b"missing_metrics", "model", b"model", "outputs", b"outputs", "paused_at", b"paused_at", "pending_reason", b"pending_reason", "spec", b"spec", "stage", b"stage", "started_at", b"started_at", "state", b"state", "tasks", b"tasks", "trained", b"trained"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Job: _TypeAlias = Job  # noqa: Y015
+
+@_typing.final
+class TrainedRows(_message.Message):
+    """Which rows some epochs of a training went through: the same in each."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_EPOCH_FIELD_NUMBER: _builtins.int
+    LAST_EPOCH_FIELD_NUMBER: _builtins.int
+    BLOCKS_FIELD_NUMBER: _builtins.int
+    first_epoch: _builtins.int
+    """The first of these epochs, counted from 0."""
+    last_epoch: _builtins.int
+    """The last of them."""
+    @_builtins.property
+    def blocks(self) -> _containers.RepeatedCompositeFieldContainer[Global___BlockRows]:
+        """The rows of each block of the dataset, of which there are any."""
+
+    def __init__(
+        self,
+        *,
+        first_epoch: _builtins.int = ...,
+        last_epoch: _builtins.int = ...,
+        blocks: _abc.Iterable[Global___BlockRows] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "first_epoch", b"first_epoch", "last_epoch", b"last_epoch"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrainedRows: _TypeAlias = TrainedRows  # noqa: Y015
+
+@_typing.final
+class BlockRows(_message.Message):
+    """Rows of one block of a dataset."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BLOCK_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    block: _builtins.int
+    """The block, counted from 0."""
+    rows: _builtins.int
+    """How many of its rows."""
+    digest: _builtins.str
+    """The sum of the rows' hashes, in 16 hexadecimal digits: the same in any order."""
+    def __init__(
+        self,
+        *,
+        block: _builtins.int = ...,
+        rows: _builtins.int = ...,
+        digest: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block", b"block", "digest", b"digest", "rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BlockRows: _TypeAlias = BlockRows  # noqa: Y015
 
 @_typing.final
 class Task(_message.Message):
