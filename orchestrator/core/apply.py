@@ -121,6 +121,7 @@ def _job_restarted(state: State, record: r.JobRestarted, mono: float) -> None:
         job.run = job.reused = 0
         job.retried = True
         job.restarts += 1
+        job.anew |= record.anew
         clear_up(state)
 
 

@@ -12,6 +12,7 @@ from orchestrator.core.decision import Decision, join, nothing
 from orchestrator.core.events import Advance, Inspected
 from orchestrator.core.jobs import end, stop_attempts
 from orchestrator.core.reach import made_by, read_by
+from orchestrator.core.releases import comes_of_released
 from orchestrator.core.state import Attempt, Job, Now, OpenStage, State
 from tensorfleet.model import Cause, Failure, JobState, Ref
 
@@ -39,8 +40,9 @@ def inspected(state: State, event: Inspected, now: Now) -> Decision:
     what = f"blob {found[0]}, which it had made, is damaged or gone"
     if job.restarts >= state.settings.restarts:
         return end(state, job, JobState.FAILED, _failure(f"{what} again, after {job.restarts} new beginnings"), now)
-    reason = f"{what}: it is made again, and the rest is known"
-    restarted = Decision((r.JobRestarted(job.id, reason, now.wall),), then=(Advance(job.id),))
+    anew = comes_of_released(job, found)
+    reason = f"{what}: it is made again, " + ("with what led to it" if anew else "and the rest is known")
+    restarted = Decision((r.JobRestarted(job.id, reason, now.wall, anew),), then=(Advance(job.id),))
     return join([stop_attempts(state, job, reason), restarted])
 
 

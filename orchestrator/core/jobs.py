@@ -129,8 +129,8 @@ def _ask_known(state: State, job: Job, stage: OpenStage) -> Decision:
     fingerprint = job.fingerprint or ""
     keys = {index: task_key(stage.stage.task(index), fingerprint) for index in range(stage.checked, upto)}
     asked = r.KnownResultsAsked(job.id, upto)
-    # A job that began again, since something was lost, takes only what is there.
-    return Decision((asked,), (LookUp(job.id, stage.stage.name, upto, keys, let_go=not job.restarts),))
+    # A job that needs what it had let go of takes only what is there.
+    return Decision((asked,), (LookUp(job.id, stage.stage.name, upto, keys, let_go=not job.anew),))
 
 
 def known_results(state: State, event: KnownResults, now: Now) -> Decision:

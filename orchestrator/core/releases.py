@@ -4,7 +4,7 @@ The rule: the plan says which stages' outputs nothing that follows reads. They h
 or as known results; what their tasks said stays, and so does what their outputs were, by digest.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from msgspec.structs import replace
 
@@ -20,10 +20,7 @@ def releases(job: Job, stages: Iterable[str]) -> Iterator[Released]:
     """What letting go of stages comes to, of which the last may still be the open one."""
     done = job.with_open()
     for name in stages:
-        place = _place(done, name)
-        stage = done[place].stage or job.plan.next_stage(job.spec, job.resolved, done[:place])
-        assert isinstance(stage, Stage)
-        assert stage.name == name, f"{job.id}: the plan gives {stage.name} in the place of {name}"
+        stage = _stage(job, done, _place(done, name))
         tasks = (stage.task(index) for index in range(stage.count))
         keys = tuple(task_key(task, job.fingerprint or "") if task.pure else "" for task in tasks)
         yield Released(name, keys)
@@ -35,6 +32,37 @@ def release(state: State, job: Job, released: Iterable[Released]) -> None:
         place = _place(job.done, each.stage)
         state.let_go += sum(ref.size for result in job.done[place].results for ref in result.outputs)
         job.done[place] = replace(job.done[place], stage=None, released=True)
+
+
+def comes_of_released(job: Job, digests: Collection[str]) -> bool:
+    """Whether any of these blobs, which the job has made, can be made again only of others that it has let go of."""
+    done = job.with_open()
+    gone = {ref.digest for stage in done if stage.released for result in stage.results for ref in result.outputs}
+    if not gone:
+        return False
+    places = [place for place, stage in enumerate(done) if not stage.released]
+    return any(
+        ref.digest in gone
+        for place in places
+        for index in _makers(done[place], digests)
+        for ref in _stage(job, done, place).task(index).inputs
+    )
+
+
+def _makers(stage: StageResults, digests: Collection[str]) -> Iterator[int]:
+    """The tasks of a stage that have made one of these."""
+    assert isinstance(stage.results, Results)
+    for index in range(len(stage.results)):
+        if stage.results.has(index) and any(ref.digest in digests for ref in stage.results[index].outputs):
+            yield index
+
+
+def _stage(job: Job, done: list[StageResults], place: int) -> Stage:
+    """The stage at a place, from the plan where it is not remembered."""
+    stage = done[place].stage or job.plan.next_stage(job.spec, job.resolved, done[:place])
+    assert isinstance(stage, Stage)
+    assert stage.name == done[place].name, f"{job.id}: the plan gives {stage.name} in the place of {done[place].name}"
+    return stage
 
 
 def _place(done: list[StageResults], name: str) -> int:

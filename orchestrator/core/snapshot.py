@@ -65,6 +65,7 @@ class JobImage(Struct, frozen=True, kw_only=True):
     accepted_at: float
     retried: bool
     restarts: int = 0
+    anew: bool = False
     state: JobState
     fingerprint: str | None
     started_at: float | None
@@ -156,6 +157,7 @@ def _job_image(state: State, job: Job) -> JobImage:
         accepted_at=job.accepted_at,
         retried=job.retried,
         restarts=job.restarts,
+        anew=job.anew,
         state=job.state,
         fingerprint=job.fingerprint,
         started_at=job.started_at,
@@ -220,7 +222,7 @@ def _restore_job(state: State, image: JobImage, mono: float) -> None:
         _restore_stage(state, job, image, image.open, mono)
     line_up(state, job)
     job.run, job.reused = image.run, image.reused
-    job.beaten, job.restarts = image.beaten, image.restarts
+    job.beaten, job.restarts, job.anew = image.beaten, image.restarts, image.anew
 
 
 def _restore_stage(state: State, job: Job, image: JobImage, opened: StageImage, mono: float) -> None:

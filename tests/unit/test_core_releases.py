@@ -88,7 +88,7 @@ def asked(core: Fleet) -> list[LookUp]:
     return found
 
 
-def test_what_was_let_go_is_asked_for_until_something_is_lost(core: Fleet, asked: list[LookUp]) -> None:
+def test_what_was_let_go_is_asked_for_until_it_is_needed(core: Fleet, asked: list[LookUp]) -> None:
     core.join(info("w", slots=2))
     core.submit("j", ROUNDS)
     for _ in range(2):
@@ -98,10 +98,26 @@ def test_what_was_let_go_is_asked_for_until_something_is_lost(core: Fleet, asked
     core.fail(core.tokens("j")[0], Cause.LOST_INPUT, started=False)
     core.known = {}
     core.tell(e.Inspected("j", (lost,)))
-    assert core.job("j").restarts == 1
+    assert (core.job("j").restarts, core.job("j").anew) == (1, True)
+    core.state = restore(capture(core.state), core.settings, core.mono)
+    assert core.job("j").anew
+    core.begin_term()
+    core.join(info("w", slots=2))
+    core.sleep(30.0, beating=("w",))
     core.run_all()
     assert core.job("j").state == JobState.SUCCEEDED
     assert [look.let_go for look in asked[3:]] == [False] * 4
+
+
+def test_a_loss_that_needs_nothing_of_what_was_let_go_leaves_that_known(core: Fleet, asked: list[LookUp]) -> None:
+    core.join(info("w", slots=2))
+    core.submit("j", ROUNDS)
+    finish_stage(core)
+    core.fail(core.tokens("j")[0], Cause.LOST_INPUT, started=False)
+    core.tell(e.Inspected("j", (next(iter(outputs(core, 0))).digest,)))
+    core.run_all()
+    assert (core.job("j").restarts, core.job("j").anew) == (1, False)
+    assert all(look.let_go for look in asked)
 
 
 def test_a_known_result_says_whether_its_outputs_may_be_gone(core: Fleet) -> None:
