@@ -125,6 +125,7 @@ def _show(info: "JobInfo") -> None:
             "Parameters": ", ".join(f"{name}={value}" for name, value in info.spec.hyperparameters.items()),
             "Trained on": ", ".join(map(_rows, info.trained)),
             "Created": output.iso(info.created_at),
+            "Paused": output.ago(info.paused_at, time.time()) if info.paused_at is not None else None,
             "Ended": output.iso(info.ended_at),
             "Took": output.span(info.seconds) if info.seconds is not None else None,
             "Submitter": info.spec.submitter,
@@ -171,12 +172,80 @@ def cancel(
     at: Options,
     reason: Annotated[str, typer.Option(help="Why, for whoever reads it later.")] = "cancelled at the command line",
 ) -> None:
-    """Stop a job; one that has ended stays as it is."""
+    """End a job at once, and keep nothing of it; one that has ended stays as it is."""
     from clients.cli.connection import connected, run
 
     async def main() -> None:
         async with connected(at) as client:
             _say_state((await client.jobs.cancel(job, reason)).info, at)
+
+    run(main())
+
+
+@command(jobs)
+def pause(
+    job: JobId,
+    at: Options,
+    reason: Annotated[str, typer.Option(help="Why, for whoever reads it later.")] = "paused at the command line",
+) -> None:
+    """Pause a job: nothing new of it begins, and what runs pauses between two steps.
+
+    It holds its place for a while, then saves and gives it up. A task without steps runs to its end.
+    """
+    from clients.cli.connection import connected, run
+
+    async def main() -> None:
+        async with connected(at) as client:
+            _say_state((await client.jobs.pause(job, reason)).info, at)
+
+    run(main())
+
+
+@command(jobs)
+def resume(job: JobId, at: Options) -> None:
+    """Have a paused job go on; one that is not paused stays as it is."""
+    from clients.cli.connection import connected, run
+
+    async def main() -> None:
+        async with connected(at) as client:
+            _say_state((await client.jobs.resume(job)).info, at)
+
+    run(main())
+
+
+@command(jobs)
+def checkpoint(job: JobId, at: Options) -> None:
+    """Have what runs of a job save at its next step, and go on; should it die, it goes on from there."""
+    from clients.cli.connection import connected, run
+
+    async def main() -> None:
+        async with connected(at) as client:
+            handle = await client.job(job)
+            asked = await handle.checkpoint()
+        if at.json:
+            output.show_json({"job_id": handle.id, "state": handle.state.value, "attempts": asked})
+        else:
+            what = "nothing of it runs" if not asked else f"{asked} running tasks save at their next step"
+            output.say(f"{handle.id} ", output.state(handle.state), f": {what}")
+
+    run(main())
+
+
+@command(jobs)
+def stop(
+    job: JobId,
+    at: Options,
+    reason: Annotated[str, typer.Option(help="Why, for whoever reads it later.")] = "stopped at the command line",
+) -> None:
+    """End a training early, and keep what its finished rounds made: its model is registered as ever.
+
+    Before its first round is over, that one is let end. What has no rounds is cancelled instead.
+    """
+    from clients.cli.connection import connected, run
+
+    async def main() -> None:
+        async with connected(at) as client:
+            _say_state((await client.jobs.stop(job, reason)).info, at)
 
     run(main())
 

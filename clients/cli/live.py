@@ -80,13 +80,14 @@ class Silence:
 
 
 class Lines:
-    """For logs and pipes: a line when a large stage opens, at each quarter of a stage, and for what fails.
+    """For logs and pipes: a line when a large stage opens, at each quarter of a stage, for what fails, and for what
+    somebody does to the job.
 
     A large stage has a line at each twentieth. Where epochs are told of, each has a line, and its stages have none.
     """
 
     def __init__(self, title: str, epochs: int = 0) -> None:
-        self._progress, self._failures, self._epoch = Progress(epochs=epochs), 0, 0
+        self._progress, self._failures, self._epoch, self._news = Progress(epochs=epochs), 0, 0, 0
         self._told: set[tuple[str, int]] = set()
         _say(title)
 
@@ -96,6 +97,9 @@ class Lines:
         for line in progress.failures[self._failures :]:
             _say(f"  ! {line}")
         self._failures = len(progress.failures)
+        for line in progress.news[self._news :]:
+            _say(f"  {line}")
+        self._news = len(progress.news)
         if progress.epochs and progress.epoch > self._epoch and isinstance(event, TasksSucceeded):
             self._epoch = progress.epoch
             _say(f"  epoch {self._epoch} of {progress.epochs}{self._figures()}{_pace(progress)}")
@@ -142,6 +146,8 @@ class View:
         yield self._bar()
         if self.progress.epochs or self.progress.speed:
             yield self._pace()
+        if self.progress.news:
+            yield output.dim(self.progress.news[-1])
         if self._away():
             yield output.line(output.styled("! ", "yellow"), "No orchestrator leads for the moment; waiting for one.")
         if self.progress.series:
@@ -157,11 +163,16 @@ class View:
         head.add_column(justify="right")
         head.add_row(
             output.styled(self._title, "bold"),
-            output.line(
-                output.state(self.progress.state), output.dim(f" {output.span(time.monotonic() - self._began)}")
-            ),
+            output.line(output.state(self.progress.state), output.dim(f"{self._paused()} {self._span()}")),
         )
         return head
+
+    def _paused(self) -> str:
+        paused = self.progress.paused
+        return f" for {output.span(time.time() - paused)}," if paused is not None else ""
+
+    def _span(self) -> str:
+        return output.span(time.monotonic() - self._began)
 
     def _bar(self) -> Any:
         from rich.progress_bar import ProgressBar
@@ -212,7 +223,11 @@ class View:
                 doing[worker.id].append(worker.state.value)
         slots = {worker.id: worker.slots for worker in self.workers}
         held: dict[str, list[str]] = {}
+        # What was paused may have given up its place, of which nothing is told but by its worker.
+        there = {(worker.id, run.task) for worker in self.workers for run in worker.running}
         for (stage, index), name in self.progress.running.items():
+            if self.progress.paused is not None and name in slots and (name, f"{stage}/{index}") not in there:
+                continue
             held.setdefault(name, []).append(f"{stage} {index + 1}")
         for name, tasks in held.items():
             # A worker runs what it was given first; the rest was sent ahead of a free slot.

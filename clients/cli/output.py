@@ -166,6 +166,7 @@ STATE_STYLES = {
     "queued": "yellow",
     "pending": "yellow",
     "running": "cyan",
+    "paused": "yellow",
     "succeeded": "green",
     "ready": "green",
     "failed": "red",

@@ -6,6 +6,7 @@ The rule: pure; the same events give the same picture, on a terminal or in lines
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from clients.cli import output
 from tensorfleet.model import JobSpec, JobState
 from tensorfleet.sdk.events import (
     AttemptFailed,
@@ -15,6 +16,7 @@ from tensorfleet.sdk.events import (
     StateChanged,
     TaskReported,
     TasksAssigned,
+    TaskSaved,
     TasksSucceeded,
 )
 
@@ -35,6 +37,7 @@ class Progress:
     often: tasks that go through the same steps, such as a round's replicas, are averaged. speeds: samples a second, by
     task. epochs: how many there are to be, where each is told of when it is over. began: when the first point was told,
     and the tasks that were done by then; ended: when the last task was. Together they say how long the rest takes.
+    paused: since when it is, wall time. news: of its steering, in words.
     """
 
     state: JobState = JobState.QUEUED
@@ -51,11 +54,13 @@ class Progress:
     epochs: int = 0
     began: tuple[float, int] | None = None
     ended: float = 0.0
+    paused: float | None = None
+    news: list[str] = field(default_factory=list)
 
     def learn(self, event: Event) -> None:
         match event:
             case StateChanged():
-                self.state, self.reason = event.state, event.reason
+                self._changed(event)
             case StageOpened():
                 if event.stage in self.stages:  # the job begins again
                     self.done, self.reused, self.stages, self.running = 0, 0, {}, {}
@@ -67,6 +72,8 @@ class Progress:
                 self._succeeded(event)
             case AttemptFailed():
                 self._failed(event)
+            case TaskSaved():
+                self.news.append(f"{event.stage}/{event.index} on {event.worker} saved {output.size(event.saved.size)}")
             case TaskReported():
                 self._reported(event)
             case Ended():
@@ -88,6 +95,19 @@ class Progress:
         if self.began is None or self.done <= self.began[1] or self.done >= self.total:
             return None
         return (self.ended - self.began[0]) / (self.done - self.began[1]) * (self.total - self.done)
+
+    def _changed(self, event: StateChanged) -> None:
+        if event.state is JobState.PAUSED:
+            self.paused, self.speeds = event.time, {}
+            self.news.append(f"paused: {event.reason}")
+        elif self.paused is not None:
+            self.news.append(f"resumed after {output.span(event.time - self.paused)}")
+            if self.began is not None:  # the time for which it was paused is none that it took
+                self.began = (self.began[0] + event.time - self.paused, self.began[1])
+            self.paused = None
+        elif event.state is self.state is JobState.RUNNING:
+            self.news.append(event.reason)
+        self.state, self.reason = event.state, event.reason
 
     def _reported(self, event: TaskReported) -> None:
         if self.began is None and len(event.points):

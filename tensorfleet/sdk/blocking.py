@@ -106,12 +106,33 @@ class Job:
         self.bridge.run(self.inner.cancel(reason))
         return self
 
+    def pause(self, reason: str = "") -> Self:
+        """Has what runs of it pause between two steps, and nothing new begin. A task that is paused holds its place for
+        a while, then saves and gives it up; one without steps runs to its end. FailedPrecondition where it has ended.
+        """
+        self.bridge.run(self.inner.pause(reason))
+        return self
+
+    def resume(self) -> Self:
+        """Has it go on; one that is not paused stays as it is. FailedPrecondition where it has ended."""
+        self.bridge.run(self.inner.resume())
+        return self
+
+    def stop(self, reason: str = "") -> Self:
+        """Ends a training early, and keeps what its finished rounds made; the first of them is let end.
+
+        FailedPrecondition where it has ended, or has no rounds to stop after.
+        """
+        self.bridge.run(self.inner.stop(reason))
+        return self
+
     def retry(self) -> Self:
         """Puts it back in the queue; what its tasks finished is kept. FailedPrecondition unless it failed or was
         cancelled."""
         self.bridge.run(self.inner.retry())
         return self
 
+    checkpoint = blocking(AsyncJob.checkpoint)
     watch = iterating(AsyncJob.watch)
     logs = iterating(AsyncJob.logs)
     explain = blocking(AsyncJob.explain)
@@ -140,6 +161,10 @@ class Jobs:
     get = blocking_as(Job, AsyncJobs.get)
     list = blocking_list(Job, AsyncJobs.list)
     cancel = blocking_as(Job, AsyncJobs.cancel)
+    pause = blocking_as(Job, AsyncJobs.pause)
+    resume = blocking_as(Job, AsyncJobs.resume)
+    checkpoint = blocking(AsyncJobs.checkpoint)
+    stop = blocking_as(Job, AsyncJobs.stop)
     retry = blocking_as(Job, AsyncJobs.retry)
     explain = blocking(AsyncJobs.explain)
     tasks = blocking(AsyncJobs.tasks)

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from tensorfleet.model import AttemptRecord, JobState, LogLine, Points
+from tensorfleet.model import AttemptRecord, JobState, LogLine, Points, Ref
 from tensorfleet.sdk.values import JobInfo
 
 
@@ -78,6 +78,19 @@ class AttemptFailed(Struct, frozen=True, kw_only=True):
     retried: bool
 
 
+class TaskSaved(Struct, frozen=True, kw_only=True):
+    """saved: what another attempt at the task goes on from."""
+
+    cursor: str
+    job_id: str
+    time: float
+    stage: str
+    index: int
+    token: int
+    worker: str
+    saved: Ref
+
+
 class TaskReported(Struct, frozen=True, kw_only=True):
     """number: of the report in its attempt, from 1. points: iterating gives each as a `Point`."""
 
@@ -101,4 +114,6 @@ class Ended(Struct, frozen=True, kw_only=True):
     job: JobInfo
 
 
-Event: TypeAlias = StateChanged | StageOpened | TasksAssigned | TasksSucceeded | AttemptFailed | TaskReported | Ended
+Event: TypeAlias = (
+    StateChanged | StageOpened | TasksAssigned | TasksSucceeded | AttemptFailed | TaskSaved | TaskReported | Ended
+)

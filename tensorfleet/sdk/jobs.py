@@ -103,6 +103,38 @@ class AsyncJob:
         self._info = reading.job((await self._calls.unary(self._calls.jobs.CancelJob, request)).job)
         return self
 
+    async def pause(self, reason: str = "") -> Self:
+        """Has what runs of it pause between two steps, and nothing new begin. A task that is paused holds its place for
+        a while, then saves and gives it up; one without steps runs to its end. FailedPrecondition where it has ended.
+        """
+        request = jobs_pb2.PauseJobRequest(job_id=self.id, reason=reason)
+        self._info = reading.job((await self._calls.unary(self._calls.jobs.PauseJob, request)).job)
+        return self
+
+    async def resume(self) -> Self:
+        """Has it go on; one that is not paused stays as it is. FailedPrecondition where it has ended."""
+        request = jobs_pb2.ResumeJobRequest(job_id=self.id)
+        self._info = reading.job((await self._calls.unary(self._calls.jobs.ResumeJob, request)).job)
+        return self
+
+    async def checkpoint(self) -> int:
+        """Has its running tasks save at their next steps, and go on; gives how many are asked. Each that has saved is a
+        `TaskSaved` of `watch`, and goes on from there should it die. FailedPrecondition where the job has ended."""
+        response = await self._calls.unary(
+            self._calls.jobs.CheckpointJob, jobs_pb2.CheckpointJobRequest(job_id=self.id)
+        )
+        self._info = reading.job(response.job)
+        return response.attempts
+
+    async def stop(self, reason: str = "") -> Self:
+        """Ends a training early, and keeps what its finished rounds made; the first of them is let end.
+
+        FailedPrecondition where it has ended, or has no rounds to stop after.
+        """
+        request = jobs_pb2.StopJobRequest(job_id=self.id, reason=reason)
+        self._info = reading.job((await self._calls.unary(self._calls.jobs.StopJob, request)).job)
+        return self
+
     async def retry(self) -> Self:
         """Puts it back in the queue; what its tasks finished is kept. FailedPrecondition unless it failed or was
         cancelled."""
@@ -218,6 +250,22 @@ class AsyncJobs:
     async def cancel(self, job_id: str, reason: str = "") -> AsyncJob:
         """Stops a job; one that has ended stays as it is. NotFound where there is none of that id."""
         return await (await self.get(job_id)).cancel(reason)
+
+    async def pause(self, job_id: str, reason: str = "") -> AsyncJob:
+        """Pauses a job, as `AsyncJob.pause` says. NotFound where there is none of that id."""
+        return await (await self.get(job_id)).pause(reason)
+
+    async def resume(self, job_id: str) -> AsyncJob:
+        """Has a paused job go on. NotFound where there is none of that id."""
+        return await (await self.get(job_id)).resume()
+
+    async def checkpoint(self, job_id: str) -> int:
+        """Has a job's running tasks save, as `AsyncJob.checkpoint` says. NotFound where there is none of that id."""
+        return await (await self.get(job_id)).checkpoint()
+
+    async def stop(self, job_id: str, reason: str = "") -> AsyncJob:
+        """Ends a training early, as `AsyncJob.stop` says. NotFound where there is none of that id."""
+        return await (await self.get(job_id)).stop(reason)
 
     async def retry(self, job_id: str) -> AsyncJob:
         """Puts a failed or cancelled job back in the queue. NotFound; FailedPrecondition where it is neither."""

@@ -37,6 +37,7 @@ def job(proto: jobs_pb2.Job) -> JobInfo:
         created_at=moment(proto, "created_at") or 0.0,
         started_at=moment(proto, "started_at"),
         ended_at=moment(proto, "ended_at"),
+        paused_at=moment(proto, "paused_at"),
         stage=proto.stage,
         pending_reason=proto.pending_reason,
         fingerprint=proto.fingerprint,
@@ -123,6 +124,8 @@ def _task_event(proto: jobs_pb2.JobEvent, kind: str | None, at: float) -> events
             attempt=wire.attempt_from_proto(failed.attempt),
             retried=failed.retried,
         )
+    if kind == "task_saved":
+        return _saved(proto, at)
     return _reported(proto, at) if kind == "task_reported" else None
 
 
@@ -153,6 +156,20 @@ def _succeeded(proto: jobs_pb2.JobEvent, at: float) -> events.TasksSucceeded:
         tokens=tuple(told.tokens) or nothing,
         seconds=tuple(told.seconds) or nothing,
         last_reports=tuple(told.last_reports) or nothing,
+    )
+
+
+def _saved(proto: jobs_pb2.JobEvent, at: float) -> events.TaskSaved:
+    told = proto.task_saved
+    return events.TaskSaved(
+        cursor=proto.cursor,
+        job_id=proto.job_id,
+        time=at,
+        stage=told.stage,
+        index=told.index,
+        token=told.token,
+        worker=told.worker_id,
+        saved=wire.ref_from_proto(told.saved),
     )
 
 

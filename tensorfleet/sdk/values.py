@@ -61,6 +61,7 @@ class JobInfo(Struct, frozen=True, kw_only=True):
     created_at: float = 0.0
     started_at: float | None = None
     ended_at: float | None = None
+    paused_at: float | None = None
     stage: str = ""
     pending_reason: str = ""
     fingerprint: str = ""

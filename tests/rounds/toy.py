@@ -2,7 +2,7 @@
 drawn for each step blurs.
 
 The rule: it does what a large family does: it carries what its optimizer remembers, and draws from seeds. `TOY_PACE`
-has a round's task take as many seconds, so that faults meet it at work.
+has a round's task take as many seconds, and `TOY_STEP` each of its steps, so that faults meet it at work.
 """
 
 import os
@@ -43,8 +43,13 @@ def local(context: Context) -> Outcome:
     begin, end = dealt.taken(params["replica"], params["first_step"], params["steps"])
     places = rounds.order(params["seed"], params["epoch"], rows)[begin:end]
     assert -(-len(places) // given["batch_size"]) == params["steps"]
-    weights, total = list(state["weights"]), 0.0
-    for step, at in enumerate(range(0, len(places), given["batch_size"]), params["first_step"]):
+    weights, total, done = list(state["weights"]), 0.0, 0
+    if context.saved is not None:
+        weights, speeds, total, done = (context.saved.bundle()[name] for name in ("weights", "speeds", "total", "done"))
+        context.report("gone on from", done, total)
+    pace = float(os.environ.get("TOY_STEP", "0"))
+    size = given["batch_size"]
+    for step, at in enumerate(range(done * size, len(places), size), params["first_step"] + done):
         batch = places[at : at + given["batch_size"]]
         draw = np.random.default_rng([params["seed"], params["replica"], params["epoch"], step])
         X = train["X"][batch] + given["noise"] * draw.normal(size=(len(batch), train["X"].shape[1]))
@@ -53,6 +58,12 @@ def local(context: Context) -> Outcome:
         rate = given["learning_rate"] * params["learning_rate_factor"]
         speeds = [given["momentum"] * speed - rate * slope for speed, slope in zip(speeds, gradients, strict=True)]
         weights = [item + speed for item, speed in zip(weights, speeds, strict=True)]
+        done += 1
+        kept = {"weights": weights, "speeds": speeds, "total": total, "done": done}
+        if pace:
+            context.report("steps", done, loss)
+            time.sleep(pace)
+        context.control.between_steps(lambda kept=kept: bundle.encode(kept))
     summary = {
         "samples": len(places),
         "loss": total / len(places),

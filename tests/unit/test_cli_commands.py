@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from clients.cli.commands import app
 from tensorfleet import __version__
 from tensorfleet.api.v1 import artifacts_pb2, datasets_pb2, fleet_pb2, jobs_pb2, models_pb2
-from tensorfleet.errors import AlreadyExists, InvalidRequest, NotFound, Unavailable
+from tensorfleet.errors import AlreadyExists, FailedPrecondition, InvalidRequest, NotFound, Unavailable
 from tensorfleet.model import FieldViolation
 from tensorfleet.sdk.bridge import Bridge
 from tests.unit.fake_fleet import FakeFleet, event, job, reported, serving
@@ -258,6 +258,22 @@ def test_a_job_is_steered(run: Run, fake: FakeFleet) -> None:
     assert said(run("jobs", "cancel", "job-1", "--reason", "enough", "-o", "json"))["state"] == "cancelled"
     assert fake.requests["CancelJob"][0].reason == "enough"
     assert said(run("jobs", "retry", "job-1", "-o", "json"))["state"] == "queued"
+    fake.answer("PauseJob", jobs_pb2.PauseJobResponse(job=job("PAUSED")))
+    fake.answer("ResumeJob", jobs_pb2.ResumeJobResponse(job=job("RUNNING")))
+    fake.answer("StopJob", FailedPrecondition("a training of ridge has no rounds to stop after; cancel it instead"))
+    assert said(run("jobs", "pause", "job-1", "--reason", "lunch", "-o", "json"))["state"] == "paused"
+    assert fake.requests["PauseJob"][0].reason == "lunch"
+    assert run("jobs", "resume", "job-1").stdout == "job-1 running\n"
+    result = run("jobs", "stop", "job-1")
+    assert (result.exit_code, "cancel it instead" in result.stderr) == (2, True)
+    for count, text in ((0, "nothing of it runs"), (2, "2 running tasks save at their next step")):
+        fake.answer("CheckpointJob", jobs_pb2.CheckpointJobResponse(job=job("RUNNING"), attempts=count))
+        assert run("jobs", "checkpoint", "job-1").stdout == f"job-1 running: {text}\n"
+    assert said(run("jobs", "checkpoint", "job-1", "-o", "json")) == {
+        "job_id": "job-1",
+        "state": "running",
+        "attempts": 2,
+    }
     fake.answer("GetJob", NotFound("there is no job job-9"))
     assert run("jobs", "cancel", "job-9").exit_code == 2
 

@@ -1,11 +1,13 @@
 """The live view's picture: a job's events folded, and drawn."""
 
+from io import StringIO
+
 import pytest
 from msgspec import structs
 
 from clients.cli.live import Lines, View
 from clients.cli.progress import BARS, Progress, epochs_of, sparkline
-from tensorfleet.model import AttemptRecord, Cause, JobSpec, JobState, Point, Points
+from tensorfleet.model import AttemptRecord, Cause, JobSpec, JobState, Point, Points, Ref, WorkerState
 from tensorfleet.sdk.events import (
     AttemptFailed,
     Ended,
@@ -14,9 +16,10 @@ from tensorfleet.sdk.events import (
     StateChanged,
     TaskReported,
     TasksAssigned,
+    TaskSaved,
     TasksSucceeded,
 )
-from tensorfleet.sdk.values import JobInfo, TaskCounts
+from tensorfleet.sdk.values import JobInfo, RunningAttempt, TaskCounts, WorkerInfo
 
 
 def changed(state: JobState) -> StateChanged:
@@ -241,3 +244,54 @@ def test_replicas_that_go_through_the_same_steps_are_averaged_and_their_speeds_a
 )
 def test_epochs_are_told_of_where_there_are_rows_to_validate_on(spec: JobSpec, epochs: int) -> None:
     assert epochs_of(spec) == epochs
+
+
+def test_a_pause_is_shown_and_takes_no_time_of_what_is_left(capsys: pytest.CaptureFixture[str]) -> None:
+    from rich.console import Console
+
+    lines, view = Lines("title"), View("title")
+    saved = TaskSaved(
+        cursor="", job_id="j", time=25.0, stage="fit", index=3, token=1, worker="w", saved=Ref("ab" * 32, 2048)
+    )
+    story = [
+        changed(JobState.RUNNING),
+        opened("fit", 4, 4),
+        structs.replace(reported(Point("loss", 0, 1.0)), time=10.0),
+        structs.replace(succeeded("fit", 0), time=20.0),
+        structs.replace(changed(JobState.PAUSED), time=20.0, reason="lunch"),
+        saved,
+    ]
+    for event in story:
+        lines.see(event)
+        view.see(event)
+    console = Console(width=100, file=StringIO())
+    console.print(view)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "paused for" in shown
+    assert "fit/3 on w saved 2.0 KiB" in shown
+    for event in (
+        structs.replace(changed(JobState.RUNNING), time=80.0, reason="it was resumed"),
+        structs.replace(succeeded("fit", 1), time=90.0),
+        structs.replace(changed(JobState.RUNNING), time=91.0, reason="it ends early"),
+    ):
+        lines.see(event)
+        view.see(event)
+    assert view.progress.left == 20.0
+    assert capsys.readouterr().out.splitlines() == [
+        "title",
+        "  fit: 1 of 4 tasks, loss 1.0000",
+        "  paused: lunch",
+        "  fit/3 on w saved 2.0 KiB",
+        "  resumed after 60 s",
+        "  fit: 2 of 4 tasks, loss 1.0000",
+        "  it ends early",
+    ]
+
+
+def test_what_gave_up_its_place_is_not_shown_at_its_worker() -> None:
+    view = View("title")
+    for event in (changed(JobState.RUNNING), opened("fit", 2, 2), assigned("fit", "w", 0, 1), changed(JobState.PAUSED)):
+        view.see(event)
+    run = RunningAttempt(job="j", task="fit/1", token=2)
+    view.workers = [WorkerInfo(id="w", state=WorkerState.READY, pid=1, host="h", slots=2, running=(run,))]
+    assert view._doing() == {"w": ["fit 2"]}

@@ -9,7 +9,7 @@ from tensorfleet.client import AsyncClient, AsyncJob
 from tensorfleet.errors import InvalidRequest, JobFailed, NotFound, Unavailable
 from tensorfleet.model import FieldViolation, JobSpec, JobState
 from tensorfleet.sdk import reading
-from tensorfleet.sdk.events import Ended, Event, StateChanged, TaskReported, TasksAssigned, TasksSucceeded
+from tensorfleet.sdk.events import Ended, Event, StateChanged, TaskReported, TasksAssigned, TaskSaved, TasksSucceeded
 from tests.unit.fake_fleet import FakeFleet, Step, event, job, reported, serving, together
 
 AWAY = Unavailable("the orchestrator is stopping")
@@ -259,6 +259,39 @@ async def test_a_cancelled_job_has_no_result(fake: FakeFleet) -> None:
     async with AsyncClient(fake.address) as client:
         with pytest.raises(JobFailed, match="cancelled"):
             await (await client.job("job-1")).result()
+
+
+async def test_a_job_is_steered_and_shows_how_it_stands(fake: FakeFleet) -> None:
+    fake.answer("PauseJob", jobs_pb2.PauseJobResponse(job=job("PAUSED", paused_at={"seconds": 90})))
+    fake.answer("ResumeJob", jobs_pb2.ResumeJobResponse(job=job("RUNNING")))
+    fake.answer("CheckpointJob", jobs_pb2.CheckpointJobResponse(job=job("RUNNING"), attempts=3))
+    fake.answer("StopJob", jobs_pb2.StopJobResponse(job=job("RUNNING")))
+    async with AsyncClient(fake.address) as client:
+        one = await client.job("job-1")
+        assert ((await one.pause("lunch")).state, one.info.paused_at) == (JobState.PAUSED, 90.0)
+        assert ((await one.resume()).state, one.info.paused_at) == (JobState.RUNNING, None)
+        assert await one.checkpoint() == 3
+        await one.stop("enough")
+        assert (await client.jobs.pause("job-1")).state is JobState.PAUSED
+        assert (await client.jobs.resume("job-1")).state is JobState.RUNNING
+        assert await client.jobs.checkpoint("job-1") == 3
+        assert (await client.jobs.stop("job-1")).state is JobState.RUNNING
+    assert [each.reason for each in (*fake.requests["PauseJob"], *fake.requests["StopJob"])] == [
+        "lunch",
+        "",
+        "enough",
+        "",
+    ]
+
+
+async def test_what_a_task_saved_is_an_event(fake: FakeFleet) -> None:
+    ref = {"digest": "ab" * 32, "size_bytes": 7}
+    told = jobs_pb2.TaskSaved(stage="fit", index=4, token=9, worker_id="w", saved=ref)
+    fake.answer("WatchJob", [event("1.0", task_saved=told), event("2.0", ended=job("SUCCEEDED"))])
+    async with AsyncClient(fake.address) as client:
+        first, _ = [each async for each in (await client.job("job-1")).watch()]
+    assert isinstance(first, TaskSaved)
+    assert (first.stage, first.index, first.token, first.worker, first.saved.size) == ("fit", 4, 9, "w", 7)
 
 
 async def test_pages_follow_one_another_up_to_the_limit(fake: FakeFleet) -> None:
