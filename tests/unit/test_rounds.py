@@ -62,11 +62,33 @@ FINISHED = {
 }
 
 
+class Sealed(Sequence[TaskResult]):
+    """Results that nobody may look at."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: Any) -> Any:
+        raise AssertionError("results that were let go of are looked at")
+
+
 class Walk:
-    """A job's stages, each with results that are told. forget: the plan's memory of its stages is lost."""
+    """A job's stages, each with results that are told. forget: the plan's memory of its stages is lost. seal: nobody
+    may look at results that were let go of."""
 
     def __init__(
-        self, spec: JobSpec, rows: int, said: Said, *, validation: int = 10, forget: bool = False, most: int = 10**9
+        self,
+        spec: JobSpec,
+        rows: int,
+        said: Said,
+        *,
+        validation: int = 10,
+        forget: bool = False,
+        seal: bool = False,
+        most: int = 10**9,
     ) -> None:
         self.spec, self.done = spec, [prepared(rows, validation)]
         self.stages: list[Stage] = []
@@ -78,6 +100,11 @@ class Walk:
                 self.result = step.result
                 break
             self.stages.append(step)
+            if seal:
+                self.done = [
+                    replace(each, results=Sealed(len(each.results))) if each.name in step.releases else each
+                    for each in self.done
+                ]
             self.done.append(StageResults(step.name, self._results(step, said), None if forget else step))
 
     def _results(self, stage: Stage, said: Said) -> list[TaskResult]:
@@ -189,6 +216,14 @@ def test_what_the_plan_forgot_it_finds_out_again(way: str) -> None:
     for ours, theirs in zip(known.stages, anew.stages, strict=True):
         assert [ours.task(index) for index in range(ours.count)] == [theirs.task(index) for index in range(ours.count)]
     assert known.result == anew.result
+
+
+@pytest.mark.parametrize("way", ["whole", "rounds"])
+def test_a_plan_that_remembers_looks_at_no_results_that_were_let_go_of(way: str) -> None:
+    spec = spec_of(way=way, replicas=3, local_steps=2, batch_size=7, epochs=8, patience=3)
+    walk = Walk(spec, 50, losses([3.0, 2, 2, 2, 1, 4, 4, 4]), seal=True)
+    assert sum(isinstance(each.results, Sealed) for each in walk.done) > len(walk.done) - 8
+    assert walk.result is not None
 
 
 @settings(max_examples=60, deadline=None)
