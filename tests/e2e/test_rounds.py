@@ -93,6 +93,27 @@ async def test_old_states_are_collected_while_the_job_runs(tmp_path: Path, monke
         assert job.tasks.run == 34
 
 
+@pytest.mark.stores("local")  # Who stops is no matter of stores.
+async def test_a_training_that_is_stopped_keeps_what_its_rounds_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOY_PACE", "0.1")
+    given = {**GIVEN, "local_steps": 0, "epochs": 1000}
+    async with AsyncLocalFleet(tmp_path / "home", workers=2) as fleet, AsyncClient(fleet.address) as client:
+        job = await client.train(DATA, algorithm="toy", hyperparameters=given)
+        async for event in job.watch():
+            if isinstance(event, TasksAssigned) and event.stage == "round-3":
+                await job.stop()
+        model = await job.result()
+        tasks = {task.stage for task in await client.jobs.tasks(job.id)}
+        made = sum(stage.startswith("reduce") for stage in tasks)
+        assert 3 <= made <= 5
+        assert model.sha256 == await alone(tmp_path / "direct", **{**given, "epochs": made})
+        assert job.tasks.run == job.tasks.total
+        (trained,) = (await client.job(job.id)).info.trained
+        assert (trained.first, trained.last) == (0, made - 1)
+
+
 @pytest.mark.stores("local")  # It looks at the files.
 async def test_what_went_is_known_and_trained_again_where_it_is_needed(tmp_path: Path) -> None:
     given = {**GIVEN, "epochs": 2}
