@@ -115,6 +115,29 @@ async def test_a_training_that_is_stopped_keeps_what_its_rounds_made(
 
 
 @pytest.mark.stores("local")  # It looks at the files.
+async def test_a_cancelled_training_is_retried_from_its_last_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = await alone(tmp_path / "direct", **GIVEN)
+    monkeypatch.setenv("TOY_PACE", "0.1")
+    home = tmp_path / "home"
+    async with AsyncLocalFleet(home, workers=2) as fleet, AsyncClient(fleet.address) as client:
+        job = await client.train(DATA, algorithm="toy", hyperparameters=GIVEN)
+        async for event in job.watch():
+            if isinstance(event, TasksAssigned) and event.stage == "round-5":
+                await job.cancel()
+    async with AsyncLocalFleet(home, workers=2) as fleet, AsyncClient(fleet.address) as client:
+        assert await collected(client, home) > 0
+        job = await client.job(job.id)
+        await job.retry()
+        assert (await job.result()).sha256 == expected
+        ran = {task.stage for task in await client.jobs.tasks(job.id) if not task.reused}
+        known = {f"{name}-{number}" for number in range(5) for name in ("round", "reduce")}
+        assert "finish" in ran
+        assert not ran & {"ingest", "prepare", "start", *known}
+
+
+@pytest.mark.stores("local")  # It looks at the files.
 async def test_what_went_is_known_and_trained_again_where_it_is_needed(tmp_path: Path) -> None:
     given = {**GIVEN, "epochs": 2}
     longer, last = {**given, "epochs": 3}, {**given, "keep": "last"}
