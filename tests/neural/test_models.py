@@ -17,8 +17,9 @@ from tensorfleet import bundle, catalog, direct
 from tensorfleet.errors import BadInput
 from tensorfleet.model import JobSpec, ModelContent, Resolved, Task
 from tensorfleet.models import frameworks, manifest
-from tensorfleet.neural import keeping
+from tensorfleet.neural import keeping, resuming
 from tensorfleet.neural.network import Network
+from tensorfleet.operators import Input
 
 SMALL = {"epochs": 2, "units": 16, "dropout": 0.1, "batch_normalization": True}
 
@@ -253,3 +254,50 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
 def test_only_networks_go_on_from_a_model() -> None:
     _, violations = catalog.validate(JobSpec(algorithm="random_forest", dataset="iris", model="iris@best"))
     assert [each.field for each in violations] == ["spec.model"]
+
+
+def backbone(channels: int = 1) -> Any:
+    """A small network as `keras.applications` has them, with layers of their own names."""
+    import keras
+
+    pixels = keras.Input((8, 8, channels), name="pixels")
+    x = keras.layers.Conv2D(4, 3, name="conv1")(pixels)
+    x = keras.layers.BatchNormalization(name="bn1")(x)
+    return keras.Model(pixels, x, name="backbone")
+
+
+@pytest.fixture
+def pretrained(tmp_path: Path) -> tuple[Path, list[Any]]:
+    """A backbone's file, and its arrays."""
+    import h5py
+    from keras.src.legacy.saving import legacy_h5_format
+
+    made, path = backbone(), tmp_path / "backbone"
+    made.set_weights([np.random.default_rng(1).random(array.shape) for array in made.get_weights()])
+    with h5py.File(path, "w") as file:
+        legacy_h5_format.save_weights_to_hdf5_group(file, made)
+    return path, made.get_weights()
+
+
+def test_a_backbone_takes_its_weights_by_name_and_the_head_stays_new(pretrained: tuple[Path, list[Any]]) -> None:
+    import keras
+
+    samples = keras.Input((8, 8, 1), name="samples")
+    x = keras.layers.Flatten(name="flatten")(backbone()(samples))
+    model = keras.Model(samples, keras.layers.Dense(3, name="probabilities")(x))
+    head = model.get_layer("probabilities").get_weights()
+    path, expected = pretrained
+    found = resuming.earlier([Input(path)]).weights(model)
+    for one, other in zip(found, [*expected, *head], strict=True):
+        np.testing.assert_array_equal(one, other.astype(np.float32))
+
+
+def test_a_backbone_that_does_not_fit_is_refused(pretrained: tuple[Path, list[Any]]) -> None:
+    import keras
+
+    for model, told in (
+        (backbone(channels=2), r"conv1.*\(3, 3, 2, 4\).*\(3, 3, 1, 4\)"),
+        (keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="other")]), "none for its layers.* other"),
+    ):
+        with pytest.raises(BadInput, match=told):
+            resuming.earlier([Input(pretrained[0])]).weights(model)
