@@ -47,6 +47,7 @@ def run(
     *,
     objects: Path,
     done: Sequence[StageResults] = (),
+    opened: Callable[[Stage], None] = lambda stage: None,
     report: Report = lambda stage, index, point: None,
     finished: Callable[[str, int, TaskResult], None] = lambda stage, index, result: None,
 ) -> DirectResult:
@@ -67,6 +68,7 @@ def run(
     try:
         while not isinstance(step := plan.next_stage(spec, resolved, stages), Done):
             held.let_go(step.releases)
+            opened(step)
             stages.append(StageResults(step.name, _stage(step, objects, pools, report, finished), step))
             held.add(stages[-1])
             tasks += step.count

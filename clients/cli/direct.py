@@ -22,6 +22,7 @@ from tensorfleet.sdk.events import StageOpened, StateChanged, TaskReported, Task
 
 if TYPE_CHECKING:
     from tensorfleet.direct import DirectResult
+    from tensorfleet.plan import Stage
 
 
 def train_here(spec: JobSpec, at: Options, out: Path | None) -> None:
@@ -47,7 +48,9 @@ def train_here(spec: JobSpec, at: Options, out: Path | None) -> None:
     began = time.monotonic()
     with _watcher(f"{spec.dataset} · {spec.algorithm}", epochs_of(spec), json=at.json) as watcher:
         told = _Told(watcher, plan_for(spec).total_tasks(spec, resolved))
-        result = direct.run(spec, resolved, objects=objects, report=told.report, finished=told.finished)
+        result = direct.run(
+            spec, resolved, objects=objects, opened=told.opened, report=told.report, finished=told.finished
+        )
     _show(spec, result, time.monotonic() - began, at)
     if out is not None:
         _write(result, out)
@@ -59,11 +62,15 @@ class _Told:
 
     def __init__(self, watcher: Watcher, total: int) -> None:
         self._watcher, self._total = watcher, total
-        self._stages: set[str] = set()
         watcher.see(StateChanged(cursor="", job_id="", time=time.time(), state=JobState.RUNNING, reason=""))
 
+    def opened(self, stage: "Stage") -> None:
+        total = stage.total or self._total
+        self._watcher.see(
+            StageOpened(cursor="", job_id="", time=time.time(), stage=stage.name, tasks=stage.count, total_tasks=total)
+        )
+
     def report(self, stage: str, index: int, point: Point) -> None:
-        self._open(stage)
         self._watcher.see(
             TaskReported(
                 cursor="",
@@ -79,7 +86,6 @@ class _Told:
         )
 
     def finished(self, stage: str, index: int, result: object) -> None:
-        self._open(stage)
         self._watcher.see(
             TasksSucceeded(
                 cursor="",
@@ -94,14 +100,6 @@ class _Told:
                 last_reports=(0,),
             )
         )
-
-    def _open(self, stage: str) -> None:
-        if stage not in self._stages:
-            self._stages.add(stage)
-            count = max(1, self._total - 3) if stage == "fit" else 1
-            self._watcher.see(
-                StageOpened(cursor="", job_id="", time=time.time(), stage=stage, tasks=count, total_tasks=self._total)
-            )
 
 
 @contextmanager
