@@ -28,6 +28,9 @@ from worker.protocol import Identity
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
+HOLD = 0.5
+"""Seconds for which a paused task keeps its slot."""
+
 
 class Machine:
     """A place where a program runs; one that ended is started again after a while."""
@@ -136,7 +139,7 @@ class WorkerMachine(Machine):
             fingerprint=self._fingerprint,
         )
         self.slots = SimulatedSlots(self.process, self._count, self.world.begun)
-        self.agent = Agent(Options(servers=self.world.servers, home=self._home), who, self.slots)  # type: ignore[arg-type]
+        self.agent = Agent(Options(servers=self.world.servers, home=self._home, hold=HOLD), who, self.slots)  # type: ignore[arg-type]
         code = await self.agent.run()
         if code != 0 and self.lives == 1:  # else the hello of an earlier life, come late, may have taken its place
             self.world.fail(f"{self.name} gave up with code {code}")

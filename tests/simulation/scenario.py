@@ -12,7 +12,7 @@ from orchestrator.garbage import Keep
 from tensorfleet.model import Cause, JobSpec, JobState, RetryPolicy
 from tests.simulation import drills
 
-TROUBLES = ("raise 1", "raise 2", "die 1", "die 2", "memory 1", "slow 1", "hang 1", "raise", "bad")
+TROUBLES = ("raise 1", "raise 2", "die 1", "die 2", "memory 1", "slow 1", "hang 1", "unfit 1", "raise", "bad")
 ENDLESS = {"raise": Cause.EXCEPTION, "bad": Cause.BAD_INPUT}
 
 
@@ -21,6 +21,8 @@ class Errand(Struct, frozen=True, kw_only=True):
 
     runs: it is also run, in a call that submits and watches, under its request id. twice: it is submitted again under
     it. watchers: how many follow it to its end. retry: it is put back in the queue where it failed or was cancelled.
+    pause_after, pause_for: it is paused, and goes on again. save_every: seconds between two checkpoints that are asked
+    for, also while it is paused.
     """
 
     at: float
@@ -31,6 +33,9 @@ class Errand(Struct, frozen=True, kw_only=True):
     twice: bool
     watchers: int
     retry: bool
+    pause_after: float | None
+    pause_for: float
+    save_every: float | None
 
 
 class Fault(Struct, frozen=True):
@@ -107,6 +112,9 @@ def _errand(chance: Random, number: int) -> Errand:
         twice=chance.random() < 0.3,
         watchers=chance.choice([1, 1, 2]),
         retry=chance.random() < 0.5,
+        pause_after=chance.uniform(0.0, 2.0) if chance.random() < 0.3 else None,
+        pause_for=chance.choice([0.0, 0.3, 2.0]),
+        save_every=chance.uniform(0.1, 0.5) if chance.random() < 0.3 else None,
     )
 
 

@@ -12,12 +12,30 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tensorfleet.keys import encode
 from tensorfleet.model import Cause, LogLine, Points, Ref
 from tensorfleet.testing.simulated.processes import Process
 from tests.simulation import drills
 from worker.executor import Said
-from worker.messages import TOKEN_BYTES, Died, Failed, FromSlot, Lines, Measured, Run, Stored, Succeeded, to_slot
+from worker.messages import (
+    TOKEN_BYTES,
+    Died,
+    End,
+    Failed,
+    FromSlot,
+    GaveUp,
+    Holding,
+    Lines,
+    Measured,
+    Run,
+    Saved,
+    Stored,
+    Succeeded,
+    Unfit,
+    to_slot,
+)
 from worker.slots import Host
+from worker.words import Wish
 
 RESPAWN = 0.05
 """Seconds until a slot that died has another in its place."""
@@ -42,6 +60,8 @@ class _Slot:
         self.listening.set()
         self.unread: Said = []
         self.token = 0
+        self.steered = (0, Wish.GO_ON, 0)
+        self.changed = asyncio.Event()
         self.work: asyncio.Task[None] | None = None
 
 
@@ -85,6 +105,11 @@ class SimulatedSlots:
         slot = self._slots[number]
         slot.listening.set()
         self._process.call_later(0.0, self._read, slot)
+
+    def steer(self, number: int, token: int, wish: Wish, saves: int) -> None:
+        slot = self._slots[number]
+        slot.steered = (token, wish, saves)
+        slot.changed.set()
 
     def pids(self) -> list[int]:
         return [1, *(slot.pid for slot in self._slots.values())]
@@ -154,6 +179,11 @@ class SimulatedSlots:
                 self._process.belongings["world"].fail(f"attempt {slot.token} runs twice")
             self._ran.add(slot.token)
             outcome = await self._work(slot, to_slot.decode(packet[TOKEN_BYTES:]))
+            if isinstance(outcome, Unfit):
+                self._ran.discard(slot.token)  # it has not begun, and goes to another process
+                slot.token, slot.left = 0, 0
+                self._say(slot, outcome)
+                break
             if isinstance(outcome, Died):
                 self._process.call_later(0.0, self._end, slot, outcome)
                 return
@@ -162,7 +192,7 @@ class SimulatedSlots:
         died = Died(Cause.SIGNAL, "EXITED", "the task's process left by itself with exit code 0")
         self._process.call_later(self._process.simulation.chance.uniform(0.0, RESPAWN), self._end, slot, died)
 
-    async def _work(self, slot: _Slot, run: Run | Stored) -> Succeeded | Failed | Died:
+    async def _work(self, slot: _Slot, run: Run | Stored) -> End | Died:
         assert isinstance(run, Run)
         params: dict[str, Any] = run.params
         chance = self._process.simulation.chance
@@ -170,14 +200,57 @@ class SimulatedSlots:
         what = (params["recipe"], params["stage"], params["index"])
         self._begun[what] = self._begun.get(what, 0) + 1
         troubled = trouble if self._begun[what] <= int(times or 1_000_000) else ""
-        for step in range(chance.randint(0, 3)):
+        if troubled == "unfit":
+            return Unfit("there is something in it")
+        begun, saves = self._saved_step(run, what), 0
+        for step in range(begun, begun + chance.randint(0, 3)):
             await asyncio.sleep(chance.uniform(0.1, 0.6) * params["seconds"])
             if len(slot.unread) >= UNREAD:
                 await slot.listening.wait()
             self._say(slot, Measured(Points(("loss",), (), (step,), (1.0 / (step + 1),))))
             self._say(slot, Lines((LogLine(self._process.wall_time(), "stdout", f"step {step}"),)))
+            saves, gave_up = await self._between(slot, run, (*what, step), saves)
+            if gave_up is not None:
+                return gave_up
         await asyncio.sleep(chance.uniform(0.1, 1.0) * params["seconds"] * (20 if troubled == "slow" else 1))
         return self._made(slot.token, run, params) if troubled in ("", "slow") else _TROUBLES[troubled]
+
+    async def _between(self, slot: _Slot, run: Run, where: tuple[object, ...], saves: int) -> tuple[int, GaveUp | None]:
+        """Between two steps: does what is wanted by now. Gives how often the task was asked to save, all in all."""
+        held = False
+        while slot.steered[0] == slot.token:
+            _, wish, asked = slot.steered
+            if asked != saves:
+                saves = asked
+                self._say(slot, Saved(*self._save(slot.token, run, where, saves)))
+            elif wish is Wish.PART:
+                return saves, GaveUp(self._save(slot.token, run, where, saves + 1))
+            elif wish is Wish.HOLD:
+                if not held:
+                    held = True
+                    self._say(slot, Holding())
+                slot.changed.clear()
+                await slot.changed.wait()
+            else:
+                break
+        return saves, None
+
+    def _save(self, token: int, run: Run, where: tuple[object, ...], number: int) -> tuple[str, Ref]:
+        data = encode(list(where)) + (bytes(drills.BIG) if run.params["big"] else b"")  # type: ignore[arg-type]
+        path = Path(run.scratch, str(token), f"saved-{number}")
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(data)
+        return str(path), Ref(hashlib.sha256(data).hexdigest(), len(data))
+
+    def _saved_step(self, run: Run, what: tuple[object, ...]) -> int:
+        """The step from which the task goes on."""
+        if not run.saved:
+            return 0
+        data = Path(run.saved).read_bytes()
+        found = next((step for step in range(100) if data.startswith(encode([*what, step]))), None)  # type: ignore[list-item]
+        if found is None:
+            self._process.belongings["world"].fail(f"{what} is to go on from what another task saved")
+        return (found or 0) + 1
 
     def _made(self, token: int, run: Run, params: dict[str, Any]) -> Succeeded | Failed:
         try:

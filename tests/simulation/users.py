@@ -80,9 +80,15 @@ class User:
                 self._world.fail(f"{errand.request_id} made two jobs: {job.id} and {again.id}")
         account.seen = [Seen(job.id) for _ in range(errand.watchers)]
         looking = asyncio.gather(self._wait_for(job), *(self._watch(seen) for seen in account.seen))
-        if errand.cancel_after is not None:
-            await self._cancel(job, errand.cancel_after)
+        saving = asyncio.create_task(self._save(job, errand.save_every)) if errand.save_every is not None else None
+        steering = [
+            *([self._pause(job, errand.pause_after)] if errand.pause_after is not None else []),
+            *([self._cancel(job, errand.cancel_after)] if errand.cancel_after is not None else []),
+        ]
+        await asyncio.gather(*steering)
         await looking
+        if saving is not None:
+            saving.cancel()
         if running is not None:
             await running
             account.seen.append(ran)
@@ -108,6 +114,29 @@ class User:
         ended = await self._persist(lambda: job.cancel("changed my mind"))
         if not ended.state.ended:
             self._world.fail(f"{job.id} was cancelled, and is {ended.state}")
+
+    async def _pause(self, job: AsyncJob, after: float) -> None:
+        """Pauses the job for a while, unless it has ended by then."""
+        await asyncio.sleep(after)
+        try:
+            paused = (await self._persist(job.pause)).state
+            if paused is not JobState.PAUSED and not paused.ended:
+                self._world.fail(f"{job.id} was paused, and is {paused}")
+            await asyncio.sleep(self.account.errand.pause_for)
+            resumed = (await self._persist(job.resume)).state
+            if resumed is JobState.PAUSED:
+                self._world.fail(f"{job.id} was resumed, and is {resumed}")
+        except FailedPrecondition:
+            self._world.tell(f"{job.id} has ended and is not to be paused")
+
+    async def _save(self, job: AsyncJob, every: float) -> None:
+        """Asks for checkpoints until the job has ended."""
+        while True:
+            await asyncio.sleep(every)
+            try:
+                await self._persist(job.checkpoint)
+            except FailedPrecondition:
+                return
 
     async def _retry(self, job: AsyncJob) -> None:
         try:
