@@ -24,6 +24,9 @@ SHAPE = Parameter(one_of(SIZES, NULL), None)
 OUTER_MOMENTUM = 0.3
 """With the learning rate scaled by the root of the replicas, networks of 4 replicas are as good as those of one process
 after as many epochs."""
+LOCAL_STEPS = 32
+"""Replicas that go on for long by themselves end where their average is good for nothing."""
+SHARED = parameters(gang=True, local_steps=LOCAL_STEPS, outer_momentum=OUTER_MOMENTUM)
 
 TRAINING: dict[str, Parameter] = {
     "learning_rate": Parameter(POSITIVE, 0.001),
@@ -182,7 +185,7 @@ def _network(name: str, goal: Goal, display: str, own: dict[str, Parameter]) -> 
         goal=goal,
         display=display,
         operator=ROUNDS.local,
-        parameters={**parameters(gang=True, outer_momentum=OUTER_MOMENTUM), **TRAINING, **_losses(goal), **own},
+        parameters={**SHARED, **TRAINING, **_losses(goal), **own},
         scale=True,
         single=True,
         takes=frozenset({"table", "image"}),
