@@ -98,7 +98,7 @@ def pictures(folder: Path, algorithm: str, blocks: int = 3, **given: Any) -> Tra
     parts = [{name: part[name] for name in ("y", "rows")} for part in (train, validation)]
     training = Training(folder, algorithm, (*parts, {**preparation, "image": image}), **given)
     for place, part in enumerate(np.split(pixels[order], blocks)):
-        table = pa.table({images.COLUMN: images.column(part)})
+        table = pa.table({"image": images.column(part)})
         path = folder / f"block-{blocks}-{place}"
         with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
             writer.write_table(table)
