@@ -44,6 +44,10 @@ class Unsuited(Exception):  # noqa: N818
     """This process cannot run the task, and a fresh one can: it is held to other threads by a library, say."""
 
 
+class PeerLost(Exception):  # noqa: N818
+    """Another member of the gang cannot be reached: this one is not to blame."""
+
+
 class Roster(Struct, frozen=True):
     """The members of a gang: `addresses` (`HOST:PORT`) by member, of whom this one is at `place`."""
 
@@ -61,6 +65,9 @@ class Control(Protocol):
         here; called when a checkpoint is asked for. It does not return where the task has to give up its place.
         """
 
+    def keep(self, saved: Output) -> None:
+        """Saves unasked, as `save` of `between_steps` would: for an operator whose steps take long to do again."""
+
     def meet(self, address: str) -> Roster:
         """Says where this member of a gang listens, and waits for the others'."""
 
@@ -69,6 +76,9 @@ class Alone:
     """Nobody reaches into the task: it is neither paused nor saved, and is a gang of its own."""
 
     def between_steps(self, save: Callable[[], Output]) -> None:
+        pass
+
+    def keep(self, saved: Output) -> None:
         pass
 
     def meet(self, address: str) -> Roster:

@@ -56,6 +56,10 @@ class Reached:
         if page[TOKEN] == self._token and (page[WISH] or page[SAVES] != self._saves):
             self._obey(save)
 
+    def keep(self, saved: Output) -> None:
+        if (kept := self._save(lambda: saved)) is not None:
+            self._line.say(Saved(*kept))
+
     def meet(self, address: str) -> Roster:
         self._line.say(Ready(address))
         while True:

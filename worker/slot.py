@@ -25,7 +25,7 @@ from warnings import catch_warnings
 
 from tensorfleet.errors import BadInput, TensorFleetError
 from tensorfleet.model import Cause, LogLine
-from tensorfleet.operators import Unsuited
+from tensorfleet.operators import PeerLost, Unsuited
 from worker import disk, numerics, sandbox
 from worker.control import Line, Parted, Reached
 from worker.measured import PointsOut
@@ -247,6 +247,8 @@ def _failure(agent: Agent, error: BaseException) -> tuple[Cause, str, str]:
         return Cause.BAD_INPUT, error.reason, error.message
     if isinstance(error, SystemExit):
         return Cause.EXCEPTION, "SystemExit", f"the task left by itself: SystemExit: {error.code}"
+    if isinstance(error, PeerLost):
+        return Cause.LOST_WORKER, "PEER_LOST", str(error)
     lines = "".join(traceback.format_exception(error)).splitlines()
     agent.log("error", "\n".join(lines[-TRACEBACK_LINES:]))
     summary = "".join(traceback.format_exception_only(error)).strip()

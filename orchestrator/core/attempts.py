@@ -177,7 +177,7 @@ def _succeeded(
 def finished(state: State, event: Finished, now: Now) -> Decision:
     if speaker(state, event) is None:
         return nothing("a superseded session")
-    if event.cause is None and _waits(state, event, event.token):
+    if event.cause is None and not event.gave_up and _waits(state, event, event.token):
         return _ended(state, event, now)
     ack = Decision(commands=(AckFinished(event.worker, event.session, (event.token,)),))
     return join([ack, _ended(state, event, now)])

@@ -78,6 +78,13 @@ def reduce(context: Context) -> Outcome:
     return stages.reduce(context)
 
 
+def gang(context: Context) -> Outcome:
+    """One member's part in a training that takes each step together; see `tensorfleet.neural.gang.train`."""
+    from tensorfleet.neural import gang as together
+
+    return together.train(context)
+
+
 def finish(context: Context) -> Outcome:
     """The model; see `tensorfleet.neural.finishing.finish`."""
     from tensorfleet.neural import finishing
@@ -158,6 +165,9 @@ def _rules(given: Mapping[str, Value]) -> dict[str, str]:
     wrong = {**_layers(given), **_shape(given)}
     if given["nesterov"] and (given["optimizer"] != "sgd" or given["momentum"] == 0):
         wrong["nesterov"] = "expected false, as it is of sgd with a momentum alone"
+    least, most = (given[name] for name in ("min_members", "replicas"))
+    if isinstance(least, int) and isinstance(most, int) and least > most:
+        wrong["min_members"] = f"expected null or at most {most}, as many as there are replicas"
     clips = [name for name in ("clipnorm", "global_clipnorm", "clipvalue") if given[name] is not None]
     for name in clips[1:]:
         wrong[name] = f"expected null, since {clips[0]} is given: one of the three at most"
@@ -208,5 +218,6 @@ OPERATORS: dict[str, Operator] = {
     ROUNDS.start: start,
     ROUNDS.local: local,
     ROUNDS.reduce: reduce,
+    ROUNDS.gang: gang,
     ROUNDS.finish: finish,
 }

@@ -34,6 +34,7 @@ PLANNED = frozenset(
         "plateau_patience",
         "plateau_factor",
         "plateau_floor",
+        "min_members",
     }
 )
 """The shared parameters that the plan alone reads: the hyperparameters of a round's tasks do not have them."""
@@ -65,7 +66,8 @@ def parameters(*, gang: bool = False, **defaults: Value) -> dict[str, Parameter]
     outer_learning_rate, outer_momentum: of the step from a round's old weights to the replicas' average. patience:
     epochs without a loss lower by `min_delta` after which training ends; null for never. keep: the state with the best
     validation loss, or the last. plateau_…: after so many such epochs the learning rate is multiplied by the factor,
-    down to the floor's share of what it would be.
+    down to the floor's share of what it would be. min_members: of a gang, how many train where the fleet has no slots
+    for all replicas; null for no fewer.
     """
     ways = ("auto", "whole", "rounds", "gang") if gang else ("auto", "whole", "rounds")
     table = {
@@ -83,6 +85,8 @@ def parameters(*, gang: bool = False, **defaults: Value) -> dict[str, Parameter]
         "plateau_factor": Parameter(Real(0.0, 1.0, open_low=True, open_high=True), 0.1),
         "plateau_floor": Parameter(Real(0.0, 1.0), 0.0),
     }
+    if gang:
+        table["min_members"] = Parameter(one_of(Integer(1, 1024), NULL), None)
     return table | {name: Parameter(table[name].kind, default) for name, default in defaults.items()}
 
 

@@ -6,7 +6,7 @@ each.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -143,7 +143,7 @@ def _advanced(setting: Setting, course: Course | None, done: Sequence[StageResul
         return Course(state=place, own=(NOWHERE,) * setting.schedule.replicas)
     results = done[place].results
     if setting.way == "gang":
-        return replace(course, state=place, rounds=course.rounds + 1, ledger=ledgers.of_epochs(_lines(results)))
+        return replace(course, state=place, rounds=course.rounds + 1, ledger=ledgers.of_epochs(_lines(results[:1])))
     if course.results != NOWHERE:
         return _round_over(setting, course, place, results[0])
     course = _trained(setting, course, place, results)
@@ -177,10 +177,10 @@ def _round_over(setting: Setting, course: Course, place: int, state: TaskResult)
         return course
     course = replace(course, ledger=ledgers.with_epoch(course.ledger))
     told: Any = state.summary["val_loss"] if setting.validates else course.loss / course.samples
-    return _epoch_over(setting.given, replace(course, loss=0.0, samples=0), place, float(told))
+    return epoch_over(setting.given, replace(course, loss=0.0, samples=0), place, float(told))
 
 
-def _epoch_over(given: dict[str, Any], course: Course, place: int, loss: float) -> Course:
+def epoch_over(given: Mapping[str, Any], course: Course, place: int, loss: float) -> Course:
     """With the loss of an epoch's last state: that of the rows to validate on, where there are any."""
     lower = not math.isnan(loss)
     if lower and (course.best_loss is None or loss < course.best_loss):

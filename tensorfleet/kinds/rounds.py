@@ -16,6 +16,10 @@ from tensorfleet.kinds.courses import NOWHERE, Course, Setting, courses, setting
 from tensorfleet.model import JobResult, JobSpec, ModelContent, Ref, Resolved, Task, TaskResult
 from tensorfleet.plan import Done, Stage, StageResults
 
+GANG_READS = (
+    "epochs", "patience", "min_delta", "keep", "plateau_patience", "plateau_factor", "plateau_floor",
+)  # fmt: skip
+"""What a gang decides by at an epoch's end."""
 START, ROUND, REDUCE, GANG, FINISH = "start", "round", "reduce", "gang", "finish"
 
 
@@ -140,12 +144,13 @@ def _gang(setting: Setting, course: Course, done: Sequence[StageResults]) -> Sta
     """A task a member, for all epochs; the first one makes the state."""
     members, state = setting.given["replicas"], _state(done, course.state)
     inputs = (state, *setting.prepared.outputs, *setting.blocks)
-    params = {name: setting.given[name] for name in ("epochs", "patience", "min_delta", "keep")}
+    params = {name: setting.given[name] for name in GANG_READS}
 
     def task(index: int) -> Task:
-        return setting.task(setting.rounds.gang, inputs, member=index, members=members, **params)
+        # Its sums are those of the members that are there, in a ring: no other run need have the same bits.
+        return replace(setting.task(setting.rounds.gang, inputs, member=index, **params), pure=False)
 
-    return Stage(GANG, members, task)
+    return Stage(GANG, members, task, gang=True, least=setting.given["min_members"] or 0)
 
 
 def _finish(setting: Setting, course: Course, done: Sequence[StageResults]) -> Stage:

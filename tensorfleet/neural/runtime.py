@@ -27,15 +27,20 @@ ENVIRONMENT = {
 T = TypeVar("T")
 
 _threads = 0
+_apart = False
 _kept: dict[Hashable, Any] = {}
 
 
-def start(threads: int) -> None:
+def start(threads: int, *, apart: bool = False) -> None:
     """Has TensorFlow compute with so many threads, and draw nothing that no seed decides.
 
-    Raises Unsuited where it has other threads already, which it keeps for the life of a process.
+    apart: for a task that makes this process one of several that compute together, which it is then until it ends.
+    Raises Unsuited where it has other threads already, which it keeps for the life of a process, or where it is, or
+    cannot become any more, one of several.
     """
-    global _threads
+    global _threads, _apart
+    if _apart or (apart and _threads):
+        raise Unsuited("TensorFlow in this process is one of several that compute together, or can no longer be")
     if _threads == threads:
         return
     if _threads:
@@ -48,7 +53,7 @@ def start(threads: int) -> None:
         tf.config.list_physical_devices()
     try:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(2 if apart else 1)
     except RuntimeError as error:
         raise Unsuited("TensorFlow was started in this process by another, with threads of its own") from error
     for device in tf.config.list_physical_devices("GPU"):
@@ -60,7 +65,7 @@ def start(threads: int) -> None:
     keras.config.set_epsilon(1e-7)
     keras.config.set_image_data_format("channels_last")
     keras.config.disable_traceback_filtering()
-    _threads = threads
+    _threads, _apart = threads, apart
 
 
 @contextmanager

@@ -70,11 +70,11 @@ def local(context: Context) -> Outcome:
             context.control.between_steps(lambda: _save(network, sums, steps))
 
         training.run(context, network, train, work, done, sums, between)
-        validated: dict[str, Any] = {}
+        judged: dict[str, Any] = {}
         if params["evaluate"]:
             validation = samples.read(rest[1], common)
             figures = network.evaluate(validation, lambda: between(work.steps))
-            validated = _validated(context, figures, int(params["epoch"]))
+            judged = validated(context, figures, int(params["epoch"]))
     weights = state.values(network.model.weights)
     after = {**before, "weights": weights}
     own = {"version": state.VERSION, "optimizer": state.values(network.optimizer.variables)}
@@ -84,7 +84,7 @@ def local(context: Context) -> Outcome:
         "loss": sums.loss / sums.samples,
         "ledger": rounds.ledger(train.rows[work.places], train.block_rows),
         **({"accuracy": sums.right / sums.samples} if common.classes else {}),
-        **validated,
+        **judged,
     }
     return Outcome([state.encode(after), state.encode(own)], summary)
 
@@ -123,10 +123,10 @@ def _evaluated(context: Context, params: Any, after: Mapping[str, Any], inputs: 
         network = _network(params, validation, common, after["target"])
         state.assign(network.model.weights, after["weights"])
         figures = network.evaluate(validation, lambda: context.control.between_steps(lambda: state.encode({})))
-    return _validated(context, figures, int(params["epoch"]))
+    return validated(context, figures, int(params["epoch"]))
 
 
-def _validated(context: Context, figures: Figures, epoch: int) -> dict[str, Any]:
+def validated(context: Context, figures: Figures, epoch: int) -> dict[str, Any]:
     """The figures as a summary has them; told as those of an epoch."""
     if not math.isfinite(figures.loss):
         raise training.not_finite(figures.loss, f"on the rows to validate on, after epoch {epoch + 1:,}")

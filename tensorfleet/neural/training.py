@@ -81,12 +81,16 @@ class Network:
 
     def begin(self, weights: Sequence["Array"], carried: Sequence["Array"] | None, seed: Sequence[int]) -> None:
         """Is as at a round's start. carried: the optimizer's variables; None for new ones. seed: of what is drawn."""
-        import numpy as np
-
         state.assign(self.model.weights, weights)
         state.assign([*self.optimizer.variables, *self._others], self._fresh)
         if carried is not None:
             state.assign(self.optimizer.variables, carried)
+        self.draw(seed)
+
+    def draw(self, seed: Sequence[int]) -> None:
+        """Has what is drawn from there on follow from a seed."""
+        import numpy as np
+
         for place, variable in enumerate(self.seeds):
             drawn = np.random.SeedSequence([*seed, place]).generate_state(variable.shape[0])
             variable.assign((drawn >> 1).astype(variable.dtype))

@@ -1,0 +1,416 @@
+"""Training by a gang: members that take each step together, each on its part of the batch, and add up their gradients.
+
+The rule: all members have the same weights after each step, since they start from the same state and apply the same
+sums; so the first one alone reports, saves, evaluates and makes the state, and says at an epoch's end how all go on.
+
+The sums are those of TensorFlow's MultiWorkerMirroredStrategy, in a ring; one a step, of everything that is to be
+summed up. The strategy can be set up only in a process that has not computed yet, and is there until the process ends.
+"""
+
+import json
+import math
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, structs
+
+from tensorfleet.algorithms import rounds
+from tensorfleet.kinds.courses import Course, epoch_over
+from tensorfleet.neural import optimizers, runtime, samples, stages, state, training
+from tensorfleet.neural.samples import Preparation, Samples
+from tensorfleet.neural.training import Network, Pace, Sums
+from tensorfleet.operators import Alone, Context, Control, Outcome, Output, PeerLost, Roster
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
+FIRST = 0
+SAVED_EVERY = 1.0
+"""Seconds from one checkpoint to the next, at least: an epoch may take less."""
+GOES_ON, ENDS = 0.0, 1.0
+
+
+def train(context: Context) -> Outcome:
+    """One member's part in a training of all epochs.
+
+    Inputs: state, train, validation, preparation, then the blocks of an image dataset. Parameters: algorithm,
+    hyperparameters, seed, epochs, patience, min_delta, keep, plateau_patience, plateau_factor, plateau_floor. Outputs,
+    of the first member alone: the state with the best or the last weights. Summary, of the first: epochs, samples,
+    loss, accuracy, ledger (epoch, block, rows, digest), val_loss and val_accuracy. BadInput where the loss is no
+    number, PeerLost where another member cannot be reached.
+    """
+    # Alone in a process that computed before, it needs no strategy; else nothing else may have computed here.
+    apart = not isinstance(context.control, Alone)
+    runtime.start(context.threads, apart=apart)
+    params = dict(context.params)
+    before = context.inputs[0].bundle()
+    common = samples.preparation(context.inputs[3], context.inputs[4:])
+    rows, validation = (samples.read(each, common) for each in context.inputs[1:3])
+    with runtime.errors_told(), _peers():
+        ring = Ring.met(context.control, _host())
+        member = Member(ring, params, rows, common, before["target"])
+        return _Training(context, params, member, rows, validation, common, before).run()
+
+
+@contextmanager
+def _peers() -> "Iterator[None]":
+    """Has the errors of sums that others are missing from end as what they mean."""
+    import tensorflow as tf
+
+    try:
+        yield
+    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
+        raise PeerLost(f"another member of the gang cannot be reached: {str(error.message).splitlines()[0]}") from error
+
+
+def _host() -> str:
+    """Where other members reach this machine; see `tensorfleet.config`."""
+    return os.environ.get("TENSORFLEET_HOST") or "127.0.0.1"
+
+
+class Ring:
+    """The members that sum up together. place, size: of this one among them."""
+
+    def __init__(self, roster: Roster) -> None:
+        self.place, self.size = roster.place, len(roster.addresses)
+        self._strategy: Any = None
+        if self.size > 1:
+            self._strategy = _strategy(roster)
+
+    @classmethod
+    def met(cls, control: Control, host: str) -> "Ring":
+        """Meets the others. The port is held until the strategy takes it."""
+        with socket.create_server((host if _is_local(host) else "", 0)) as held:
+            roster = control.meet(f"{host}:{held.getsockname()[1]}")
+        return cls(roster)
+
+    def sum(self, parts: Sequence[Any]) -> list[Any]:
+        """The sums of tensors over all members, in one exchange."""
+        import tensorflow as tf
+
+        if self._strategy is None:
+            return list(parts)
+        flat = tf.concat([tf.reshape(tf.cast(part, tf.float32), [-1]) for part in parts], 0)
+        total = self._strategy.run(_all_reduced, args=(flat,))
+        pieces = tf.split(total, [tf.size(part) for part in parts], num=len(parts))
+        return [
+            tf.cast(tf.reshape(piece, tf.shape(part)), part.dtype) for piece, part in zip(pieces, parts, strict=True)
+        ]
+
+
+def _all_reduced(flat: Any) -> Any:
+    import tensorflow as tf
+
+    here = tf.identity(flat)  # on this replica's device, by which the strategy knows whose it is
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, here)
+
+
+def _is_local(host: str) -> bool:
+    return host.startswith("127.")
+
+
+def _strategy(roster: Roster) -> Any:
+    import tensorflow as tf
+
+    os.environ["TF_CONFIG"] = json.dumps(
+        {"cluster": {"worker": list(roster.addresses)}, "task": {"type": "worker", "index": roster.place}}
+    )
+    try:
+        ring = tf.distribute.experimental.CommunicationImplementation.RING
+        options = tf.distribute.experimental.CommunicationOptions(implementation=ring)
+        return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+    finally:
+        del os.environ["TF_CONFIG"]
+
+
+class Member(Network):
+    """A network that takes its steps with those of the other members."""
+
+    def __init__(
+        self, ring: Ring, params: Mapping[str, Any], data: Samples, common: Preparation, target: Sequence[float] | None
+    ) -> None:
+        import tensorflow as tf
+
+        super().__init__(
+            params["algorithm"], params["hyperparameters"], data.shape, len(common.classes) or None, target
+        )
+        self.ring = ring
+        trained = {id(variable) for variable in self.model.trainable_weights}
+        self._measured = [
+            each for each in self.model.weights if id(each) not in trained and str(each.dtype).startswith("float")
+        ]
+        reals, real, one = (tf.TensorSpec([None] * axes, tf.float32) for axes in (2, 1, 0))
+        values = tf.TensorSpec([None, None, *data.shape], self.model.inputs[0].dtype)
+        answers = tf.TensorSpec([None, None], tf.int32 if self.classes else tf.float32)
+        self._together = tf.function(self._steps_together, input_signature=[values, answers, real, reals, one, one])
+        self._said = tf.function(lambda words: ring.sum([words])[0], input_signature=[real])
+
+    def train_together(
+        self, x: "Array", y: "Array", rates: "Array", weights: "Array", share: float, pace: int
+    ) -> tuple["Array", "Array", int]:
+        """One step for each batch, of which x, y and weights are this member's part; see `Network.train`.
+
+        share: of the batch. pace: the first member's, of the next call. Gives the loss and the sum of right answers of
+        whole batches, and that pace: all must take as many steps in each call, since sums are known by their place in
+        it.
+        """
+        spoken = pace if self.ring.place == FIRST else 0
+        told = self._together(x, y, rates, weights, share, spoken)
+        return told[0].numpy(), told[1].numpy(), int(told[2].numpy()[-1])
+
+    def agree(self, words: "Array") -> "Array":
+        """What the first member says, to all. words: of any member, float32."""
+        found: Array = self._said(words if self.ring.place == FIRST else 0 * words).numpy()
+        return found
+
+    def _steps_together(self, x: Any, y: Any, rates: Any, weights: Any, share: Any, pace: Any) -> Any:
+        import tensorflow as tf
+
+        count = tf.shape(rates)[0]
+        told = [tf.TensorArray(tf.float32, size=count) for _ in range(3)]
+
+        def body(place: Any, *told: Any) -> Any:
+            found = self._step_together(x[place], y[place], rates[place], weights[place], share, pace)
+            return place + 1, *(each.write(place, value) for each, value in zip(told, found, strict=True))
+
+        _, *told = tf.while_loop(lambda place, *_: place < count, body, (0, *told), parallel_iterations=1)
+        return [each.stack() for each in told]
+
+    def _step_together(self, x: Any, y: Any, rate: Any, weights: Any, share: Any, pace: Any) -> Sequence[Any]:
+        """As `Network._step`. The parts' mean losses, by their shares of the batch, add up to the batch's."""
+        import tensorflow as tf
+
+        self.optimizer.learning_rate.assign(rate)
+        with tf.GradientTape() as tape:
+            said = self.model(x, training=True)
+            loss = self._loss(y, said, sample_weight=weights)
+            if self.model.losses:
+                loss = loss + tf.add_n([tf.cast(part, loss.dtype) for part in self.model.losses])
+            loss = loss * tf.cast(share, loss.dtype)
+            scaled = self.optimizer.scale_loss(loss)
+        gradients = tape.gradient(
+            scaled, self.model.trainable_weights, unconnected_gradients=tf.UnconnectedGradients.ZERO
+        )
+        right = tf.reduce_sum(self._right(y, said)) * tf.math.ceil(share)  # who has no part of it has one row to spare
+        measured = [tf.convert_to_tensor(each.value) * tf.cast(share, each.dtype) for each in self._measured]
+        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        told = [tf.cast(loss, tf.float32), right, pace]
+        sums = self.ring.sum([*told, *gradients, *measured])
+        trained, statistics = sums[3 : 3 + len(gradients)], sums[3 + len(gradients) :]
+        self.optimizer.apply_gradients(zip(trained, self.model.trainable_weights, strict=True))
+        for variable, value in zip(self._measured, statistics, strict=True):
+            variable.assign(value)
+        return sums[:3]
+
+
+class Progress(Struct):
+    """How far a training has come. epoch, steps: the first that is not over, and its steps that are. sums: of that
+    epoch. course: what its losses say of going on. best: the weights of the lowest loss, where these are kept."""
+
+    epoch: int
+    steps: int
+    sums: Sums
+    course: Course
+    best: list[Any]
+    ledger: list[list[Any]]
+    figures: dict[str, float]
+
+
+class _Training:
+    """All epochs, from where an earlier formation saved them."""
+
+    def __init__(
+        self,
+        context: Context,
+        params: dict[str, Any],
+        member: Member,
+        rows: Samples,
+        validation: Samples,
+        common: Preparation,
+        before: dict[str, Any],
+    ) -> None:
+        self._context, self._params, self._member = context, params, member
+        self._rows, self._validation, self._before = rows, validation, before
+        self._given = params["hyperparameters"]
+        self._batch = int(self._given["batch_size"])
+        self._weights = samples.class_weights(self._given.get("class_weight"), rows.y, common.classes)
+        self._first = member.ring.place == FIRST
+        self._steps = 1  # of the next call, as the first member says
+        self._pace = Pace(rows.take(_first_places()).nbytes * -(-self._batch // member.ring.size))
+        self._saved_at = perf_counter()
+        self._progress = self._begun()
+
+    def run(self) -> Outcome:
+        epochs, progress = int(self._params["epochs"]), self._progress
+        going = progress.epoch < epochs
+        while going:
+            self._epoch()
+            going = self._epoch_over() and progress.epoch < epochs
+            if self._first and going and perf_counter() - self._saved_at >= SAVED_EVERY:
+                self._context.control.keep(self._saved())
+                self._saved_at = perf_counter()
+        return self._outcome() if self._first else Outcome()
+
+    def _begun(self) -> Progress:
+        """The state, or what an earlier formation had made of it."""
+        progress = Progress(0, 0, Sums(), Course(state=0, own=()), [], [], {})
+        self._member.begin(self._before["weights"], None, self._seed(0, 0))
+        if self._context.saved is not None:
+            saved = self._context.saved.bundle()
+            self._member.resume(saved)
+            progress.epoch, progress.steps, progress.sums = saved["epoch"], saved["steps"], Sums(**saved["sums"])
+            progress.course = structs.replace(progress.course, **saved["course"])
+            progress.best, progress.ledger, progress.figures = saved["best"], saved["ledger"], saved["figures"]
+        return progress
+
+    def _saved(self) -> Output:
+        progress = self._progress
+        course = {name: getattr(progress.course, name) for name in ("best_loss", "mark", "waited", "held", "factor")}
+        return state.encode(
+            {
+                "version": state.VERSION,
+                **self._member.saved(),
+                "epoch": progress.epoch,
+                "steps": progress.steps,
+                "sums": structs.asdict(progress.sums),
+                "course": course,
+                "best": progress.best,
+                "ledger": progress.ledger,
+                "figures": progress.figures,
+            }
+        )
+
+    def _seed(self, epoch: int, step: int) -> list[int]:
+        """Of what this member draws from there on."""
+        return [int(self._params["seed"]), self._member.ring.place, epoch, step]
+
+    def _epoch(self) -> None:
+        """What is left of the epoch in hand."""
+        progress, rows = self._progress, len(self._rows)
+        order = rounds.order(int(self._params["seed"]), progress.epoch, rows)
+        steps = -(-rows // self._batch)
+        rates = optimizers.rates(self._given, progress.epoch, 0, steps, steps, progress.course.factor)
+        self._member.draw(self._seed(progress.epoch, progress.steps))
+        told_at, told = perf_counter(), progress.sums.samples
+        while progress.steps < steps:
+            self._between()
+            begun, done = perf_counter(), progress.steps
+            taken = self._take(order, rates, steps)
+            now = perf_counter()
+            self._pace.took(taken, now - begun)
+            if self._first and (now - told_at >= training.TOLD_SECONDS or progress.steps == steps) and now > told_at:
+                pace = (progress.sums.samples - told) / (now - told_at)
+                self._context.report("samples_per_second", progress.epoch * steps + done + taken - 1, pace)
+                told_at, told = now, progress.sums.samples
+        if self._first:
+            digests = rounds.ledger(self._rows.rows[order], self._rows.block_rows)
+            progress.ledger += [[progress.epoch, *line] for line in digests]
+
+    def _between(self) -> None:
+        """The first member stops for all: the others wait for it in the next sum."""
+        if self._first:
+            self._context.control.between_steps(self._saved)
+
+    def _take(self, order: "Array", rates: "Array", steps: int) -> int:
+        """Some steps in one call, of batches of one size; gives how many."""
+        progress, batch = self._progress, self._batch
+        done, full = progress.steps, len(order) // batch
+        taken = min(self._steps, full - done) if done < full else 1
+        size = batch if done < full else len(order) - full * batch
+        places, share = self._part(order[done * batch : done * batch + taken * size].reshape(taken, size))
+        y = self._rows.y[places]
+        x = self._rows.take(places.reshape(-1)).reshape(*places.shape, *self._rows.shape)
+        weights = _ones(places.shape) if self._weights is None else self._weights[y]
+        loss, right, self._steps = self._member.train_together(
+            x, y, rates[done : done + taken], weights, share, self._pace.steps
+        )
+        for step in range(taken):
+            self._took(float(loss[step]), float(right[step]), size, progress.epoch * steps + done + step)
+        progress.steps += taken
+        return taken
+
+    def _part(self, places: "Array") -> tuple["Array", float]:
+        """This member's places of each batch, (steps, part), and its share of them. Where there are fewer places than
+        members some have no share, and take a place to no effect."""
+        ring = self._member.ring
+        start, stop = rounds.part(places.shape[1], ring.size, ring.place)
+        share = (stop - start) / places.shape[1]
+        own = places[:, start:stop] if stop > start else places[:, :1]
+        return own, share
+
+    def _took(self, loss: float, right: float, size: int, step: int) -> None:
+        sums = self._progress.sums
+        if not math.isfinite(loss):
+            raise training.not_finite(loss, f"in step {step + 1:,}")
+        sums.samples += size
+        sums.loss += loss * size
+        sums.right += right
+        if self._first:
+            self._context.report("loss", step, loss)
+            if self._member.classes:
+                self._context.report("accuracy", step, right / size)
+
+    def _epoch_over(self) -> bool:
+        """Has the first member judge the epoch, and all go on as it says; whether they do."""
+        import numpy as np
+
+        progress = self._progress
+        verdict = self._judged() if self._first else GOES_ON
+        said = self._member.agree(np.array([verdict, progress.course.factor], dtype=np.float32))
+        progress.course = structs.replace(progress.course, factor=float(said[1]))
+        progress.epoch, progress.steps, progress.sums = progress.epoch + 1, 0, Sums()
+        return float(said[0]) == GOES_ON
+
+    def _judged(self) -> float:
+        progress, params = self._progress, self._params
+        loss = progress.sums.loss / progress.sums.samples
+        figures = {"loss": loss}
+        if self._member.classes:
+            figures["accuracy"] = progress.sums.right / progress.sums.samples
+        if len(self._validation):
+            found = self._member.evaluate(self._validation, self._between_rows)
+            validated = stages.validated(self._context, found, progress.epoch)
+            figures |= validated
+            loss = validated["val_loss"]
+        progress.figures = figures
+        best = progress.course.best_loss
+        if len(self._validation) and params["keep"] == "best" and (best is None or loss < best):
+            progress.best = state.values(self._member.model.weights)
+        progress.course = epoch_over(params, progress.course, progress.epoch, loss)
+        patience = params["patience"]
+        return ENDS if patience is not None and progress.course.waited >= patience else GOES_ON
+
+    def _between_rows(self) -> None:
+        """A pause comes after the rows to validate on: the epoch's sums are not yet put away."""
+
+    def _outcome(self) -> Outcome:
+        progress = self._progress
+        weights = progress.best or state.values(self._member.model.weights)
+        summary: dict[str, Any] = {
+            "epochs": progress.epoch,
+            "samples": len(self._rows),
+            "members": self._member.ring.size,
+            "ledger": progress.ledger,
+            **progress.figures,
+        }
+        return Outcome([state.encode({**self._before, "weights": weights})], summary)
+
+
+def _first_places() -> "Array":
+    import numpy as np
+
+    return np.zeros(1, dtype=np.int64)
+
+
+def _ones(shape: tuple[int, ...]) -> "Array":
+    import numpy as np
+
+    return np.ones(shape, dtype=np.float32)
