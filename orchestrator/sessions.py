@@ -18,6 +18,7 @@ from orchestrator.core import events as e
 from orchestrator.core.records import WorkerInfo
 from orchestrator.engine import Engine
 from orchestrator.incoming import Incoming, Kept, News
+from orchestrator.reaching import reached
 from tensorfleet.api.v1 import worker_pb2 as pb
 from tensorfleet.api.v1 import worker_pb2_grpc
 from tensorfleet.errors import BadInput, InvalidRequest
@@ -99,7 +100,7 @@ class WorkerSessions(worker_pb2_grpc.WorkerServiceServicer):
         self._sessions[session.number] = session
         incoming = Incoming(self._objects, self._kept, lambda results: self._tell(hello.worker_id, session, results))
         hearing = [
-            asyncio.create_task(self._read(hello, session, request_iterator, incoming)),
+            asyncio.create_task(self._read(hello, session, request_iterator, incoming, context)),
             asyncio.create_task(incoming.run()),
         ]
         for task in hearing:
@@ -126,7 +127,12 @@ class WorkerSessions(worker_pb2_grpc.WorkerServiceServicer):
         return hello
 
     async def _read(
-        self, hello: pb.Hello, session: _Session, messages: AsyncIterator[pb.WorkerMessage], incoming: Incoming
+        self,
+        hello: pb.Hello,
+        session: _Session,
+        messages: AsyncIterator[pb.WorkerMessage],
+        incoming: Incoming,
+        context: "grpc.aio.ServicerContext[Any, Any]",
     ) -> None:
         log.info("worker says hello", worker=hello.worker_id, session=session.number, slots=hello.slots)
         self._feed(_opened(hello, session.number))
@@ -141,6 +147,11 @@ class WorkerSessions(worker_pb2_grpc.WorkerServiceServicer):
                 continue
             if kind == "saved":
                 incoming.take(message.saved.attempts)
+                continue
+            if kind == "gang_ready":
+                peer = context.peer()
+                members = [(each.token, reached(each.address, peer)) for each in message.gang_ready.members]
+                self._feed(*(e.GangReady(hello.worker_id, session.number, *member) for member in members))
                 continue
             if kind == "leaving":  # its last results come before it is gone
                 await incoming.through()
@@ -176,8 +187,6 @@ class WorkerSessions(worker_pb2_grpc.WorkerServiceServicer):
             return [e.Released(worker, session, token) for token in message.released.tokens]
         if kind == "reports":
             return [_report(worker, session, report) for report in message.reports.reports]
-        if kind == "gang_ready":
-            return [e.GangReady(worker, session, each.token, each.address) for each in message.gang_ready.members]
         if kind == "leaving":
             return (e.Leaving(worker, session, message.leaving.reason),)
         raise InvalidRequest([FieldViolation("message", f"not expected in a session: {kind}")])

@@ -72,7 +72,7 @@ def _peers() -> "Iterator[None]":
 
 
 def _host() -> str:
-    """Where other members reach this machine; see `tensorfleet.config`."""
+    """Where other members reach this machine, if somebody says so; else the orchestrator knows better than loopback."""
     return os.environ.get("TENSORFLEET_HOST") or "127.0.0.1"
 
 
@@ -88,7 +88,7 @@ class Ring:
     @classmethod
     def met(cls, control: Control, host: str) -> "Ring":
         """Meets the others. The port is held until the strategy takes it."""
-        with socket.create_server((host if _is_local(host) else "", 0)) as held:
+        with socket.create_server(("", 0)) as held:  # where TensorFlow will listen: everywhere
             roster = control.meet(f"{host}:{held.getsockname()[1]}")
         return cls(roster)
 
@@ -111,10 +111,6 @@ def _all_reduced(flat: Any) -> Any:
 
     here = tf.identity(flat)  # on this replica's device, by which the strategy knows whose it is
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, here)
-
-
-def _is_local(host: str) -> bool:
-    return host.startswith("127.")
 
 
 def _strategy(roster: Roster) -> Any:

@@ -1,0 +1,58 @@
+"""Gangs of TensorFlow on a fleet of real processes: they train as one process does, and go on when one of them dies."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from tensorfleet import Client
+from tensorfleet.client import Job
+from tensorfleet.local import LocalFleet
+from tensorfleet.model import JobState
+
+GIVEN: dict[str, Any] = {"epochs": 2, "units": 32, "batch_size": 32, "replicas": 2, "batch_normalization": False}
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    with LocalFleet(tmp_path_factory.mktemp("fleet"), workers=2) as fleet, Client(fleet.address) as client:
+        fleet.workers_ready(2)
+        yield client
+
+
+def losses(job: Job) -> dict[int, float]:
+    told = [point for event in job.watch() for point in getattr(event, "points", ())]
+    return {point.step: point.value for point in told if point.series == "loss"}
+
+
+def test_a_gang_follows_the_loss_of_one_process(client: Client) -> None:
+    alone, together = (
+        client.train("digits", algorithm="dnn", hyperparameters={**GIVEN, "way": way}).wait()
+        for way in ("whole", "gang")
+    )
+    assert together.state == JobState.SUCCEEDED, together.info.failure
+    one, two = losses(alone), losses(together)
+    assert len(one) == len(two) == 90
+    assert max(abs(one[step] - two[step]) for step in range(50)) < 1e-3
+    assert together.result().metrics["accuracy"] == pytest.approx(alone.result().metrics["accuracy"], abs=0.01)
+
+
+def test_one_that_dies_has_all_go_on_from_what_the_first_saved(client: Client) -> None:
+    job = client.train("digits", algorithm="dnn", hyperparameters={**GIVEN, "way": "gang", "epochs": 60})
+    struck = False
+    steps: list[int] = []
+    for event in job.watch():
+        steps += [point.step for point in getattr(event, "points", ()) if point.series == "loss"]
+        if not struck and steps and steps[-1] > 45 * 12:
+            (pid, *_) = [
+                each.pid for worker in client.workers.list() for each in worker.running if each.task == "gang/1"
+            ]
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            struck = True
+    assert struck
+    assert job.state == JobState.SUCCEEDED, job.info.failure
+    assert sorted(set(steps)) == list(range(45 * 60))
