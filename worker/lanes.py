@@ -22,6 +22,9 @@ from worker.words import Wish
 DEPTH = 64
 """Orders in a slot's pipe, at most, with the one that runs."""
 
+UNSTEERED = (0, Wish.GO_ON, 0)
+"""Nothing is wanted of any attempt."""
+
 
 class Phase(IntEnum):
     WAITING = 0  # for its inputs, or for a place in a slot's pipe
@@ -79,7 +82,7 @@ class Lane:
         self.paused = False
         self.killed = False
         self.family = ""
-        self.steered = (0, Wish.GO_ON, 0)
+        self.steered = UNSTEERED
 
     def end_first(self, actions: list[Action]) -> Attempt:
         """What ran is over, and what it said too much of."""
@@ -208,6 +211,7 @@ class Lanes:
 
     def _give(self, lanes: list[Lane], now: float, most: int = sys.maxsize) -> list[Action]:
         shares: dict[int, list[Order]] = {}
+        wanted: list[Lane] = []
         least = [(len(lane.given), lane.number) for lane in lanes]
         heapq.heapify(least)
         for _ in range(min(most, len(self.ready))):
@@ -224,9 +228,14 @@ class Lanes:
             lane.waiting = True
             if size == 0:
                 self.begin(lane, now)
+                if attempt.saves:  # it was asked of it before another slot gave it back
+                    wanted.append(lane)
             shares.setdefault(number, []).append(attempt.order)
             heapq.heapreplace(least, (size + 1, number))
-        return [Give(number, orders) for number, orders in shares.items()]
+        actions: list[Action] = [Give(number, orders) for number, orders in shares.items()]
+        for lane in wanted:
+            actions += self.steer(lane)
+        return actions
 
     def _prefer(self, least: list[tuple[int, int]], family: str) -> None:
         """Of slots that have nothing, puts one first that ran such a task last: its process has what that loads."""

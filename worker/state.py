@@ -13,7 +13,7 @@ from msgspec import Struct
 from tensorfleet.model import Cause, LogLine, Points
 from worker import disk
 from worker.actions import Action, Fetch, Forget, Keep, Leave, LookAtDisk, Pause, PutAway, Resume, Tell
-from worker.lanes import DEPTH, Attempt, Lane, Lanes, Phase
+from worker.lanes import DEPTH, UNSTEERED, Attempt, Lane, Lanes, Phase
 from worker.messages import (
     ENDS,
     Blob,
@@ -214,7 +214,7 @@ class State:
         lane = self.lanes.by_slot[number]
         lane.pid = pid
         if not pid:
-            lane.family = ""
+            lane.family, lane.steered = "", UNSTEERED
         return []
 
     def slot_said(self, number: int, messages: Iterable[FromSlot], now: float) -> list[Action]:

@@ -170,6 +170,7 @@ class Machine:
         if number in self.killed:
             self.killed.remove(number)
         self.held.discard(number)
+        self.steered.pop(number, None)
         self.do(self.state.slot_gone(number, waiting, died, self.now))
         self.come(number)
 
@@ -928,6 +929,16 @@ def test_a_checkpoint_is_said_until_the_attempt_is_over_and_again_in_a_new_sessi
     assert not it.collect().saved
 
 
+def test_a_checkpoint_of_what_had_not_begun_is_known_where_another_slot_gets_it() -> None:
+    it = Machine(2, eager=False)
+    it.assign(1)
+    it.checkpoint(1)
+    it.die(0)
+    it.take(1)
+    assert it.running() == [1]
+    assert it.wanted(1) == (Wish.GO_ON, 1)
+
+
 def test_after_a_broken_stream_what_is_held_agrees_with_the_welcome() -> None:
     it = Machine(2)
     it.assign(1, 2)
@@ -1198,7 +1209,7 @@ class Fleet(RuleBasedStateMachine):
 
 
 TestFleet = Fleet.TestCase
-TestFleet.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
+TestFleet.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
 
 
 @given(st.lists(st.sampled_from(["assign", "recall", "cancel", "finish", "die"]), max_size=30))
