@@ -161,7 +161,8 @@ class _Admission:
         except NotFound as error:
             self.violations.append(FieldViolation("spec.model", error.message))
             return (), ()
-        return found.content.parts, catalog.requires(found.algorithm)
+        engines = capabilities.FRAMEWORKS.get(found.content.framework, ())
+        return found.content.parts, tuple(dict.fromkeys([*catalog.requires(found.algorithm), *engines]))
 
 
 def _columns(spec: JobSpec, added: DatasetDocument | None) -> list[FieldViolation]:

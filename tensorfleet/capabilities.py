@@ -12,6 +12,10 @@ EXTRAS = {"tensorflow": "tensorflow", "keras": "tensorflow"}
 """Engines that come with an extra of this package."""
 
 
+FRAMEWORKS = {"keras": ("tensorflow", "keras")}
+"""What it takes to read a model of a framework, whatever algorithm it is of."""
+
+
 def versions(told: Iterable[str]) -> dict[str, str]:
     """What a worker told, by name; the version is empty where it told none."""
     return {name: version for name, _, version in (each.partition("==") for each in told)}

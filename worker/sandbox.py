@@ -86,10 +86,13 @@ _MAPPING = re.compile(r"(?P<start>[0-9a-f]+)-(?P<end>[0-9a-f]+) (?P<mode>\S{4}) 
 
 
 def gpus_of_slot(number: int, slots: int, gpus: int) -> str | None:
-    """CUDA_VISIBLE_DEVICES of a slot: its share of the machine's GPUs, or None where the machine has none."""
+    """CUDA_VISIBLE_DEVICES of a slot: its share of the GPUs that the worker may use, which the worker's own may name;
+    None where there are none."""
     if gpus <= 0:
         return None
-    return ",".join(str(gpu) for gpu in range(gpus) if gpu % slots == number % slots)
+    named = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    names = named if len(named) == gpus else [str(gpu) for gpu in range(gpus)]
+    return ",".join(names[gpu] for gpu in range(gpus) if gpu % slots == number % slots)
 
 
 def oom_kills() -> int:

@@ -40,6 +40,23 @@ def test_a_gang_follows_the_loss_of_one_process(client: Client) -> None:
     assert together.result().metrics["accuracy"] == pytest.approx(alone.result().metrics["accuracy"], abs=0.01)
 
 
+def test_a_gang_pauses_as_one_and_goes_on(client: Client) -> None:
+    job = client.train("digits", algorithm="dnn", hyperparameters={**GIVEN, "way": "gang", "epochs": 60})
+    steps: list[int] = []
+    for event in job.watch():
+        steps += [point.step for point in getattr(event, "points", ()) if point.series == "loss"]
+        if job.state == JobState.RUNNING and steps and steps[-1] < 2000:
+            assert job.pause().state == JobState.PAUSED
+            assert job.checkpoint() == 1  # of a gang the first saves
+            job.resume()
+            break
+    job.wait()
+    assert job.state == JobState.SUCCEEDED, job.info.failure
+    assert sorted(losses(job)) == list(range(45 * 60))
+    (trained,) = job.info.trained
+    assert (trained.first, trained.last, sum(block.rows for block in trained.blocks)) == (0, 59, 1437)
+
+
 def test_one_that_dies_has_all_go_on_from_what_the_first_saved(client: Client) -> None:
     job = client.train("digits", algorithm="dnn", hyperparameters={**GIVEN, "way": "gang", "epochs": 60})
     struck = False

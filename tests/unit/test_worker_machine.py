@@ -54,8 +54,17 @@ def test_memory_in_use_counts_this_process_and_skips_those_that_are_gone() -> No
     ("slots", "gpus", "shares"),
     [(2, 0, [None, None]), (2, 2, ["0", "1"]), (2, 3, ["0,2", "1"]), (3, 2, ["0", "1", ""])],
 )
-def test_slots_share_out_the_gpus(slots: int, gpus: int, shares: list[str | None]) -> None:
+def test_slots_share_out_the_gpus(
+    slots: int, gpus: int, shares: list[str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert [sandbox.gpus_of_slot(number, slots, gpus) for number in range(slots)] == shares
+
+
+def test_slots_share_out_those_gpus_that_the_worker_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-5c1e")
+    gpus = resources.machine().gpus
+    assert [sandbox.gpus_of_slot(number, 2, gpus) for number in range(2)] == ["2", "GPU-5c1e"]
 
 
 def test_threads_are_pinned_whatever_the_agent_has(monkeypatch: pytest.MonkeyPatch) -> None:
