@@ -122,7 +122,7 @@ def _show(info: "JobInfo") -> None:
             "Algorithm": info.spec.algorithm,
             "Dataset": info.dataset or info.spec.dataset,
             "Tasks": f"{counts.total}: {counts.run} run, {counts.reused} reused, {counts.running} running",
-            "Parameters": ", ".join(f"{name}={value}" for name, value in info.spec.hyperparameters.items()),
+            "Parameters": output.parameters(info.spec.hyperparameters),
             "Trained on": ", ".join(map(_rows, info.trained)),
             "Created": output.iso(info.created_at),
             "Paused": output.ago(info.paused_at, time.time()) if info.paused_at is not None else None,

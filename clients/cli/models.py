@@ -92,7 +92,7 @@ def _show(model: "ModelInfo") -> None:
             "Target": model.target,
             "Classes": ", ".join(model.classes),
             "Features": ", ".join(model.features),
-            "Parameters": ", ".join(f"{name}={value}" for name, value in model.hyperparameters.items()),
+            "Parameters": output.parameters(model.hyperparameters),
             "Size": output.size(model.size),
             "Registered": output.iso(model.created_at),
             "Took": output.span(model.seconds),

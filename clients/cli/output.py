@@ -245,6 +245,13 @@ def _cell(value: object) -> "Text":
     return value if isinstance(value, Text) else Text("" if value is None else str(value))
 
 
+def parameters(given: Mapping[str, object]) -> str:
+    """Hyperparameters for people, in one line; a long one, such as an architecture, is cut."""
+    texts = {name: str(value) for name, value in given.items()}
+    cut = {name: text if len(text) <= 60 else text[:57] + "…" for name, text in texts.items()}
+    return ", ".join(f"{name}={text}" for name, text in cut.items())
+
+
 def number(value: object) -> str:
     """A metric or parameter for people."""
     if isinstance(value, float):

@@ -3,6 +3,8 @@
 import io
 import json
 import pickle
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 from sklearn.datasets import load_diabetes, load_digits
 
 from tensorfleet import bundle, catalog, direct
-from tensorfleet.errors import BadInput
+from tensorfleet.errors import BadInput, FailedPrecondition
 from tensorfleet.model import JobSpec, ModelContent, Resolved, Task
 from tensorfleet.models import frameworks, manifest
 from tensorfleet.neural import keeping, resuming
@@ -154,14 +156,18 @@ def test_each_format_is_what_it_says(digits: Trained, pixels: tuple[Any, Any], t
 
 
 def test_a_pickle_is_read_without_tensorflow_until_it_computes(digits: Trained, tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
     path = tmp_path / "model.pkl"
     path.write_bytes(digits.exported("pickle"))
     code = f"import pickle, sys; m = pickle.load(open({str(path)!r}, 'rb')); print(m, 'tensorflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "<network: 64 columns, one of 10 classes> False"
+
+
+def test_without_keras_it_says_how_to_get_it(digits: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = digits.network
+    monkeypatch.setitem(sys.modules, "keras", None)
+    with pytest.raises(FailedPrecondition, match=r"pip install 'tensorfleet\[tensorflow\]'"):
+        network.predict(np.zeros((1, 64)))
 
 
 def goes_on(trained: Trained, objects: Path, hyperparameters: dict[str, Any], **given: Any) -> Trained:

@@ -10,7 +10,8 @@ import sys
 
 import pytest
 
-NUMERICS = {"numpy", "scipy", "sklearn", "pandas", "pyarrow", "joblib", "threadpoolctl"}
+NETWORKS = {"tensorflow", "keras", "h5py", "PIL"}
+NUMERICS = {"numpy", "scipy", "sklearn", "pandas", "pyarrow", "joblib", "threadpoolctl"} | NETWORKS
 REMOTE = {"boto3", "botocore", "pymongo", "bson", "urllib3", "requests"}
 SHOW = {"rich", "pygments", "typer", "pydantic", "structlog"}
 GRPC = {"grpc", "google.protobuf"}
