@@ -98,7 +98,7 @@ def _accepted(plain: dict[str, Any]) -> dict[str, Any]:
 
 
 def _restarted(plain: dict[str, Any]) -> dict[str, Any]:
-    return _state_changed(JobState.RUNNING, plain["reason"])
+    return _state_changed(JobState.PAUSED if plain.get("paused") else JobState.RUNNING, plain["reason"])
 
 
 def _resumed(plain: dict[str, Any]) -> dict[str, Any]:

@@ -42,7 +42,8 @@ def inspected(state: State, event: Inspected, now: Now) -> Decision:
         return end(state, job, JobState.FAILED, _failure(f"{what} again, after {job.restarts} new beginnings"), now)
     anew = comes_of_released(job, found)
     reason = f"{what}: it is made again, " + ("with what led to it" if anew else "and the rest is known")
-    restarted = Decision((r.JobRestarted(job.id, reason, now.wall, anew),), then=(Advance(job.id),))
+    paused = job.state == JobState.PAUSED
+    restarted = Decision((r.JobRestarted(job.id, reason, now.wall, anew, paused),), then=(Advance(job.id),))
     return join([stop_attempts(state, job, reason), restarted])
 
 

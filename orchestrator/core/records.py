@@ -55,13 +55,14 @@ class JobAccepted(Record, frozen=True, tag=True, array_like=True):
 class JobRestarted(Record, frozen=True, tag=True, array_like=True):
     """A job that runs begins again at its first stage, and keeps what its tasks finished, as far as it is known.
 
-    anew: also what it has let go of is made again, since it is needed.
+    anew: also what it has let go of is made again, since it is needed. paused: it is paused, and stays so.
     """
 
     job: str
     reason: str
     at: float
     anew: bool = False
+    paused: bool = False
 
 
 class JobPaused(Record, frozen=True, tag=True, array_like=True):

@@ -79,3 +79,25 @@ async def test_bad_fields_come_with_their_names(fleet: AsyncLocalFleet) -> None:
     assert "InvalidArgument" in out
     assert "spec.algorithm" in out
     assert "random_forest" in out
+
+
+async def test_a_job_is_steered(fleet: AsyncLocalFleet) -> None:
+    async def steer(how: str) -> tuple[int, str]:
+        return await grpcurl(fleet.address, "-d", json.dumps({"job_id": job_id}), f"{API}.JobService/{how}Job")
+
+    spec = {"algorithm": "svm", "dataset": "synthetic:classification?rows=20000&features=50&classes=7&seed=1"}
+    code, out = await grpcurl(fleet.address, "-d", json.dumps({"spec": spec}), f"{API}.JobService/SubmitJob")
+    assert code == 0, out
+    job_id = messages(out)[0]["jobId" if "jobId" in out else "job_id"]
+    for how, state in (("Pause", "PAUSED"), ("Resume", "RUNNING"), ("Checkpoint", "RUNNING")):
+        code, out = await steer(how)
+        assert code == 0, out
+        job = messages(out)[0]["job"]
+        assert job["state"] in (f"JOB_STATE_{state}", "JOB_STATE_QUEUED")
+        assert ("pausedAt" in job or "paused_at" in job) == (how == "Pause")
+    code, out = await steer("Stop")
+    assert code != 0
+    assert "FailedPrecondition" in out
+    assert "cancel it instead" in out
+    code, out = await steer("Cancel")
+    assert messages(out)[0]["job"]["state"] == "JOB_STATE_CANCELLED"

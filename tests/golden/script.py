@@ -67,6 +67,7 @@ class Script:
             ("deadline", float),
             ("submitter", str),
             ("impure", bool),
+            ("rounds", bool),
         ):
             if key in options:
                 rest[key] = kind(options.pop(key))
@@ -77,6 +78,25 @@ class Script:
 
     def do_cancel(self, job: str) -> None:
         self.fleet.cancel(job)
+
+    def do_pause(self, job: str) -> None:
+        self.fleet.pause(job)
+
+    def do_resume(self, job: str) -> None:
+        self.fleet.resume(job)
+
+    def do_checkpoint(self, job: str) -> None:
+        self.fleet.checkpoint(job)
+
+    def do_stop(self, job: str) -> None:
+        self.fleet.stop(job)
+
+    def do_save(self, worker: str, place: str, size: str) -> None:
+        self.fleet.save(self._token(worker, place), Ref("5" * 64, int(size)))
+
+    def do_part(self, worker: str, place: str, size: str) -> None:
+        """A paused attempt has held its place for long: it saves, and gives it up."""
+        self.fleet.give_up(self._token(worker, place), Ref("6" * 64, int(size)))
 
     def do_retry(self, job: str) -> None:
         self.fleet.retry(job, self.fleet.job(job).spec)
@@ -152,6 +172,15 @@ class Script:
             case c.Welcome(worker=worker, keep=keep, stop=stop):
                 yield from (f"{worker}: keep {self._place(token)}" for token in keep)
                 yield from (f"{worker}: stop {self._place(token)}" for token in stop)
+                yield from (f"{worker}: pause {self._place(token)}" for token in command.paused)
+            case c.Assign(worker=worker, saved=saved, stage=stage, job=job):
+                yield from (f"{worker}: go on in {job}/{stage}[{i}] from {ref.size} bytes" for i, ref in saved.items())
+            case c.Pause(worker=worker, tokens=tokens):
+                yield from (f"{worker}: pause {self._place(token)}" for token in tokens)
+            case c.Resume(worker=worker, tokens=tokens):
+                yield from (f"{worker}: go on in {self._place(token)}" for token in tokens)
+            case c.Checkpoint(worker=worker, tokens=tokens):
+                yield from (f"{worker}: save {self._place(token)}" for token in tokens)
             case c.Cancel(worker=worker, tokens=tokens, reason=reason):
                 yield from (f"{worker}: cancel {self._place(token)}, {reason}" for token in tokens)
             case c.Recall(worker=worker, tokens=tokens):
@@ -190,6 +219,10 @@ _RECORDS: dict[type[r.Record], Callable[[Script, Any], Iterator[str]]] = {
     r.TasksSucceeded: lambda s, a: (f"{a.job}/{a.stage}[{i}] succeeded on {a.worker}" for i in a.indexes),
     r.AttemptFailed: _failed,
     r.AttemptReleased: lambda s, a: iter([f"{a.worker} has {a.job}/{a.stage}[{a.index}] no more"]),
+    r.AttemptSaved: lambda s, a: iter([f"{a.worker} saved {a.saved.size} bytes of {a.job}/{a.stage}[{a.index}]"]),
+    r.JobPaused: lambda s, a: iter([f"{a.job} is paused"]),
+    r.JobResumed: lambda s, a: iter([f"{a.job} goes on"]),
+    r.JobStopped: lambda s, a: iter([f"{a.job} is to end early{f', without {a.dropped}' if a.dropped else ''}"]),
     r.JobEnded: lambda s, a: iter([f"{a.job} {a.state}: {a.reason}"]),
     r.WorkerJoined: _joined,
     r.WorkerDraining: lambda s, a: iter([f"{a.worker} takes no more work"]),

@@ -61,7 +61,7 @@ def local(context: Context) -> Outcome:
         done += 1
         kept = {"weights": weights, "speeds": speeds, "total": total, "done": done}
         if pace:
-            context.report("steps", done, loss)
+            context.report("steps", done, time.time())
             time.sleep(pace)
         context.control.between_steps(lambda kept=kept: bundle.encode(kept))
     summary = {

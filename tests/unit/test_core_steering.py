@@ -287,6 +287,20 @@ def test_a_stopped_job_that_begins_again_first_comes_to_where_it_was(core: Fleet
     assert (core.job("j").state, core.job("j").run) == (JobState.SUCCEEDED, 3)
 
 
+def test_a_paused_job_that_must_begin_again_stays_paused(core: Fleet) -> None:
+    core.join(info("w"))
+    core.submit("j", spec(("read", 1), ("fit", 2)))
+    core.finish(core.tokens()[0])
+    core.pause("j")
+    lost = core.job("j").done[0].results[0].outputs[0].digest
+    done = core.tell(e.Inspected("j", (lost,)))
+    assert [record.paused for record in done.records if isinstance(record, r.JobRestarted)] == [True]
+    assert (core.job("j").state, core.tokens()) == (JobState.PAUSED, [])
+    core.resume("j")
+    core.run_all()
+    assert core.job("j").state == JobState.SUCCEEDED
+
+
 def test_a_plan_that_fails_when_asked_to_stop_ends_its_job(core: Fleet) -> None:
     core.join(info("w"))
     core.submit("j", spec(("r0", 1), ("r1", 1), ("finish", 1), rounds=True))
