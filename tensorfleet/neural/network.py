@@ -4,6 +4,7 @@ The rule: TensorFlow is imported when it first computes, and not before; until t
 can be fetched, pickled and written as a `.keras` file where there is none.
 """
 
+import hashlib
 import pickle
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -82,8 +83,7 @@ class Network:
         self.transformer = transformer
         self.feature_names_in_ = np.array(list(features), dtype=object)
         self.n_features_in_ = len(self.feature_names_in_)
-        self._model: Any = None
-        self._computed: Any = None
+        self._made: tuple[Any, Any] | None = None
 
     def __repr__(self) -> str:
         takes = f"{self.n_features_in_} columns"
@@ -93,7 +93,7 @@ class Network:
         return f"<network: {takes}, {gives}>"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_model": None, "_computed": None, "threads": None}
+        return {**vars(self), "_made": None, "threads": None}
 
     @property
     def classes_(self) -> "Array":
@@ -105,21 +105,28 @@ class Network:
     @property
     def model(self) -> Any:
         """The `keras.Model`, which takes prepared rows."""
-        if self._model is None:
-            if self.threads is not None:
-                from tensorfleet.neural import runtime
+        return self._ready()[0]
 
-                runtime.start(self.threads)
+    def _ready(self) -> tuple[Any, Any]:
+        """The `keras.Model`, and the same compiled for batches of any size. On a worker the process keeps the last one,
+        by its file's digest, for the tasks that follow."""
+        if self._made is None:
             try:
-                import keras  # noqa: F401
+                if self.threads is None:
+                    self._made = _read(self.file)
+                else:
+                    from tensorfleet.neural import runtime
+
+                    runtime.start(self.threads)
+                    key = ("network", hashlib.sha256(self.file).digest())
+                    self._made = runtime.compiled(key, lambda: _read(self.file))
             except ImportError as error:
                 raise FailedPrecondition(
                     "this model is a network of Keras, which is not installed here; "
                     "`pip install 'tensorfleet[tensorflow]'` brings it",
                     reason="NEEDS_TENSORFLOW",
                 ) from error
-            self._model = keeping.read(self.file)
-        return self._model
+        return self._made
 
     def predict(self, X: Any) -> "Array":
         """The class of each row, or its number, (n,)."""
@@ -150,21 +157,11 @@ class Network:
         """What the network says of prepared rows, batch by batch: (n, outputs)."""
         import numpy as np
 
-        model, compute = self.model, self._compute()
+        model, compute = self._ready()
         batch = max(1, min(BATCH, PIXELS // max(1, int(np.prod(prepared.shape[1:])))))
         given = (prepared[start : start + batch] for start in range(0, len(prepared), batch))
         said = [compute(rows.astype(model.inputs[0].dtype)).numpy() for rows in given]
         return np.concatenate([np.empty((0, *model.output_shape[1:]), np.float32), *said])
-
-    def _compute(self) -> Any:
-        """The network compiled, for batches of any size."""
-        if self._computed is None:
-            import tensorflow as tf
-
-            model = self.model
-            given = tf.TensorSpec((None, *model.input_shape[1:]), model.inputs[0].dtype)
-            self._computed = tf.function(lambda rows: model(rows, training=False), input_signature=[given])
-        return self._computed
 
     def _frame(self, X: Any) -> Any:
         import numpy as np
@@ -188,3 +185,11 @@ class Network:
             columns = list(dict.fromkeys(str(name) for row in listed for name in row))
             return rows.frame(columns, [[row.get(name) for name in columns] for row in listed], features, self.types)
         return rows.frame(None, [list(row) for row in listed], features, self.types)
+
+
+def _read(file: bytes) -> tuple[Any, Any]:
+    import tensorflow as tf
+
+    model = keeping.read(file)
+    given = tf.TensorSpec((None, *model.input_shape[1:]), model.inputs[0].dtype)
+    return model, tf.function(lambda rows: model(rows, training=False), input_signature=[given])
