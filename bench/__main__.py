@@ -1,4 +1,4 @@
-"""`python -m bench`: every measurement, small; under two minutes in all.
+"""`python -m bench`: every measurement, small; a few minutes in all.
 
 The rule: each runs as a program of its own, so that none measures what another left behind.
 """
@@ -22,6 +22,7 @@ SMALL = {
     "load": ("--tasks", "5000", "--workers", "200", "--beside", "1000", "--seconds", "5", "--repeat", "2"),
     "bytes": ("--mib", "128", "--repeat", "2"),
     "forest": ("--rows", "20000", "--trees", "40", "--repeat", "2"),
+    "neural": ("--quick",),
 }
 
 

@@ -62,7 +62,7 @@ async def measure(options: argparse.Namespace) -> tuple[Measured, list[float], l
     sizes = {"rows": options.rows, "epochs": options.epochs}
     async with fleet.fleet(1, options.rows) as one, fleet.fleet(2, options.rows) as two:
         for client in (one, two):  # loads TensorFlow in the slots, and traces
-            await fleet.train(client, "rounds", rows=options.rows, batch=options.batches[0], epochs=0)
+            await fleet.train(client, "rounds", rows=options.rows, batch=options.batches[0], epochs=1)
 
         async def ours(client: Any, way: str, batch: int, **given: Any) -> float:
             came = await fleet.train(client, way, batch=batch, **sizes, **given)

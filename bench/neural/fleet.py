@@ -76,8 +76,9 @@ async def train(
                 ends[event.stage] = event.time
     job.require_success()
     seconds = lasted(way, epochs, ends, steps, -(-rows // batch))
-    slots = costs["slot"]
-    return Trained(rows * epochs / seconds, first, (costs.total() - slots - costs["client"]) / slots)
+    # Slots that came up meanwhile are not counted; those that were there before are.
+    others = costs.total() - costs["slot"] - costs["client"]
+    return Trained(rows * epochs / seconds, first, others / costs["slot"] if costs["slot"] else 0.0)
 
 
 def lasted(way: str, epochs: int, ends: Mapping[str, float], steps: Mapping[int, float], epoch_steps: int) -> float:
