@@ -5,12 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
+import pytest
+
+from tensorfleet.errors import NotFound
 from tensorfleet.model import Cause, Ref, Resources
 from worker import agent as module
 from worker.agent import Agent, Options
-from worker.messages import TOKEN_BYTES, Order, OrderInput, Run, Stored, Succeeded, Work, to_slot
+from worker.messages import TOKEN_BYTES, GaveUp, Order, OrderInput, Run, Saved, Stored, Succeeded, Work, to_slot
 from worker.protocol import Identity
 from worker.slots import Host, Slots
+from worker.words import Wish
 
 
 class Pipes:
@@ -21,6 +25,7 @@ class Pipes:
     def __init__(self) -> None:
         self.pipe: list[bytes] = []
         self.stopped: list[int] = []
+        self.steered: list[tuple[int, int, Wish, int]] = []
 
     def give(self, number: int, packets: Sequence[bytes], warm: bool = True) -> int:
         self.pipe += packets
@@ -33,6 +38,9 @@ class Pipes:
 
     def stop(self, number: int) -> None:
         self.stopped.append(number)
+
+    def steer(self, number: int, token: int, wish: Wish, saves: int) -> None:
+        self.steered.append((number, token, wish, saves))
 
     def tokens(self) -> list[int]:
         return [int.from_bytes(packet[:TOKEN_BYTES], "big") for packet in self.pipe]
@@ -123,3 +131,58 @@ async def test_what_runs_too_long_is_stopped(tmp_path: Path) -> None:
     del pipes.pipe[0]
     while not pipes.stopped:
         await asyncio.sleep(0.001)
+
+
+async def test_an_attempt_goes_on_from_what_was_saved_or_without_it_where_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent, pipes = made(tmp_path)
+
+    async def gone(wanted: OrderInput, place: Path) -> Path:
+        if wanted.ref.digest == "gone":
+            raise NotFound("it was deleted")
+        place.write_bytes(wanted.inline)
+        return place
+
+    monkeypatch.setattr(agent._cache, "fetch", gone)
+    for token, saved in ((1, OrderInput(Ref("cd", 5), b"saved")), (2, OrderInput(Ref("gone", 5)))):
+        agent.act(agent.state.assign([Order(token, Work(operator="a.b@1", saved=saved))], 0.0))
+    while len(pipes.pipe) < 2:
+        await asyncio.sleep(0)
+    first, second = pipes.run(0), pipes.run(1)
+    assert isinstance(first, Run)
+    assert isinstance(second, Run)
+    assert Path(first.saved).read_bytes() == b"saved"
+    assert second.saved == ""
+
+
+async def test_what_is_saved_is_kept_in_its_order_and_told_with_the_end_of_one_that_gives_up(tmp_path: Path) -> None:
+    agent, pipes = made(tmp_path)
+    agent.act(agent.state.assign([Order(1, Work(operator="a.b@1"))], 0.0))
+    agent.act(agent.state.checkpoint([1]))
+    assert pipes.steered == [(0, 1, Wish.GO_ON, 1)]
+    for number in (1, 2):
+        (tmp_path / f"saved-{number}").write_bytes(b"x" * number)
+        agent.slot_said(0, [Saved(str(tmp_path / f"saved-{number}"), Ref(f"{number}", number))])
+    while agent._keeping:
+        await asyncio.sleep(0)
+    assert [blob.inline for _, blob in agent.state.collect().saved] == [b"xx"]
+    assert not (tmp_path / "saved-1").exists()
+    (tmp_path / "last").write_bytes(b"last")
+    agent.slot_said(0, [GaveUp((str(tmp_path / "last"), Ref("ef", 4)))])
+    while not (batch := agent.state.collect()):
+        await asyncio.sleep(0)
+    ending = batch.ended[0].ending
+    assert ending.saved is not None
+    assert (ending.gave_up, ending.saved.inline, ending.cause) == (True, b"last", None)
+
+
+async def test_what_cannot_be_kept_costs_a_checkpoint_and_not_the_task(tmp_path: Path) -> None:
+    agent, _ = made(tmp_path)
+    agent.act(agent.state.assign([Order(1, Work(operator="a.b@1"))], 0.0))
+    agent.slot_said(0, [Saved(str(tmp_path / "missing"), Ref("cd", 5))])
+    while agent._keeping:
+        await asyncio.sleep(0)
+    assert not agent.state.collect().saved
+    agent.slot_said(0, [Succeeded(0.5)])
+    assert agent.state.collect().succeeded == [1]
