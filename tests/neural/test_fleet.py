@@ -11,11 +11,12 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from tensorfleet import Client
+from tensorfleet import AsyncClient, Client
 from tensorfleet.client import Job, Model
 from tensorfleet.errors import InvalidRequest, JobFailed
-from tensorfleet.local import LocalFleet
+from tensorfleet.local import AsyncLocalFleet, LocalFleet
 from tensorfleet.model import JobState, TaskState
+from tensorfleet.sdk.events import StageOpened
 
 CNN: dict[str, Any] = {
     "epochs": 3,
@@ -51,6 +52,30 @@ def test_one_worker_makes_the_model_that_two_made(model: Model, tmp_path: Path) 
         other = alone.train("digits", algorithm="cnn", hyperparameters=CNN).result()
     assert other.sha256 == model.sha256
     assert other.metrics == model.metrics
+
+
+async def test_neither_a_pause_nor_a_kill_nor_a_restart_changes_a_model(model: Model, tmp_path: Path) -> None:
+    async with AsyncLocalFleet(tmp_path, workers=2) as fleet, AsyncClient(fleet.address) as client:
+        await fleet.workers_ready(2)
+        job = await client.train("digits", algorithm="cnn", hyperparameters=CNN)
+        done = set()
+        async for event in job.watch():
+            stage = event.stage if isinstance(event, StageOpened) else ""
+            if stage in done:
+                continue
+            done.add(stage)
+            if stage == "round-0":
+                await job.pause()
+                await job.resume()
+            if stage == "round-1":
+                await fleet.kill_worker()
+            if stage == "round-2":
+                await fleet.restart_orchestrator()
+        assert {"round-0", "round-1", "round-2"} <= done
+        assert (await job.result()).sha256 == model.sha256
+        (trained,) = job.info.trained
+        assert (trained.first, trained.last) == (0, CNN["epochs"] - 1)
+        assert sum(block.rows for block in trained.blocks) == 1437
 
 
 def test_a_model_says_what_it_is_and_how_it_is_loaded(model: Model) -> None:
