@@ -34,7 +34,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batches", type=int, nargs="+", default=[128, 1024])
     parser.add_argument("--epochs", type=int, default=2, help="that are counted, after one that is not")
     parser.add_argument("--repeat", type=int, default=2)
-    parser.add_argument("--pauses", type=int, default=30)
+    parser.add_argument("--pauses", type=int, default=20)
     parser.add_argument("--starts", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="small, to see that it runs")
     options = parser.parse_args(given)

@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     import numpy as np
 
 SGD_MOMENTUM = 0.9
+UNSET = 0.0
 
 
 def build(given: Mapping[str, Any], model: Any) -> Any:
-    """The optimizer of a model, its slots made. The learning rate is to be set before each step, see `rates`."""
+    """The optimizer of a model, its slots made. Its learning rate is to be set before each step, see `rates`."""
     import keras
 
     options = {name: given[name] for name in ("weight_decay", "clipnorm", "global_clipnorm", "clipvalue")}
@@ -24,14 +25,14 @@ def build(given: Mapping[str, Any], model: Any) -> Any:
     made: Any
     match given["optimizer"]:
         case "adam":
-            made = keras.optimizers.Adam(given["learning_rate"], **options)
+            made = keras.optimizers.Adam(UNSET, **options)
         case "adamw":
-            made = keras.optimizers.AdamW(given["learning_rate"], **options)
+            made = keras.optimizers.AdamW(UNSET, **options)
         case "rmsprop":
-            made = keras.optimizers.RMSprop(given["learning_rate"], momentum=momentum or 0.0, **options)
+            made = keras.optimizers.RMSprop(UNSET, momentum=momentum or 0.0, **options)
         case _:
             pace = SGD_MOMENTUM if momentum is None else momentum
-            made = keras.optimizers.SGD(given["learning_rate"], momentum=pace, nesterov=given["nesterov"], **options)
+            made = keras.optimizers.SGD(UNSET, momentum=pace, nesterov=given["nesterov"], **options)
     if any(layer.compute_dtype == "float16" for layer in model._flatten_layers()):
         made = keras.optimizers.LossScaleOptimizer(made)
     made.build(model.trainable_variables)

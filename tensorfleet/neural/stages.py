@@ -15,6 +15,12 @@ from tensorfleet.neural.samples import Preparation, Samples
 from tensorfleet.neural.training import Figures, Network, Round, Sums
 from tensorfleet.operators import Context, Input, Outcome, Output
 
+FED = {
+    *("batch_size", "class_weight", "epochs"),
+    *("learning_rate", "schedule", "warmup_epochs", "decay_rate", "replica_scaling"),
+}
+"""Parameters that decide what a network is fed, and not what it is."""
+
 
 def start(context: Context) -> Outcome:
     """The first state.
@@ -177,7 +183,7 @@ def _key(params: Mapping[str, Any], data: Samples, common: Preparation, target: 
     return keys.encode(
         [
             params["algorithm"],
-            params["hyperparameters"],
+            {name: value for name, value in params["hyperparameters"].items() if name not in FED},
             list(data.shape),
             len(common.classes),
             None if target is None else list(target),

@@ -163,7 +163,10 @@ def test_a_warm_process_traces_nothing_again(tmp_path: Path, monkeypatch: pytest
     training = make("dnn", tmp_path)
     outcome, _ = training.epochs(1)
     monkeypatch.setattr("tensorfleet.neural.stages.Network.__init__", lambda *given: pytest.fail("made anew"))
-    training.local(Input(training.keep(outcome.outputs[0]).path))
+    state = training.keep(outcome.outputs[0])
+    training.local(state)
+    training.given |= {"learning_rate": 0.1, "batch_size": 8, "schedule": "cosine", "epochs": 3, "class_weight": None}
+    training.local(state)
     assert len(runtime._kept) == 1
 
 
