@@ -46,7 +46,7 @@ class Line:
 class Reached:
     """The control of one task; see `tensorfleet.operators.Control`. folder: where it may save."""
 
-    def __init__(self, line: Line, token: int, folder: Path) -> None:
+    def __init__(self, line: Line, token: int, folder: str) -> None:
         self._line, self._page, self._token, self._folder = line, line.page, token, folder
         self._saves = 0
         self._files = 0
@@ -86,10 +86,11 @@ class Reached:
     def _save(self, save: Callable[[], Output]) -> tuple[str, Ref] | None:
         """A full disk costs what would have been saved, and not the task."""
         output = save()
-        path = self._folder / f"saved-{self._files}"
+        folder = Path(self._folder)
+        path = folder / f"saved-{self._files}"
         self._files += 1
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             return str(path), written(output, path)
         except OSError as error:
             path.unlink(missing_ok=True)

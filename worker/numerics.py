@@ -27,7 +27,7 @@ SLOW = ("tensorflow",)
 
 def slow_to_load() -> bool:
     """Whether this process has loaded what takes seconds to load."""
-    return any(name in sys.modules for name in SLOW)
+    return not sys.modules.keys().isdisjoint(SLOW)
 
 
 def needed_by(operator: str) -> bool:

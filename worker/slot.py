@@ -198,7 +198,7 @@ class Tasks:
                     self._agent.report,
                     out,
                     self._pools,
-                    Reached(self._line, token, Path(out)),
+                    Reached(self._line, token, out),
                     Path(run.saved) if run.saved else None,
                 )
             outputs = tuple([(str(path), ref) for ref, path in done.files])
