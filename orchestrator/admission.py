@@ -22,6 +22,7 @@ from tensorfleet.data.builtin import BUILTIN
 from tensorfleet.errors import InvalidRequest, NotFound
 from tensorfleet.kinds import plan_for
 from tensorfleet.model import FieldViolation, JobKind, JobSpec, Ref, Resolved
+from tensorfleet.models import frameworks
 from tensorfleet.models.naming import SAFE, file_of
 from tensorfleet.stores.contract import DocumentStore
 
@@ -161,7 +162,7 @@ class _Admission:
         except NotFound as error:
             self.violations.append(FieldViolation("spec.model", error.message))
             return (), ()
-        engines = capabilities.FRAMEWORKS.get(found.content.framework, ())
+        engines = frameworks.known(found.content.framework).requires
         return found.content.parts, tuple(dict.fromkeys([*catalog.requires(found.algorithm), *engines]))
 
 

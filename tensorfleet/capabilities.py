@@ -5,15 +5,11 @@ The rule: text alone is compared; whether an engine works is found out by the ta
 
 from collections.abc import Iterable, Sequence
 
-ENGINES = ("tensorflow", "keras", "torch", "xgboost")
+ENGINES = ("tensorflow", "keras", "h5py", "torch", "xgboost")
 """What a worker looks for on its machine, by the name it is imported by."""
 
-EXTRAS = {"tensorflow": "tensorflow", "keras": "tensorflow"}
+EXTRAS = {"tensorflow": "tensorflow", "keras": "tensorflow", "h5py": "tensorflow"}
 """Engines that come with an extra of this package."""
-
-
-FRAMEWORKS = {"keras": ("tensorflow", "keras")}
-"""What it takes to read a model of a framework, whatever algorithm it is of."""
 
 
 def versions(told: Iterable[str]) -> dict[str, str]:

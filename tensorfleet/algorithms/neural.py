@@ -199,7 +199,7 @@ def _network(name: str, goal: Goal, display: str, own: dict[str, Parameter]) -> 
         scale=True,
         single=True,
         takes=frozenset({"table", "image"}),
-        requires=("tensorflow", "keras"),
+        requires=("tensorflow", "keras", "h5py"),  # the last writes the weights that are kept
         rules=_rules,
         rounds=ROUNDS,
     )

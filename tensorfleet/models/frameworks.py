@@ -42,11 +42,12 @@ FORMATS = MappingProxyType(
 class Framework(Struct, frozen=True):
     """module: has `assemble(manifest, read, threads)`, which gives an object with scikit-learn's methods, and
     `write(model, format, file, threads)`. formats: what its models can be had as, the default first.
-    how_to_load: in Python, of a `reference`.
+    requires: the engines that it takes to compute with one. how_to_load: in Python, of a `reference`.
     """
 
     module: str = ""
     formats: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
     how_to_load: str = ""
 
 
@@ -67,6 +68,7 @@ pipeline.predict(rows)""",
         "keras": Framework(
             "tensorfleet.neural.network",
             ("keras", "saved_model", "pickle"),
+            requires=("tensorflow", "keras"),
             how_to_load="""\
 from tensorfleet import Client
 with Client("ADDRESS") as fleet:
