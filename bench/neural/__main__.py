@@ -32,7 +32,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench.neural", description=__doc__)
     parser.add_argument("--rows", type=int, default=60_000)
     parser.add_argument("--batches", type=int, nargs="+", default=[128, 1024])
-    parser.add_argument("--epochs", type=int, default=2, help="that are counted, after one that is not")
+    parser.add_argument("--epochs", type=int, default=1, help="that are counted, after one that is not")
     parser.add_argument("--repeat", type=int, default=2)
     parser.add_argument("--pauses", type=int, default=20)
     parser.add_argument("--starts", type=int, default=5)
