@@ -100,7 +100,7 @@ async def test_a_server_that_stays_away_is_given_up_on(fake: FakeFleet) -> None:
     fake.answer("GetStatus", Unavailable("the store is away"))
     calls = Calls(fake.address, timeout=0.01, sleep=Naps())
     with pytest.raises(Unavailable, match="the store is away"):
-        await calls.unary(calls.fleet.GetStatus, fleet_pb2.GetStatusRequest())
+        await calls.unary(calls.fleet.GetStatus, fleet_pb2.GetStatusRequest(), works=True)
     await calls.close()
 
 

@@ -222,8 +222,9 @@ async def test_a_watch_of_no_job_ends_at_once(fake: FakeFleet) -> None:
 
 async def test_a_server_that_stays_away_ends_the_watch(fake: FakeFleet) -> None:
     fake.answer("WatchJob", [AWAY])
-    async with AsyncClient(fake.address, timeout=0.01) as client:
+    async with AsyncClient(fake.address) as client:
         found = await client.job("job-1")
+        client._calls.timeout = 0.01  # from here on
         with pytest.raises(Unavailable, match="stopping"):
             _ = [each async for each in found.watch()]
 
