@@ -22,7 +22,7 @@ from tensorfleet.algorithms import rounds
 from tensorfleet.kinds.courses import Course, epoch_over
 from tensorfleet.neural import optimizers, runtime, samples, stages, state, training
 from tensorfleet.neural.samples import Preparation, Samples
-from tensorfleet.neural.training import Network, Pace, Sums
+from tensorfleet.neural.training import Fed, Network, Pace, Sums
 from tensorfleet.operators import Alone, Context, Control, Outcome, Output, PeerLost, Roster
 
 if TYPE_CHECKING:
@@ -296,16 +296,25 @@ class _Training:
         rates = optimizers.rates(self._given, progress.epoch, 0, steps, steps, progress.course.factor)
         self._member.draw(self._seed(progress.epoch, progress.steps))
         told_at, told = perf_counter(), progress.sums.samples
-        while progress.steps < steps:
-            self._between()
-            begun, done = perf_counter(), progress.steps
-            taken = self._take(order, rates, steps)
-            now = perf_counter()
-            self._pace.took(taken, now - begun)
-            if self._first and (now - told_at >= training.TOLD_SECONDS or progress.steps == steps) and now > told_at:
-                pace = (progress.sums.samples - told) / (now - told_at)
-                self._context.report("samples_per_second", progress.epoch * steps + done + taken - 1, pace)
-                told_at, told = now, progress.sums.samples
+        with training.feeder() as beside:
+            ready = beside.submit(self._fed, order, progress.steps, self._steps)
+            while progress.steps < steps:
+                self._between()
+                fed, share = ready.result()
+                if progress.steps + fed.steps < steps:
+                    ready = beside.submit(self._fed, order, progress.steps + fed.steps, self._steps)
+                begun = perf_counter()
+                self._take(fed, share, rates, steps)
+                now = perf_counter()
+                self._pace.took(fed.steps, now - begun)
+                if (
+                    self._first
+                    and (now - told_at >= training.TOLD_SECONDS or progress.steps == steps)
+                    and now > told_at
+                ):
+                    pace = (progress.sums.samples - told) / (now - told_at)
+                    self._context.report("samples_per_second", progress.epoch * steps + progress.steps - 1, pace)
+                    told_at, told = now, progress.sums.samples
         if self._first:
             digests = rounds.ledger(self._rows.rows[order], self._rows.block_rows)
             progress.ledger += [[progress.epoch, *line] for line in digests]
@@ -315,23 +324,25 @@ class _Training:
         if self._first:
             self._context.control.between_steps(self._saved)
 
-    def _take(self, order: "Array", rates: "Array", steps: int) -> int:
-        """Some steps in one call, of batches of one size; gives how many."""
-        progress, batch = self._progress, self._batch
-        done, full = progress.steps, len(order) // batch
-        taken = min(self._steps, full - done) if done < full else 1
+    def _fed(self, order: "Array", done: int, most: int) -> tuple[Fed, float]:
+        """This member's part of at most so many of the batches that follow, of one size, and its share of each."""
+        full, batch = len(order) // self._batch, self._batch
+        taken = min(most, full - done) if done < full else 1
         size = batch if done < full else len(order) - full * batch
         places, share = self._part(order[done * batch : done * batch + taken * size].reshape(taken, size))
-        y = self._rows.y[places]
-        x = self._rows.take(places.reshape(-1)).reshape(*places.shape, *self._rows.shape)
-        weights = _ones(places.shape) if self._weights is None else self._weights[y]
+        return training.fed(self._rows, places, self._weights), share
+
+    def _take(self, fed: Fed, share: float, rates: "Array", steps: int) -> None:
+        """Some steps in one call, and how many the call after the next shall take."""
+        progress, done = self._progress, self._progress.steps
+        weights = _ones(fed.y.shape) if fed.weights is None else fed.weights
         loss, right, self._steps = self._member.train_together(
-            x, y, rates[done : done + taken], weights, share, self._pace.steps
+            fed.x, fed.y, rates[done : done + fed.steps], weights, share, self._pace.steps
         )
-        for step in range(taken):
+        for step in range(fed.steps):
+            size = min(self._batch, len(self._rows) - (done + step) * self._batch)
             self._took(float(loss[step]), float(right[step]), size, progress.epoch * steps + done + step)
-        progress.steps += taken
-        return taken
+        progress.steps += fed.steps
 
     def _part(self, places: "Array") -> tuple["Array", float]:
         """This member's places of each batch, (steps, part), and its share of them. Where there are fewer places than

@@ -6,6 +6,7 @@ same traced loop. Between two calls whoever has the task run may reach in.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-CALL_SECONDS = 0.04
+CALL_SECONDS = 0.1
 """How long a call may take, where a step takes less: a pause acts after it, and a call costs a millisecond."""
 CALL_BYTES = 32 * 1024 * 1024
 """Samples of one call, at most."""
@@ -227,51 +228,69 @@ def run(
     pace = Pace(work.batch_size * samples.take(work.places[:1]).nbytes)
     origin = work.epoch * work.epoch_steps + work.first_step
     told_at, told_samples = perf_counter(), sums.samples
-    while done < work.steps:
-        between(done)
-        begun = perf_counter()
-        taken = min(pace.steps, _alike(work, done))
-        start = done * work.batch_size
-        places = work.places[start : start + taken * work.batch_size]
-        counts = _train(network, samples, work, places, done, taken, sums, context, origin)
-        now = perf_counter()
-        pace.took(taken, now - begun)
-        done += taken
-        sums.samples += counts
-        if now - told_at >= TOLD_SECONDS or done == work.steps:
-            if now > told_at:
-                context.report("samples_per_second", origin + done - 1, (sums.samples - told_samples) / (now - told_at))
-            told_at, told_samples = now, sums.samples
+    with feeder() as beside:
+        ready = beside.submit(_fed, samples, work, done, pace.steps)
+        while done < work.steps:
+            between(done)
+            fed = ready.result()
+            if done + fed.steps < work.steps:
+                ready = beside.submit(_fed, samples, work, done + fed.steps, pace.steps)
+            begun = perf_counter()
+            _train(network, fed, work, done, sums, context, origin)
+            now = perf_counter()
+            pace.took(fed.steps, now - begun)
+            done += fed.steps
+            if now - told_at >= TOLD_SECONDS or done == work.steps:
+                if now > told_at:
+                    gone = (sums.samples - told_samples) / (now - told_at)
+                    context.report("samples_per_second", origin + done - 1, gone)
+                told_at, told_samples = now, sums.samples
     between(done)
 
 
-def _train(
-    network: Network,
-    samples: Samples,
-    work: Round,
-    places: "Array",
-    done: int,
-    taken: int,
-    sums: Sums,
-    context: Context,
-    origin: int,
-) -> int:
-    """Some steps in one call; gives how many samples they had."""
-    x, y = samples.take(places), samples.y[places]
-    batch = len(places) // taken
-    shape = (taken, batch)
-    weights = None if work.weights is None else work.weights[y].reshape(shape)
-    loss, right = network.train(
-        x.reshape(*shape, *samples.shape), y.reshape(shape), work.rates[done : done + taken], weights
-    )
-    for step in range(taken):
+def feeder() -> ThreadPoolExecutor:
+    """The thread that gathers what the next call is fed while one runs."""
+    return ThreadPoolExecutor(1, "feeder")
+
+
+class Fed(Struct, frozen=True):
+    """What a call is fed: x (steps, batch, …); y, and the weights if there are any, (steps, batch)."""
+
+    x: "Array"
+    y: "Array"
+    weights: "Array | None"
+
+    @property
+    def steps(self) -> int:
+        return len(self.y)
+
+
+def fed(samples: Samples, places: "Array", weights: "Array | None") -> Fed:
+    """The samples at places, (steps, batch). weights: of each class."""
+    y = samples.y[places]
+    x = samples.take(places.reshape(-1)).reshape(*places.shape, *samples.shape)
+    return Fed(x, y, None if weights is None else weights[y])
+
+
+def _fed(samples: Samples, work: Round, done: int, most: int) -> Fed:
+    """What at most so many of the steps that follow are fed."""
+    taken, start = min(most, _alike(work, done)), done * work.batch_size
+    places = work.places[start : start + taken * work.batch_size]
+    return fed(samples, places.reshape(taken, -1), work.weights)
+
+
+def _train(network: Network, fed: Fed, work: Round, done: int, sums: Sums, context: Context, origin: int) -> None:
+    """Some steps in one call."""
+    batch = fed.y.shape[1]
+    loss, right = network.train(fed.x, fed.y, work.rates[done : done + fed.steps], fed.weights)
+    for step in range(fed.steps):
         _check(float(loss[step]), work, done + step)
         context.report("loss", origin + done + step, float(loss[step]))
         if network.classes:
             context.report("accuracy", origin + done + step, float(right[step]) / batch)
         sums.loss += float(loss[step]) * batch
         sums.right += float(right[step])
-    return len(places)
+    sums.samples += fed.y.size
 
 
 def _alike(work: Round, done: int) -> int:
