@@ -82,7 +82,6 @@ def execute(
     """
     run = catalog.operator(operator)
     ordered = {name: _ordered(params[name]) for name in sorted(params)}
-    folder = Path(out)
     context = Context(
         params=ordered,
         inputs=[Input(path) for path in inputs],
@@ -90,12 +89,13 @@ def execute(
         threads=threads,
         control=control,
         saved=Input(saved) if saved is not None else None,
-        folder=folder,
+        folder=out,
     )
     pools.hold(threads)
     outcome = run(context)
     if not outcome.outputs:
         return Execution((), dict(outcome.summary))
+    folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     places = [folder / str(index) for index in range(len(outcome.outputs))]
     files = tuple((_kept(output, place), place) for output, place in zip(outcome.outputs, places, strict=True))

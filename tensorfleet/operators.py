@@ -98,7 +98,7 @@ class Context(Struct, frozen=True):
     threads: int = 1
     control: Control = Alone()
     saved: Input | None = None
-    folder: Path | None = None
+    folder: str | None = None
 
 
 class Outcome(Struct, frozen=True):

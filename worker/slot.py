@@ -219,7 +219,6 @@ class Tasks:
             failure = _failure(self._agent, error)
             _flush()
             return frame(Failed(*failure, perf_counter() - begun, self._agent.printed(), time()))
-
         finally:
             if numerics.slow_to_load():
                 self._agent.page[LOADED] = 1

@@ -97,15 +97,15 @@ def _target(names: list[str], context: Context) -> str:
     return sources.find_target(names, str(context.params.get("target") or ""))
 
 
-def _kept(tables: Iterator[pa.Table], folder: Path | None) -> Iterator[tuple[Block, Output | Written]]:
+def _kept(tables: Iterator[pa.Table], folder: str | None) -> Iterator[tuple[Block, Output | Written]]:
     """Each block as it is made: in the folder, or in memory where there is none."""
     for index, table in enumerate(tables):
         if folder is None:
             data = blocks.encoded(table)
             yield Block(hashlib.sha256(data).hexdigest(), table.num_rows, len(data)), [data]
             continue
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"block-{index}"
+        path = Path(folder) / f"block-{index}"
+        path.parent.mkdir(parents=True, exist_ok=True)
         blocks.write(table, str(path))
         with path.open("rb") as file:
             ref = Ref(hashlib.file_digest(file, "sha256").hexdigest(), path.stat().st_size)

@@ -27,7 +27,7 @@ def ingested(folder: Path, source: str, target: str = "", upload: Path | None = 
     """The outcome, and its outputs as files in the folder."""
     inputs = [] if upload is None else [Input(upload)]
     outcome = OPERATORS["data.ingest@1"](
-        Context({"source": source, "target": target}, inputs, lambda *_: None, folder=folder / "made")
+        Context({"source": source, "target": target}, inputs, lambda *_: None, folder=str(folder / "made"))
     )
     paths = []
     for index, output in enumerate(outcome.outputs):
