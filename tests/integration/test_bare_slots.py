@@ -79,8 +79,9 @@ async def test_what_needs_numerics_finds_no_room_behind_what_runs_without(
 ) -> None:
     monkeypatch.setattr(module, "PRELOAD_AFTER", math.inf)
     bench = made()
-    _, task = bench.start(NOTHING, seconds=600.0)
+    running, task = bench.start(NOTHING, points=1, seconds=600.0)
     pid = await there(bench)
+    await bench.begun(running)  # else it is not lost with its process, but waits for the next
     token = bench.make("draw")
     assert bench.give(0, token) == 0
     bench.slots.stop(0)
