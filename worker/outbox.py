@@ -1,19 +1,23 @@
 """What a worker has to say, until its stream can take it.
 
 The rule: an attempt's end is never said before its reports, and ends travel together: the next are said when those
-before them were heard.
+before them were heard. A slot whose task reports more than is taken off is not read for a while.
 """
 
 from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
-from worker.lanes import Attempt, Lanes, Phase
+from tensorfleet.model import LogLine, Points
+from worker.actions import Action, Pause, Resume
+from worker.lanes import Attempt, Lane, Lanes, Phase
 from worker.messages import Blob, Ending
-from worker.reports import Report
+from worker.reports import Report, Reports
 
 MAX_BATCH = 1 << 20
 """Bytes of reports in one batch, roughly."""
+MAX_UNACKED = 1 << 20
+"""Bytes of an attempt's unacknowledged reports beyond which its slot is no longer read, so that the training waits."""
 
 
 class Ended(Struct, frozen=True):
@@ -23,6 +27,13 @@ class Ended(Struct, frozen=True):
     ending: Ending
     last_report: int
     started: bool
+
+
+class Holdings(Struct, frozen=True):
+    """What a hello tells: the attempts held with whether they began, and the ends that were never acknowledged."""
+
+    held: tuple[tuple[int, bool], ...]
+    ended: tuple[Ended, ...]
 
 
 class Batch(Struct, frozen=True):
@@ -52,7 +63,8 @@ _TOLD = ("succeeded", "ended", "reports", "started", "released", "leaving", "sav
 class Outbox:
     """Keeps its own account of what this session was told; what an attempt itself has to tell stays with it."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_unacked: int = MAX_UNACKED) -> None:
+        self._max_unacked = max_unacked
         self._hurried = False  # something else than an end should not wait for company
         self._unheard = 0  # ends that were told in this session, and not acknowledged yet
         self._leaving = ""
@@ -75,8 +87,31 @@ class Outbox:
         self._released.append(token)
         self._hurried = True
 
-    def report(self, attempt: Attempt) -> None:
+    def report(self, lane: Lane, points: Points, lines: Sequence[LogLine], actions: list[Action]) -> None:
+        """What a slot runs has reported."""
+        attempt = lane.given[0]
+        if attempt.dropped:
+            return
+        if attempt.reports is None:
+            attempt.reports = Reports(attempt.order.token)
+        attempt.reports.add(points, lines)
         self._reported[attempt.order.token] = attempt
+        if attempt.reports.held > self._max_unacked and not attempt.reports.paused:
+            attempt.reports.paused = lane.paused = True
+            actions.append(Pause(lane.number))
+
+    def ack(self, attempt: Attempt, number: int, actions: list[Action]) -> None:
+        """An attempt's reports are durable up to this number."""
+        reports, lane = attempt.reports, attempt.lane
+        if reports is None:
+            return
+        reports.ack(number)
+        if not reports.paused or reports.held > self._max_unacked // 2:
+            return
+        reports.paused = False
+        if lane is not None:
+            lane.paused = False
+            actions.append(Resume(lane.number))
 
     def save(self, attempt: Attempt) -> None:
         self._saved[attempt.order.token] = attempt
@@ -110,7 +145,7 @@ class Outbox:
             attempt.told_start = attempt.told_end = False
             if attempt.reports is not None:
                 attempt.reports.begin_session()
-                self.report(attempt)
+                self._reported[attempt.order.token] = attempt
             if attempt.phase is Phase.ENDED:
                 self.end(attempt)
             elif attempt.saved is not None:
@@ -119,6 +154,17 @@ class Outbox:
                 self.ready(attempt)
         self._leaving_told = False
         self._unheard = 0
+
+    def holdings(self, attempts: Iterable[Attempt]) -> Holdings:
+        """What a hello tells. An attempt that ended with reports unacknowledged is told as held: they come first."""
+        held, ended = [], []
+        for attempt in attempts:
+            if attempt.phase is Phase.ENDED and (attempt.reports is None or not attempt.reports.held):
+                ended.append(told(attempt))
+            else:
+                begun = attempt.begun or (attempt.lane is not None and attempt.lane.given[0] is attempt)
+                held.append((attempt.order.token, begun))
+        return Holdings(tuple(held), tuple(ended))
 
     def pressing(self, lanes: Lanes) -> bool:
         """Whether what is to be said should not wait for company.

@@ -11,9 +11,8 @@ from tensorfleet import wire
 from tensorfleet.api.v1 import values_pb2, worker_pb2
 from tensorfleet.model import Resources, Value
 from worker.messages import Blob, Members, Order, OrderInput, Work
-from worker.outbox import Batch, Ended
+from worker.outbox import Batch, Ended, Holdings
 from worker.reports import Report
-from worker.state import Holdings
 
 PROTOCOL_MIN = 1
 PROTOCOL_MAX = 1

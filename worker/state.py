@@ -5,52 +5,19 @@ and kept until the orchestrator says that it is durable. After a lost stream eve
 in order, and an attempt's end is never said before its reports.
 """
 
-from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
-from msgspec import Struct
-
-from tensorfleet.model import Cause, LogLine, Points
+from tensorfleet.model import Cause, Points
 from worker import disk
-from worker.actions import Action, Fetch, Forget, Keep, Leave, LookAtDisk, Pause, PutAway, Resume, Tell
-from worker.lanes import DEPTH, UNSTEERED, Attempt, Lane, Lanes, Phase
-from worker.messages import (
-    ENDS,
-    Blob,
-    Died,
-    End,
-    Ending,
-    Failed,
-    FromSlot,
-    GaveUp,
-    Holding,
-    Lines,
-    Measured,
-    Members,
-    Order,
-    Ready,
-    Saved,
-    Succeeded,
-    Unfit,
-)
-from worker.outbox import Batch, Ended, Outbox, told
-from worker.reports import Reports
+from worker.actions import Action, Forget, Keep, Leave, LookAtDisk, Tell
+from worker.fetches import Fetches
+from worker.lanes import UNSTEERED, Attempt, Lane, Lanes, Phase
+from worker.messages import ENDS, Blob, Died, Ending, FromSlot, Holding, Lines, Measured, Members, Order, Ready, Saved
+from worker.outbox import MAX_UNACKED, Batch, Holdings, Outbox
+from worker.outcomes import Outcomes
 
-MAX_UNACKED = 1 << 20
-"""Bytes of an attempt's unacknowledged reports beyond which its slot is no longer read, so that the training waits."""
 HOLD = 30.0
 """Seconds for which an attempt that is paused holds its slot, before it saves and gives it up."""
-MOST_UNFIT = 2
-"""Processes that cannot run an attempt and leave it to another; one more, and the attempt fails."""
-FETCHES = 16
-"""Attempts whose inputs are fetched at a time; as many as there are slots where those are more."""
-
-
-class Holdings(Struct, frozen=True):
-    """What a hello tells: the attempts held with whether they began, and the ends that were never acknowledged."""
-
-    held: tuple[tuple[int, bool], ...]
-    ended: tuple[Ended, ...]
 
 
 class State:
@@ -60,8 +27,6 @@ class State:
     """
 
     def __init__(self, slots: int, max_unacked: int = MAX_UNACKED, hold: float = HOLD) -> None:
-        self.slots = slots
-        self.max_unacked = max_unacked
         self.attempts: dict[int, Attempt] = {}
         self.lanes = Lanes(hold)
         self.connected = False
@@ -70,10 +35,9 @@ class State:
         self.unfit = ""
         """What keeps the machine from taking work for now."""
         self.fitness_told = True
-        self._lacking: deque[Attempt] = deque()  # those whose inputs are not asked for yet
-        self._fetching: set[int] = set()
-        self._unfit: dict[int, Attempt] = {}  # by slot, what waits for another process of it
-        self._outbox = Outbox()
+        self._fetches = Fetches(slots)
+        self._outbox = Outbox(max_unacked)
+        self._outcomes = Outcomes(self._outbox)
 
     # --- the orchestrator speaks
 
@@ -99,7 +63,7 @@ class State:
         """Work comes. One that is held already is not taken twice; one that comes while draining or unfit is given
         back."""
         refused = self.draining or bool(self.unfit)
-        attempts, ready = self.attempts, self.lanes.ready
+        attempts, ready, lacking = self.attempts, self.lanes.ready, self._fetches.lacking
         for order in orders:
             if order.token in attempts:
                 continue
@@ -107,7 +71,7 @@ class State:
                 self._outbox.release(order.token)
                 continue
             attempts[order.token] = attempt = Attempt(order)
-            (self._lacking if order.work.brought else ready).append(attempt)
+            (lacking if order.work.brought else ready).append(attempt)
         return self._advance(now)
 
     def cancel(self, tokens: Iterable[int], reason: str, now: float) -> list[Action]:
@@ -179,9 +143,11 @@ class State:
     def ack(self, finished: Iterable[int], reports: Mapping[int, int], now: float) -> list[Action]:
         """Forgets what is durable."""
         actions: list[Action] = []
-        for token, number in reports.items():
-            actions += self._ack_reports(token, number)
         attempts, durable = self.attempts, []
+        for token, number in reports.items():
+            attempt = attempts.get(token)
+            if attempt is not None:
+                self._outbox.ack(attempt, number, actions)
         for token in finished:
             attempt = attempts.get(token)
             if attempt is not None and attempt.phase is Phase.ENDED:
@@ -203,8 +169,8 @@ class State:
     def slot_came(self, number: int, pid: int, now: float) -> list[Action]:
         """There is a slot, with an empty pipe."""
         self.lanes.by_slot[number] = Lane(number, pid)
-        attempt = self._unfit.pop(number, None)
-        if attempt is not None and attempt.phase is Phase.WAITING:
+        attempt = self._outcomes.left(number)
+        if attempt is not None:
             self.lanes.ready.appendleft(attempt)
             return self.lanes.give_first(number, now) + self._advance(now)
         return self._advance(now)
@@ -226,12 +192,12 @@ class State:
             if not lane.given:
                 break
             if isinstance(message, Measured):
-                self._report(lane, message.points, (), actions)
+                self._outbox.report(lane, message.points, (), actions)
             elif isinstance(message, Lines):
-                self._report(lane, Points(), message.lines, actions)
+                self._outbox.report(lane, Points(), message.lines, actions)
             elif isinstance(message, ENDS):
                 ended = True
-                self._ended_in(lane, message, actions)
+                self._outcomes.heard(lane, message, actions)
             else:
                 self._heard(lane, message, actions, now)
         if ended:
@@ -268,12 +234,12 @@ class State:
         actions = self._came_back(lane, waiting)
         while lane.given:
             seconds = now - lane.since
-            self._failed(lane.end_first(actions), died, seconds, actions)
+            self._outcomes.failed(lane.end_first(actions), died, seconds, actions)
         return actions + self._advance(now)
 
     def fetched(self, token: int, now: float) -> list[Action]:
         """An attempt's inputs are here."""
-        self._fetching.discard(token)
+        self._fetches.asked.discard(token)
         attempt = self.attempts.get(token)
         if attempt is not None and attempt.phase is Phase.WAITING:
             self.lanes.ready.append(attempt)
@@ -281,11 +247,11 @@ class State:
 
     def ended(self, token: int, ending: Ending, now: float) -> list[Action]:
         """An attempt's outputs are where they belong; or else they, or its inputs, could not be moved."""
-        self._fetching.discard(token)
+        self._fetches.asked.discard(token)
         attempt = self.attempts.get(token)
         if attempt is None or attempt.phase is Phase.ENDED:
             return self._advance(now)
-        self._end(attempt, ending)
+        self._outcomes.end(attempt, ending)
         looks: list[Action] = [LookAtDisk()] if ending.reason == disk.REASON else []
         return [Forget(token), *looks, *self._advance(now)]
 
@@ -318,15 +284,8 @@ class State:
         return self._outbox.pressing(self.lanes)
 
     def holdings(self) -> Holdings:
-        """What a hello tells. An attempt that ended with reports unacknowledged is told as held: they come first."""
-        held, ended = [], []
-        for token, attempt in self.attempts.items():
-            if attempt.phase is Phase.ENDED and (attempt.reports is None or not attempt.reports.held):
-                ended.append(told(attempt))
-            else:
-                begun = attempt.begun or (attempt.lane is not None and attempt.lane.given[0] is attempt)
-                held.append((token, begun))
-        return Holdings(tuple(held), tuple(ended))
+        """What a hello tells."""
+        return self._outbox.holdings(self.attempts.values())
 
     def collect(self, starts: bool = True) -> Batch:
         """Takes what waits to be said. Empty while not connected. starts: whether to tell what has begun, too."""
@@ -341,11 +300,8 @@ class State:
     def _advance(self, now: float) -> list[Action]:
         """Gives slots what is ready, and has inputs brought; leaves when a drained worker holds nothing."""
         actions = self.lanes.spread(now)
-        at_once = max(FETCHES, self.slots)
-        while self._lacking and len(self._fetching) < at_once and len(self.lanes.ready) < self.slots * DEPTH:
-            attempt = self._lacking.popleft()
-            self._fetching.add(attempt.order.token)
-            actions.append(Fetch(attempt.order))
+        if self._fetches.lacking:
+            self._fetches.ask(len(self.lanes.ready), actions)
         return actions + self._leave() if self.draining else actions
 
     def _leave(self) -> list[Action]:
@@ -353,20 +309,6 @@ class State:
             return []
         self.left = True
         return [Leave(0)]
-
-    def _ended_in(self, lane: Lane, message: End, actions: list[Action]) -> None:
-        """What was first in a slot's pipe has ended there."""
-        attempt = lane.end_first(actions)
-        match message:
-            case Failed():
-                self._failed(attempt, message, message.seconds, actions)
-            case GaveUp():
-                self._gave_up(attempt, message, actions)
-            case Unfit():
-                lane.killed = True  # it ends by itself
-                self._found_unfit(lane, attempt, message, actions)
-            case Succeeded():
-                self._succeeded(attempt, message, actions)
 
     def _heard(self, lane: Lane, message: Holding | Saved | Ready, actions: list[Action], now: float) -> None:
         """Something of what a slot runs, which goes on."""
@@ -379,69 +321,6 @@ class State:
             case Ready(address) if not attempt.dropped:
                 attempt.address = address
                 self._outbox.ready(attempt)
-
-    def _succeeded(self, attempt: Attempt, outcome: Succeeded, actions: list[Action]) -> None:
-        if outcome.outputs and not attempt.dropped:
-            attempt.phase = Phase.STORING
-            actions.append(PutAway(attempt.order.token, outcome))
-            return
-        ending = Ending(summary=outcome.summary, duration=outcome.seconds, ended_at=outcome.ended_at)
-        self._end(attempt, ending)
-        if attempt.order.work.brought or outcome.outputs or attempt.saves:
-            actions.append(Forget(attempt.order.token))
-
-    def _gave_up(self, attempt: Attempt, outcome: GaveUp, actions: list[Action]) -> None:
-        if outcome.saved is not None and not attempt.dropped:
-            attempt.phase = Phase.STORING
-            actions.append(PutAway(attempt.order.token, outcome))
-            return
-        self._end(attempt, Ending(gave_up=True, duration=outcome.seconds, ended_at=outcome.ended_at))
-        actions.append(Forget(attempt.order.token))
-
-    def _found_unfit(self, lane: Lane, attempt: Attempt, outcome: Unfit, actions: list[Action]) -> None:
-        """The slot's next process runs it, and nobody is charged; unless it is to be stopped, or fresh ones cannot
-        either."""
-        attempt.unfit += 1
-        if attempt.stopping is None and not attempt.dropped and attempt.unfit <= MOST_UNFIT:
-            attempt.phase, attempt.begun, attempt.told_start = Phase.WAITING, False, False
-            self._unfit[lane.number] = attempt
-            return
-        message = f"{attempt.unfit} processes in a row could not run the task: {outcome.message}"
-        failed = Failed(Cause.EXCEPTION, "UNSUITED", message, outcome.seconds, None, outcome.ended_at)
-        self._failed(attempt, failed, outcome.seconds, actions)
-
-    def _failed(self, attempt: Attempt, outcome: Failed | Died, seconds: float, actions: list[Action]) -> None:
-        cause, reason, message = outcome.cause, outcome.reason, outcome.message
-        ending = Ending(cause=cause, reason=reason, message=message, duration=seconds, ended_at=outcome.ended_at)
-        self._end(attempt, ending)
-        actions.append(Forget(attempt.order.token))
-        if reason == disk.REASON:
-            actions.append(LookAtDisk())
-
-    def _report(self, lane: Lane, points: Points, lines: Sequence[LogLine], actions: list[Action]) -> None:
-        attempt = lane.given[0]
-        if attempt.dropped:
-            return
-        if attempt.reports is None:
-            attempt.reports = Reports(attempt.order.token)
-        attempt.reports.add(points, lines)
-        self._outbox.report(attempt)
-        if attempt.reports.held > self.max_unacked and not attempt.reports.paused:
-            attempt.reports.paused = lane.paused = True
-            actions.append(Pause(lane.number))
-
-    def _ack_reports(self, token: int, number: int) -> list[Action]:
-        attempt = self.attempts.get(token)
-        if attempt is None or attempt.reports is None:
-            return []
-        attempt.reports.ack(number)
-        if not attempt.reports.paused or attempt.reports.held > self.max_unacked // 2:
-            return []
-        attempt.reports.paused = False
-        if attempt.lane is None:
-            return []
-        attempt.lane.paused = False
-        return [Resume(attempt.lane.number)]
 
     def _stop(self, tokens: Iterable[int], cause: Cause, message: str, drop: bool = False) -> list[Action]:
         """Ends attempts before their time. drop: nobody wants to hear of them any more."""
@@ -458,7 +337,8 @@ class State:
             if attempt.lane is not None:
                 lanes[attempt.lane.number] = attempt.lane
             else:
-                actions.append(self._end_unbegun(attempt))
+                self._fetches.asked.discard(token)
+                actions.append(self._outcomes.stopped(attempt))
         self._purge()
         return actions + self.lanes.take_back(lanes.values())
 
@@ -468,7 +348,7 @@ class State:
             if attempt.recalled:
                 actions += self._give_back(attempt)
             elif attempt.stopping is not None:
-                actions.append(self._end_unbegun(attempt))
+                actions.append(self._outcomes.stopped(attempt))
             else:
                 self.lanes.ready.appendleft(attempt)
         return actions
@@ -477,46 +357,15 @@ class State:
         """Gives an attempt back that has not begun."""
         token = attempt.order.token
         del self.attempts[token]
-        self._fetching.discard(token)
+        self._fetches.asked.discard(token)
         attempt.phase = Phase.ENDED
         self._outbox.release(token)
         return [Forget(token)] if attempt.order.work.brought else []
 
     def _purge(self) -> None:
         """Lets go of what is waited for no more."""
-        for queue in (self._lacking, self.lanes.ready):
+        for queue in (self._fetches.lacking, self.lanes.ready):
             if any(attempt.phase is not Phase.WAITING for attempt in queue):
                 kept = [attempt for attempt in queue if attempt.phase is Phase.WAITING]
                 queue.clear()
                 queue.extend(kept)
-
-    def _end_unbegun(self, attempt: Attempt) -> Action:
-        """Ends an attempt that was stopped and runs in no slot."""
-        assert attempt.stopping is not None
-        cause, message = attempt.stopping
-        self._fetching.discard(attempt.order.token)
-        self._end(attempt, Ending(cause=cause, reason=cause.name, message=message))
-        return Forget(attempt.order.token)
-
-    def _end(self, attempt: Attempt, ending: Ending) -> None:
-        """An attempt is over. Why it was stopped outweighs how it died."""
-        attempt.phase = Phase.ENDED
-        if not attempt.dropped:
-            attempt.ending = ending if ending.cause is None else _failure(attempt, ending)
-            self._outbox.end(attempt)
-
-
-def _failure(attempt: Attempt, ending: Ending) -> Ending:
-    """How an attempt failed, with the last it logged."""
-    cause, reason, message = ending.cause, ending.reason, ending.message
-    if attempt.stopping is not None:
-        cause, message = attempt.stopping
-        reason = cause.name
-    return Ending(
-        cause=cause,
-        reason=reason,
-        message=message,
-        log_tail=tuple(attempt.reports.tail) if attempt.reports is not None else (),
-        duration=ending.duration,
-        ended_at=ending.ended_at,
-    )
