@@ -17,6 +17,7 @@ from orchestrator.core.pools import lacks
 from orchestrator.core.state import Job, State
 from orchestrator.documents import DatasetDocument, ModelDocument
 from tensorfleet import capabilities, catalog
+from tensorfleet.counts import counted
 from tensorfleet.data import sources
 from tensorfleet.data.builtin import BUILTIN
 from tensorfleet.errors import InvalidRequest, NotFound
@@ -185,8 +186,8 @@ def _infeasible(spec: JobSpec, resolved: Resolved, state: State) -> list[FieldVi
         if all(capabilities.missing((name,), pool.like.capabilities) for pool in state.pools.values()):
             field, how = "spec.model" if resolved.model else "spec.algorithm", capabilities.how_to_get(name)
             where = f"`{how}` where a worker runs, and start it again"
-            return [FieldViolation(field, f"needs {name}, which none of the {here} workers has: {where}")]
-    return [FieldViolation("spec.resources", f"none of the {here} workers can run this: one {reasons[0]}")]
+            return [FieldViolation(field, f"needs {name}, which of {counted(here, 'worker')} none has: {where}")]
+    return [FieldViolation("spec.resources", f"of {counted(here, 'worker')} none can run this: one {reasons[0]}")]
 
 
 async def find_model(documents: DocumentStore, reference: str) -> ModelDocument:

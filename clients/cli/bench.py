@@ -17,6 +17,7 @@ import typer
 from clients.cli import output
 from clients.cli.options import Options, command
 from tensorfleet.config import settings
+from tensorfleet.counts import counted
 from tensorfleet.errors import FailedPrecondition, TensorFleetError
 
 if TYPE_CHECKING:
@@ -199,7 +200,7 @@ class Figures:
         output.say()
         output.show_facts(
             {
-                "Workers": f"{told['workers']}, with {told['slots']} slots in all",
+                "Workers": f"{told['workers']}, with {counted(told['slots'], 'slot')} in all",
                 "Release": told["release"],
                 "Documents": self.status.document_store,
                 "Objects": self.status.object_store,

@@ -15,6 +15,7 @@ from clients.cli.live import Lines, Silence, View, Watcher
 from clients.cli.options import Options
 from clients.cli.progress import epochs_of
 from tensorfleet.config import settings
+from tensorfleet.counts import counted
 from tensorfleet.data import sources
 from tensorfleet.errors import InvalidRequest
 from tensorfleet.model import FieldViolation, JobSpec, JobState, Point, Points
@@ -141,7 +142,7 @@ def _show(spec: JobSpec, result: "DirectResult", seconds: float, at: Options) ->
         }
         output.show_json(told)
         return
-    tasks = output.dim(f" ({result.tasks} tasks)")
+    tasks = output.dim(f" ({counted(result.tasks, 'task')})")
     output.say(output.styled("✓", "green"), f" trained here in {output.span(seconds)}", tasks)
     show_metrics(done.metrics, done.missing_metrics, on_training_rows=model.metrics_on_training_rows)
     output.show_facts(

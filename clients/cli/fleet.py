@@ -14,6 +14,7 @@ from clients.cli import output
 from clients.cli.options import Options, command
 from clients.cli.training import label as labelled
 from tensorfleet.config import DEFAULT_LISTEN
+from tensorfleet.counts import counted
 
 if TYPE_CHECKING:
     from tensorfleet.model import Garbage
@@ -198,17 +199,13 @@ def _show_garbage(found: "Garbage", dry_run: bool) -> None:
     else:
         also = f", {found.unfinished.count} of them unfinished" if found.unfinished.count else ""
         said = (
-            f" {'Would free' if dry_run else 'Freed'} {output.size(freed.size)} in {_many(freed.count, 'blob')}{also}"
+            f" {'Would free' if dry_run else 'Freed'} {output.size(freed.size)} in {counted(freed.count, 'blob')}{also}"
         )
-        forgot = f"  {'would forget' if dry_run else 'forgot'} {_many(found.results, 'known result')}"
+        forgot = f"  {'would forget' if dry_run else 'forgot'} {counted(found.results, 'known result')}"
         output.say(mark, said, output.dim(forgot if found.results else ""))
     rows = [[KEPT[why], amount.count, output.size(amount.size)] for why, amount in found.kept.items()]
     output.console().print()
     output.show_table(["kept for", ">blobs", ">size"], rows, empty="Nothing is left.")
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count:,} {what}" + ("" if count == 1 else "s")
 
 
 def _counts(by_state: dict[str, int]) -> str:

@@ -10,6 +10,7 @@ from clients.cli.figures import on_training_rows, show_metrics
 from clients.cli.options import Options, command
 from clients.cli.train import Dataset, crew, show, submitted
 from clients.cli.training import Training
+from tensorfleet.counts import counted, either
 from tensorfleet.data import sources
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def _show(info: "JobInfo") -> None:
 
 def _rows(trained: "Trained") -> str:
     rows, blocks, epochs = sum(each.rows for each in trained.blocks), len(trained.blocks), trained.last - trained.first
-    what = f"{rows:,} rows of {blocks:,} {'block' if blocks == 1 else 'blocks'}"
+    what = f"{counted(rows, 'row')} of {counted(blocks, 'block')}"
     return f"{what} in each of {epochs + 1:,} epochs" if epochs else f"{what} in one epoch"
 
 
@@ -225,7 +226,8 @@ def checkpoint(job: JobId, at: Options) -> None:
         if at.json:
             output.show_json({"job_id": handle.id, "state": handle.state.value, "attempts": asked})
         else:
-            what = "nothing of it runs" if not asked else f"{asked} running tasks save at their next step"
+            saves = either(asked, "saves at its", "save at their")
+            what = f"{counted(asked, 'running task')} {saves} next step" if asked else "nothing of it runs"
             output.say(f"{handle.id} ", output.state(handle.state), f": {what}")
 
     run(main())

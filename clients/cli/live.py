@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from clients.cli import output
 from clients.cli.progress import Progress, epochs_of, sparkline
+from tensorfleet.counts import counted
 from tensorfleet.errors import TensorFleetError
 from tensorfleet.sdk.events import TasksSucceeded
 
@@ -110,7 +111,7 @@ class Lines:
             part = (20 if large else 4) * stage.done // max(1, stage.tasks)
             if (part or large) and (name, part) not in self._told:
                 self._told.add((name, part))
-                _say(f"  {name}: {stage.done} of {stage.tasks} tasks{self._figures()}")
+                _say(f"  {name}: {stage.done:,} of {counted(stage.tasks, 'task')}{self._figures()}")
 
     def _figures(self) -> str:
         return "".join(f", {name} {output.number(values[-1])}" for name, values in self._progress.latest()[:SERIES])
@@ -180,7 +181,7 @@ class View:
 
         progress = self.progress
         bar = Table.grid(padding=(0, 2))
-        counts = f"{progress.done} of {progress.total} tasks" if progress.total else "waiting for the plan"
+        counts = f"{progress.done:,} of {counted(progress.total, 'task')}" if progress.total else "waiting for the plan"
         reused = output.dim(f"{progress.reused} reused" if progress.reused else "")
         pulse = not progress.total
         bar.add_row(

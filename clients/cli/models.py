@@ -9,6 +9,7 @@ import typer
 
 from clients.cli import output
 from clients.cli.options import Options, command
+from tensorfleet.counts import counted
 from tensorfleet.models import frameworks
 
 if TYPE_CHECKING:
@@ -195,7 +196,7 @@ def delete(
         if at.json:
             output.show_json({"deleted": count})
         else:
-            output.say(f"Deleted {count} version{'' if count == 1 else 's'}")
+            output.say(f"Deleted {counted(count, 'version')}")
 
     run(main())
 

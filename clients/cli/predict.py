@@ -12,6 +12,7 @@ import typer
 from clients.cli import output
 from clients.cli.models import Reference
 from clients.cli.options import Options, command
+from tensorfleet.counts import counted, either
 
 if TYPE_CHECKING:
     from tensorfleet.client import AsyncClient
@@ -82,7 +83,8 @@ def _show(table: Any, reference: str, at: Options, out: Path | None) -> None:
         output.show_json(_described(table, reference, out))
         return
     if out is not None:
-        output.say(f"{table.num_rows} predictions by {reference} are in {out}")
+        rows = table.num_rows
+        output.say(f"{counted(rows, 'prediction')} by {reference} {either(rows, 'is', 'are')} in {out}")
         return
     names = [name.removeprefix("probability_") for name in table.column_names]
     rows = [

@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from clients.cli.connection import kept, run
 from tensorfleet.config import DEFAULT_LISTEN, address_problem
+from tensorfleet.counts import counted
 from tensorfleet.errors import InvalidRequest, TensorFleetError
 from tensorfleet.local import AsyncLocalFleet
 from tensorfleet.model import FieldViolation
@@ -133,7 +134,9 @@ def _greet(asked: Standing, fleet: AsyncLocalFleet) -> None:
         return
     colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     who = (
-        "joined the orchestrator that owns this home" if workers is None else f"{workers} workers x {asked.slots} slots"
+        "joined the orchestrator that owns this home"
+        if workers is None
+        else f"{counted(workers, 'worker')} x {counted(asked.slots, 'slot')}"
     )
     dot, place = _styled("●", "32", colours), _styled(address, "1", colours)
     print(f"{dot} The fleet serves at {place}{_styled(f'  {who}', '2', colours)}")

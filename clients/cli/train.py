@@ -16,6 +16,7 @@ from clients.cli.figures import on_training_rows, show_metrics
 from clients.cli.models import default_file
 from clients.cli.options import Options, command
 from clients.cli.training import Training
+from tensorfleet.counts import counted
 from tensorfleet.data import sources
 from tensorfleet.errors import NotFound
 from tensorfleet.models import frameworks
@@ -117,7 +118,7 @@ def show(info: "JobInfo", at: Options, where: str) -> None:
         return
     if info.state != "succeeded":
         return
-    tasks = f"{info.tasks.total} tasks, {info.tasks.run} run, {info.tasks.reused} reused"
+    tasks = f"{counted(info.tasks.total, 'task')}, {info.tasks.run:,} run, {info.tasks.reused:,} reused"
     output.say(output.styled("✓", "green"), f" trained in {output.span(info.seconds)} ", output.dim(f"({tasks})"))
     show_metrics(info.metrics, info.missing_metrics, on_training_rows=on_training_rows(info.spec))
     if info.model is not None:

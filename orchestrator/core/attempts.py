@@ -28,6 +28,7 @@ from orchestrator.core.gangs import member_done, waits_for_first
 from orchestrator.core.jobs import end
 from orchestrator.core.results import EMPTY
 from orchestrator.core.state import Attempt, Job, Now, OpenStage, State, Worker
+from tensorfleet.counts import counted
 from tensorfleet.keys import task_key
 from tensorfleet.model import Cause, Failure, JobState, Ref, RetryPolicy, TaskResult
 
@@ -326,4 +327,4 @@ def _explain(state: State, stage: OpenStage, attempt: Attempt, cause: Cause, mes
         deaths = stage.deaths.get(stage.account(attempt.index), 0) + charge
         return f"{what} is quarantined: {deaths} of its attempts died ({cause}); last: {message}"
     charged = stage.charged.get(stage.account(attempt.index), 0) + charge
-    return f"{what} failed {charged} times ({cause}); last: {message}"
+    return f"{what} failed {counted(charged, 'time')} ({cause}); last: {message}"

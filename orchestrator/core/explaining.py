@@ -3,6 +3,7 @@
 from orchestrator.core.placement import Round
 from orchestrator.core.pools import able, lacks
 from orchestrator.core.state import Job, OpenStage, State
+from tensorfleet.counts import counted, either
 from tensorfleet.model import JobState
 
 
@@ -12,25 +13,28 @@ def why_pending(state: State, job: Job) -> str:
     unfit = [state.workers[name].unfit for name in state.unfit if lacks(job, state.workers[name].info) is None]
     pools = [pool for _, pool in able(state, job)]
     if not pools and unfit:
-        return f"{len(unfit)} workers that could run it take no work for now: {unfit[0]}"
+        take = either(len(unfit), "takes", "take")
+        return f"{counted(len(unfit), 'worker')} that could run it {take} no work for now: {unfit[0]}"
     if not state.pools and state.suspects:
-        return f"{len(state.suspects)} workers are away and have a moment to come back; no other takes work"
+        away = len(state.suspects)
+        who = f"{counted(away, 'worker')} {either(away, 'is', 'are')} away"
+        return f"{who} and {either(away, 'has', 'have')} a moment to come back; no other takes work"
     if not state.pools:
         return "no worker takes work; `tensorfleet worker join ADDRESS` adds one"
     if not pools:
         ready = sum(len(pool.places) for pool in state.pools.values())
-        return f"none of {ready} workers can run it: {lacks(job, next(iter(state.pools.values())).like)}"
+        return f"of {counted(ready, 'worker')} none can run it: {lacks(job, next(iter(state.pools.values())).like)}"
     stage = job.open
     if stage is None or stage.asked > stage.checked:
         return "known results are being looked up"
     if stage.done == stage.stage.count:
         return "its next stage is about to open"
     if not stage.has_pending():
-        if stage.live:
-            return f"{len(stage.live)} tasks are running, and the stage has no others"
-        return f"{len(stage.waiting)} tasks wait out their backoff"
+        if live := len(stage.live):
+            return f"{counted(live, 'task')} {either(live, 'is', 'are')} running, and the stage has no others"
+        return backing_off(stage)
     if 0 < job.spec.workers <= len(job.by_worker):
-        return f"it runs on {len(job.by_worker)} workers, the most that its spec allows"
+        return f"it runs on {counted(len(job.by_worker), 'worker')}, the most that its spec allows"
     if stage.stage.gang:
         return _why_gang(state, job, stage)
     if all(pool.places[0][0] >= pool.like.slots for pool in pools):
@@ -40,6 +44,12 @@ def why_pending(state: State, job: Job) -> str:
     return "it is next"
 
 
+def backing_off(stage: OpenStage) -> str:
+    """Of a stage that has tasks that do."""
+    waiting = len(stage.waiting)
+    return f"{counted(waiting, 'task')} {either(waiting, 'waits out its', 'wait out their')} backoff"
+
+
 def _why_gang(state: State, job: Job, stage: OpenStage) -> str:
     count, turn = stage.stage.count, Round(state)
     capacity = turn.capacity(job)
@@ -47,7 +57,7 @@ def _why_gang(state: State, job: Job, stage: OpenStage) -> str:
         fewer = f", or for {state.settings.gather:g} s to go by, to begin with {capacity}"
         least = stage.stage.least
         return (
-            f"its {count} members begin at once, and the workers that could run them have {capacity} slots: "
+            f"its {count} members begin at once, and the workers that could run them have {counted(capacity, 'slot')}: "
             f"it waits for others{fewer if 0 < least <= capacity else ''}"
         )
     if not turn.gather(job, count):

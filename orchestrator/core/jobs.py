@@ -11,6 +11,7 @@ from orchestrator.core.pools import numerics_for
 from orchestrator.core.releases import releases
 from orchestrator.core.state import Job, Now, OpenStage, State, Worker
 from tensorfleet import catalog
+from tensorfleet.counts import counted, either
 from tensorfleet.errors import AlreadyExists, FailedPrecondition, ResourceExhausted
 from tensorfleet.keys import task_key
 from tensorfleet.model import Cause, Failure, JobResult, JobSpec, JobState
@@ -49,9 +50,10 @@ def submit(state: State, event: SubmitJobs, now: Now) -> Decision:
 
 
 def _full(state: State, more: int) -> ResourceExhausted:
+    active = len(state.active)
     return ResourceExhausted(
-        f"{len(state.active)} jobs are queued or running, and {more} more would be past the limit of "
-        f"{state.settings.max_jobs} (the orchestrator's --max-jobs); try again when some have ended",
+        f"{counted(active, 'job')} {either(active, 'is', 'are')} queued or running, and {more:,} more would be past "
+        f"the limit of {state.settings.max_jobs} (the orchestrator's --max-jobs); try again when some have ended",
         retry_after=RETRY_SUBMISSION,
     )
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from orchestrator import views
 from orchestrator.core import events
-from orchestrator.core.explaining import why_pending
+from orchestrator.core.explaining import backing_off, why_pending
 from orchestrator.core.pools import lacks
 from orchestrator.core.reach import read_by
 from orchestrator.core.state import Job
@@ -22,6 +22,7 @@ from orchestrator.tasks import Place, TaskPages
 from orchestrator.watch import Cursor
 from tensorfleet.api.v1 import jobs_pb2 as pb
 from tensorfleet.api.v1 import jobs_pb2_grpc
+from tensorfleet.counts import counted
 from tensorfleet.errors import FailedPrecondition, InvalidRequest, NotFound
 from tensorfleet.kinds import plan_for
 from tensorfleet.model import FieldViolation, JobState, WorkerState
@@ -199,10 +200,12 @@ def _reasons(job: Job) -> list[str]:
     stage = job.open
     if stage is None:
         return [f"it is {job.state}, and no stage is open"]
-    lines = [f"stage {stage.stage.name}: {stage.done} of {stage.stage.count} tasks done, {len(stage.live)} running"]
+    done = f"{stage.done:,} of {counted(stage.stage.count, 'task')} done"
+    lines = [f"stage {stage.stage.name}: {done}, {len(stage.live):,} running"]
     if stage.waiting:
-        lines.append(f"{len(stage.waiting)} tasks wait out their backoff after a failure")
+        lines.append(f"{backing_off(stage)} after a failure")
     for index, history in sorted(stage.history.items()):
         last = history[-1]
-        lines.append(f"task {index} failed {len(history)} times; last on {last.worker} ({last.cause}): {last.message}")
+        failed = f"task {index} failed {counted(len(history), 'time')}"
+        lines.append(f"{failed}; last on {last.worker} ({last.cause}): {last.message}")
     return lines

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 
 from tensorfleet.algorithms.algorithm import Algorithm
 from tensorfleet.algorithms.parameters import Flag, Integer, MappingOf, Parameter, Real
+from tensorfleet.counts import counted, either
 from tensorfleet.model import JobResult, JobSpec, Ref, Resolved, Task, Value
 from tensorfleet.operators import Context, Operator, Outcome
 from tensorfleet.plan import Done, Stage, StageResults, unstoppable
@@ -47,7 +48,8 @@ class NoopPlan:
     def describe(self, spec: JobSpec, resolved: Resolved, done: Sequence[StageResults] = ()) -> list[str]:
         then = ", and one that waits for them" if spec.hyperparameters.get("reduce") else ""
         tasks, rounds = _number(spec, "tasks"), _number(spec, "rounds")
-        return [f"round-{number}: {tasks} tasks that do nothing{then}" for number in range(rounds)]
+        told = f"{counted(tasks, 'task')} that {either(tasks, 'does', 'do')} nothing"
+        return [f"round-{number}: {told}{then}" for number in range(rounds)]
 
 
 def _stages(spec: JobSpec) -> list[tuple[str, int]]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from tensorfleet.counts import counted, either
 from tensorfleet.data.sources import find_target
 from tensorfleet.errors import BadInput
 
@@ -109,7 +110,13 @@ def continuous(column: str, task_hint: str) -> Finding:
 def _rows(rows: int) -> list[Finding]:
     if rows >= 2:
         return []
-    return [Finding("error", "TOO_FEW_ROWS", f"training needs at least 2 rows, and there {_are(rows, 'row')}")]
+    return [
+        Finding(
+            "error",
+            "TOO_FEW_ROWS",
+            f"training needs at least 2 rows, and there {either(rows, 'is', 'are')} {counted(rows, 'row')}",
+        )
+    ]
 
 
 def unlabelled(column: str) -> Finding:
@@ -129,7 +136,7 @@ def _target(target: Column, rows: int, task: str, images: bool) -> list[Finding]
         message = f"column {name!r} is to be predicted and has no value in {missing:,} of {rows:,} rows"
         found.append(Finding("error", "TARGET_MISSING_VALUES", message, name))
     if target.get("infinite"):
-        message = f"column {name!r} is to be predicted and is infinite in {_count(target['infinite'], 'row')}"
+        message = f"column {name!r} is to be predicted and is infinite in {counted(target['infinite'], 'row')}"
         found.append(Finding("error", "INFINITE", message, name))
     return found + (_numeric_target(target) if task == "regression" else _label_target(target))
 
@@ -203,7 +210,7 @@ def _infinite(features: Sequence[Column]) -> list[Finding]:
         Finding(
             "error",
             "INFINITE",
-            f"column {column['name']!r} is infinite in {_count(column['infinite'], 'row')}; "
+            f"column {column['name']!r} is infinite in {counted(column['infinite'], 'row')}; "
             "replace those values or leave the column out",
             column["name"],
         )
@@ -252,11 +259,3 @@ def _same(column: Column) -> str:
 
 def _distinct(count: int) -> str:
     return f"{count:,}" if count < 1_000 else "1,000 or more"
-
-
-def _are(count: int, noun: str) -> str:
-    return f"is {count} {noun}" if count == 1 else f"are {count:,} {noun}s"
-
-
-def _count(count: int, noun: str) -> str:
-    return f"1 {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from msgspec import Struct
 
+from tensorfleet.counts import counted, either
 from tensorfleet.data import sources
 from tensorfleet.errors import BadInput
 
@@ -83,7 +84,8 @@ def ordered(files: Iterable[str], name: str, classes: Iterable[str] = ()) -> lis
     if not found:
         found, outside = [Sample("", file) for file in outside], []
     if skipped := sorted([*others, *outside]):
-        print(f"warning: {name}: {len(skipped):,} files are left out, such as {skipped[0]}", file=sys.stderr)
+        left = f"{counted(len(skipped), 'file')} {either(len(skipped), 'is', 'are')} left out"
+        print(f"warning: {name}: {left}, such as {skipped[0]}", file=sys.stderr)
     return sorted(found)
 
 

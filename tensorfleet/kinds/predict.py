@@ -5,6 +5,7 @@ The rule: a task reads the model and one block, so predictions spread as far as 
 
 from collections.abc import Sequence
 
+from tensorfleet.counts import counted
 from tensorfleet.kinds.sources import ingest
 from tensorfleet.model import JobResult, JobSpec, Ref, Resolved, Task, Value
 from tensorfleet.plan import Done, Stage, StageResults, unstoppable
@@ -39,7 +40,7 @@ class PredictPlan:
         if resolved.upload is not None:
             return ["predict: the request's rows in one task"]
         if resolved.dataset:
-            return [f"predict: {len(resolved.dataset) - 1} blocks, a task each"]
+            return [f"predict: {counted(len(resolved.dataset) - 1, 'block')}, a task each"]
         return [f"ingest: read {spec.dataset} into blocks", "predict: a task a block"]
 
 

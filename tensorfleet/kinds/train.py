@@ -10,6 +10,7 @@ from typing import Any
 from tensorfleet import catalog
 from tensorfleet.algorithms.algorithm import Algorithm
 from tensorfleet.algorithms.members import ranges
+from tensorfleet.counts import counted
 from tensorfleet.kinds import courses, rounds, spread
 from tensorfleet.kinds.sources import ingest
 from tensorfleet.model import JobResult, JobSpec, ModelContent, Ref, Resolved, Task, TaskResult, Value
@@ -73,7 +74,7 @@ def _fit_lines(spec: JobSpec) -> list[str]:
         return ["fit: the whole model in one task"]
     spans = _ranges(spec)
     most = max(stop - start for start, stop in spans)
-    return [f"fit: {spans[-1][1]} members in {len(spans)} tasks of at most {most}"]
+    return [f"fit: {counted(spans[-1][1], 'member')} in {counted(len(spans), 'task')} of at most {most}"]
 
 
 def _sources(spec: JobSpec, resolved: Resolved) -> list[str]:

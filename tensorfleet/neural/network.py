@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tensorfleet import bundle
+from tensorfleet.counts import counted
 from tensorfleet.errors import BadInput, FailedPrecondition
 from tensorfleet.models import state
 from tensorfleet.models.frameworks import Read
@@ -86,7 +87,7 @@ class Network:
         self._made: tuple[Any, Any] | None = None
 
     def __repr__(self) -> str:
-        takes = f"{self.n_features_in_} columns"
+        takes = counted(self.n_features_in_, "column")
         if self.image is not None:
             takes = f"images of {' x '.join(map(str, self.image['shape']))}"
         gives = "a number" if self.labels is None else f"one of {len(self.labels)} classes"

@@ -81,7 +81,7 @@ async def test_a_job_that_nobody_can_run_is_refused_with_what_is_missing(needy: 
         await admitted(spec, state_with("torch==2"))
     (fault,) = refused.value.violations
     assert fault.field == "spec.algorithm"
-    assert "needs tensorflow, which none of the 1 workers has" in fault.description
+    assert "needs tensorflow, which of 1 worker none has" in fault.description
     assert "pip install 'tensorfleet[tensorflow]'" in fault.description
 
 

@@ -128,7 +128,7 @@ def test_a_pipe_gets_a_line_a_quarter_and_what_fails(capsys: pytest.CaptureFixtu
         lines.see(event)
     assert capsys.readouterr().out.splitlines() == [
         "iris · random_forest",
-        "  prepare: 1 of 1 tasks",
+        "  prepare: 1 of 1 task",
         "  ! fit/1 on worker-1: signal, SIGSEGV; tried again",
         "  fit: 1 of 4 tasks, loss 0.3000, accuracy 0.9000, auc 0.6000",
         "  fit: 2 of 4 tasks, loss 0.3000, accuracy 0.9000, auc 0.6000",
@@ -205,7 +205,7 @@ def test_a_pipe_gets_a_line_an_epoch(capsys: pytest.CaptureFixture[str]) -> None
         lines.see(event)
     assert capsys.readouterr().out.splitlines() == [
         "digits · cnn",
-        "  prepare: 1 of 1 tasks",
+        "  prepare: 1 of 1 task",
         "  epoch 1 of 3, loss 2.0000, val_loss 1.5000, 900 samples/s, 6.0 s left",
         "  epoch 2 of 3, loss 1.0000, val_loss 1.2500, 800 samples/s, 4.0 s left",
     ]

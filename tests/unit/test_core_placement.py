@@ -260,7 +260,7 @@ class TestWhy:
         core.join(info("w"))
         core.submit("j", spec())
         core.lose("w")
-        assert "1 workers are away" in self.why(core)
+        assert "1 worker is away" in self.why(core)
 
     def test_known_results(self, core: Fleet) -> None:
         core.join(info("w"))
@@ -270,7 +270,7 @@ class TestWhy:
     def test_all_is_running(self, core: Fleet) -> None:
         core.join(info("w"))
         core.submit("j", spec())
-        assert "1 tasks are running" in self.why(core)
+        assert "1 task is running" in self.why(core)
 
     def test_every_slot_is_busy(self, core: Fleet) -> None:
         core.join(info("w"))
