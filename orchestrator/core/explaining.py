@@ -1,7 +1,7 @@
 """Why a live job has nothing running, or not more; in one line, by the same tests that place it."""
 
-from orchestrator.core.placement import Round
 from orchestrator.core.pools import able, lacks
+from orchestrator.core.room import Round
 from orchestrator.core.state import Job, OpenStage, State
 from tensorfleet.counts import counted, either
 from tensorfleet.model import JobState

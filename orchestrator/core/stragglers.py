@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from orchestrator.core import records as r
 from orchestrator.core.decision import Decision, join
 from orchestrator.core.events import HelpStragglers
-from orchestrator.core.placement import Round, assignment
+from orchestrator.core.placement import assignment
+from orchestrator.core.room import Round
 from orchestrator.core.state import Attempt, Job, Now, OpenStage, State
 from orchestrator.core.timers import tick_every
 from tensorfleet.model import JobState
