@@ -396,5 +396,6 @@ _MESSAGES: dict[type[c.ToWorker], Callable[[list[Any]], pb.OrchestratorMessage]]
     c.Pause: lambda run: pb.OrchestratorMessage(pause=pb.Pause(tokens=_tokens(run))),
     c.Resume: lambda run: pb.OrchestratorMessage(resume=pb.Resume(tokens=_tokens(run))),
     c.Checkpoint: lambda run: pb.OrchestratorMessage(checkpoint=pb.Checkpoint(tokens=_tokens(run))),
+    c.EndEarly: lambda run: pb.OrchestratorMessage(end_early=pb.EndEarly(tokens=_tokens(run))),
     c.Drain: lambda run: pb.OrchestratorMessage(drain=pb.Drain(reason=run[0].reason)),
 }

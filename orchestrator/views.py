@@ -106,7 +106,7 @@ def _resumed(plain: dict[str, Any]) -> dict[str, Any]:
 
 
 def _stopped(plain: dict[str, Any]) -> dict[str, Any]:
-    return _state_changed(JobState.RUNNING, f"it ends early, with what its finished rounds made: {plain['reason']}")
+    return _state_changed(JobState.RUNNING, f"it ends early, with what it has made: {plain['reason']}")
 
 
 def _saved(plain: dict[str, Any]) -> dict[str, Any]:

@@ -58,11 +58,14 @@ class Roster(Struct, frozen=True):
 class Control(Protocol):
     """How whoever has a task run reaches into it while it runs. An operator that has no steps need not know of it."""
 
-    def between_steps(self, save: Callable[[], Output]) -> None:
+    def between_steps(self, save: Callable[[], Output]) -> bool:
         """For the operator to call between two steps of its work, as often as it can.
 
         Returns at once, or when a pause is over. save: gives all that another attempt at the task takes to go on from
         here; called when a checkpoint is asked for. It does not return where the task has to give up its place.
+
+        True where the job ends early: a task whose outputs are no function of its inputs alone, and are of use as they
+        are, is to return them now. Any other goes on to its end.
         """
 
     def keep(self, saved: Output) -> None:
@@ -75,8 +78,8 @@ class Control(Protocol):
 class Alone:
     """Nobody reaches into the task: it is neither paused nor saved, and is a gang of its own."""
 
-    def between_steps(self, save: Callable[[], Output]) -> None:
-        pass
+    def between_steps(self, save: Callable[[], Output]) -> bool:
+        return False
 
     def keep(self, saved: Output) -> None:
         pass

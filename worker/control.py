@@ -51,10 +51,11 @@ class Reached:
         self._saves = 0
         self._files = 0
 
-    def between_steps(self, save: Callable[[], Output]) -> None:
+    def between_steps(self, save: Callable[[], Output]) -> bool:
         page = self._page
         if page[TOKEN] == self._token and (page[WISH] or page[SAVES] != self._saves):
-            self._obey(save)
+            return self._obey(save)
+        return False
 
     def keep(self, saved: Output) -> None:
         if (kept := self._save(lambda: saved)) is not None:
@@ -66,7 +67,7 @@ class Reached:
             for members in self._line.wait():
                 return Roster(members.place, members.addresses)
 
-    def _obey(self, save: Callable[[], Output]) -> None:
+    def _obey(self, save: Callable[[], Output]) -> bool:
         page, held = self._page, False
         while page[TOKEN] == self._token:
             if page[SAVES] != self._saves:
@@ -81,7 +82,8 @@ class Reached:
                     self._line.say(Holding())
                 self._line.wait()
             else:
-                return
+                return page[WISH] == Wish.END
+        return False
 
     def _save(self, save: Callable[[], Output]) -> tuple[str, Ref] | None:
         """A full disk costs what would have been saved, and not the task."""

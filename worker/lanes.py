@@ -36,9 +36,9 @@ class Phase(IntEnum):
 class Attempt(Struct, eq=False):
     """One attempt that the worker holds. dropped: nobody is told of it any more.
 
-    paused: it is to hold its place, and `parting` to give it up. holding: since when it does. saves: how often it is to
-    have saved. saved: what it saved last. address: where it listens for its gang, until it has the roster. unfit: how
-    many processes could not run it.
+    paused: it is to hold its place, and `parting` to give it up. holding: since when it does. early: it is to end with
+    what it has. saves: how often it is to have saved. saved: what it saved last. address: where it listens for its
+    gang, until it has the roster. unfit: how many processes could not run it.
     """
 
     order: Order
@@ -54,6 +54,7 @@ class Attempt(Struct, eq=False):
     told_end: bool = False
     paused: bool = False
     parting: bool = False
+    early: bool = False
     holding: float | None = None
     saves: int = 0
     saved: Blob | None = None
@@ -62,7 +63,7 @@ class Attempt(Struct, eq=False):
 
     @property
     def wish(self) -> Wish:
-        return Wish.PART if self.parting else Wish.HOLD if self.paused else Wish.GO_ON
+        return Wish.PART if self.parting else Wish.HOLD if self.paused else Wish.END if self.early else Wish.GO_ON
 
 
 class Lane:
@@ -228,7 +229,7 @@ class Lanes:
             lane.waiting = True
             if size == 0:
                 self.begin(lane, now)
-                if attempt.saves:  # it was asked of it before another slot gave it back
+                if attempt.wish or attempt.saves:  # it was asked of it before another slot gave it back
                     wanted.append(lane)
             shares.setdefault(number, []).append(attempt.order)
             heapq.heapreplace(least, (size + 1, number))

@@ -193,6 +193,8 @@ class Sessions:
                 act(state.resume(message.resume.tokens, now))
             case "checkpoint":
                 act(state.checkpoint(message.checkpoint.tokens))
+            case "end_early":
+                act(state.end_early(message.end_early.tokens))
             case "roster":
                 act(state.roster(message.roster.token, protocol.members(message.roster)))
             case "drain":

@@ -126,6 +126,18 @@ class State:
                 actions += self.lanes.steer(attempt.lane)
         return actions
 
+    def end_early(self, tokens: Iterable[int]) -> list[Action]:
+        """Has end, at their next steps, those of them whose task can."""
+        actions: list[Action] = []
+        for token in tokens:
+            attempt = self.attempts.get(token)
+            if attempt is None:
+                continue
+            attempt.early = True
+            if attempt.lane is not None and attempt.lane.given[0] is attempt:
+                actions += self.lanes.steer(attempt.lane)
+        return actions
+
     def roster(self, token: int, members: Members) -> list[Action]:
         """The members of a gang, for one that waits for them."""
         attempt = self.attempts.get(token)

@@ -10,8 +10,9 @@ the slot, whether its process has loaded a library that takes long to load."""
 
 
 class Wish(IntEnum):
-    """What is wanted of an attempt. PART: that it saves, and gives up its place."""
+    """What is wanted of an attempt. PART: that it saves, and gives up its place. END: that it ends with what it has."""
 
     GO_ON = 0
     HOLD = 1
     PART = 2
+    END = 3

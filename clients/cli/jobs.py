@@ -239,9 +239,10 @@ def stop(
     at: Options,
     reason: Annotated[str, typer.Option(help="Why, for whoever reads it later.")] = "stopped at the command line",
 ) -> None:
-    """End a training early, and keep what its finished rounds made: its model is registered as ever.
+    """End a training early, and keep what it has made: its model is registered as ever.
 
-    Before its first round is over, that one is let end. What has no rounds is cancelled instead.
+    A gang ends at its next step, any other with its last finished round; the first round is let end. What has no rounds
+    is cancelled instead.
     """
     from clients.cli.connection import connected, run
 

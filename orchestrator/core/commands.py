@@ -62,6 +62,10 @@ class Checkpoint(ToWorker, frozen=True):
     tokens: tuple[int, ...]
 
 
+class EndEarly(ToWorker, frozen=True):
+    tokens: tuple[int, ...]
+
+
 class Recall(ToWorker, frozen=True):
     tokens: tuple[int, ...]
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 
 from orchestrator.core import records as r
 from orchestrator.core.ahead import how_far, recall_for_gang, recall_for_idle
-from orchestrator.core.commands import Assign, Command
+from orchestrator.core.commands import Assign, Command, EndEarly
 from orchestrator.core.decision import Decision, join
 from orchestrator.core.events import Advance, FailJob, Place
 from orchestrator.core.failures import plan_failed
@@ -160,6 +160,9 @@ class _Handing:
             self.records.append(r.JobStarted(job.id, self._now.wall))
         self.records.append(record)
         self._commands.append(command)
+        if job.stopping:
+            tokens = tuple(range(token, token + len(tasks)))
+            self._commands.append(EndEarly(worker.info.id, worker.session, tokens))
         self._touched[job.id] = None
         self._given += len(tasks)
         self._round.give(job, worker, len(tasks))

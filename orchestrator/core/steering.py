@@ -1,14 +1,15 @@
 """Reaching into a job that runs: it is paused and goes on, saves, or ends early with what it has.
 
 The rule: what is wanted of a job is in the journal, and each worker is told of its attempts, now and whenever it comes
-back. A job that is paused opens no stage and is given nothing; what of it runs may still end.
+back. A job that is paused opens no stage and is given nothing; what of it runs may still end. Where one that ends early
+has to do what runs first, that is told so: a task that is no function of its inputs alone ends with what it has.
 """
 
 from collections.abc import Collection
 from typing import TypeVar
 
 from orchestrator.core import records as r
-from orchestrator.core.commands import Checkpoint, Pause, Resume
+from orchestrator.core.commands import Checkpoint, Command, EndEarly, Pause, Resume
 from orchestrator.core.decision import NOTHING, Decision, join, refuse, reply
 from orchestrator.core.events import Advance, CheckpointJob, PauseJob, ResumeJob, StopJob
 from orchestrator.core.failures import plan_failed
@@ -56,7 +57,8 @@ def checkpoint(state: State, event: CheckpointJob, now: Now) -> Decision:
 
 
 def stop(state: State, event: StopJob, now: Now) -> Decision:
-    """Has a job end with what its stages have made that are done; one that must be done first is let end."""
+    """Has a job end with what its stages have made that are done; one that must be done first is let end, as early as
+    its tasks can."""
     job = _running(state, event.job)
     if job is None:
         return refuse(event.ticket, _ended(state, event.job, "stop"))
@@ -76,7 +78,8 @@ def stop(state: State, event: StopJob, now: Now) -> Decision:
     stopped = r.JobStopped(job.id, reason, done[-1].name if done else "", dropped, now.wall)
     told = stop_attempts(state, job, f"job {job.id} ends early: {reason}") if dropped else NOTHING
     resumed = _resumed(state, job, now)
-    decided = Decision((*resumed.records, stopped), () if dropped else resumed.commands, then=(Advance(job.id),))
+    said: tuple[Command, ...] = () if dropped else (*resumed.commands, *_told(state, job, EndEarly))
+    decided = Decision((*resumed.records, stopped), said, then=(Advance(job.id),))
     return join([told, decided, reply(event.ticket, job.id)])
 
 
@@ -100,7 +103,7 @@ def _saves(state: State, job: Job) -> list[int]:
     ]
 
 
-Steering = TypeVar("Steering", Pause, Resume, Checkpoint)
+Steering = TypeVar("Steering", Pause, Resume, Checkpoint, EndEarly)
 
 
 def _told(state: State, job: Job, kind: type[Steering], among: Collection[int] | None = None) -> tuple[Steering, ...]:

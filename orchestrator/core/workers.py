@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from orchestrator.core import records as r
 from orchestrator.core.attempts import failed, held, release, speaker
-from orchestrator.core.commands import Command, Drain, Goodbye, Welcome
+from orchestrator.core.commands import Command, Drain, EndEarly, Goodbye, Welcome
 from orchestrator.core.decision import Decision, join, nothing, refuse, reply
 from orchestrator.core.events import Advance, DrainWorker, Heartbeat, Leaving, OpenSession, SessionLost
 from orchestrator.core.pools import key_of
@@ -40,6 +40,8 @@ def open_session(state: State, event: OpenSession, now: Now) -> Decision:
     heard = r.WorkerHeard(worker_id, None, 0, event.cached, now.wall)
     paused = tuple(token for token in keep if state.jobs[state.attempts[token].job].state == JobState.PAUSED)
     said: list[Command] = [Welcome(worker_id, event.session, PROTOCOL, keep, stop, paused)]
+    if early := tuple(token for token in keep if state.jobs[state.attempts[token].job].stopping):
+        said.append(EndEarly(worker_id, event.session, early))
     if known is not None and same_life and known.draining:  # it may have been away when it was asked
         said.append(Drain(worker_id, event.session, "asked to drain"))
     # The first of its kind may be what jobs wait for.

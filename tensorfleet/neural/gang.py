@@ -1,7 +1,8 @@
 """Training by a gang: members that take each step together, each on its part of the batch, and add up their gradients.
 
 The rule: all members have the same weights after each step, since they start from the same state and apply the same
-sums; so the first one alone reports, saves, evaluates and makes the state, and says at an epoch's end how all go on.
+sums; so the first one alone reports, saves, evaluates and makes the state, and says at an epoch's end how all go on. If
+the job ends early, it makes the state of the steps that are done, while the others wait for it in the next sum.
 
 The sums are those of TensorFlow's MultiWorkerMirroredStrategy, in a ring; one a step, of everything that is to be
 summed up. The strategy can be set up only in a process that has not computed yet, and is there until the process ends.
@@ -248,8 +249,7 @@ class _Training:
         epochs, progress = int(self._params["epochs"]), self._progress
         going = progress.epoch < epochs
         while going:
-            self._epoch()
-            going = self._epoch_over() and progress.epoch < epochs
+            going = self._epoch() and self._epoch_over() and progress.epoch < epochs
             if self._first and going and perf_counter() - self._saved_at >= SAVED_EVERY:
                 self._context.control.keep(self._saved())
                 self._saved_at = perf_counter()
@@ -288,8 +288,8 @@ class _Training:
         """Of what this member draws from there on."""
         return [int(self._params["seed"]), self._member.ring.place, epoch, step]
 
-    def _epoch(self) -> None:
-        """What is left of the epoch in hand."""
+    def _epoch(self) -> bool:
+        """What is left of the epoch in hand, or of it until the job ends early: False."""
         progress, rows = self._progress, len(self._rows)
         order = rounds.order(int(self._params["seed"]), progress.epoch, rows)
         steps = -(-rows // self._batch)
@@ -298,8 +298,7 @@ class _Training:
         told_at, told = perf_counter(), progress.sums.samples
         with training.feeder() as beside:
             ready = beside.submit(self._fed, order, progress.steps, self._steps)
-            while progress.steps < steps:
-                self._between()
+            while progress.steps < steps and not self._between():
                 fed, share = ready.result()
                 if progress.steps + fed.steps < steps:
                     ready = beside.submit(self._fed, order, progress.steps + fed.steps, self._steps)
@@ -316,13 +315,16 @@ class _Training:
                     self._context.report("samples_per_second", progress.epoch * steps + progress.steps - 1, pace)
                     told_at, told = now, progress.sums.samples
         if self._first:
-            digests = rounds.ledger(self._rows.rows[order], self._rows.block_rows)
+            taken = order[: progress.steps * self._batch]
+            digests = rounds.ledger(self._rows.rows[taken], self._rows.block_rows)
             progress.ledger += [[progress.epoch, *line] for line in digests]
+        return progress.steps == steps
 
-    def _between(self) -> None:
-        """The first member stops for all: the others wait for it in the next sum."""
-        if self._first:
-            self._context.control.between_steps(self._saved)
+    def _between(self) -> bool:
+        """The first member stops for all: the others wait for it in the next sum. Whether all are to end here, with one
+        step at least."""
+        ends = self._first and self._context.control.between_steps(self._saved)
+        return ends and bool(self._progress.epoch or self._progress.steps)
 
     def _fed(self, order: "Array", done: int, most: int) -> tuple[Fed, float]:
         """This member's part of at most so many of the batches that follow, of one size, and its share of each."""

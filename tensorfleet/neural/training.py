@@ -118,7 +118,7 @@ class Network:
         told = self._plain(x, y, rates) if weights is None else self._weighted(x, y, rates, weights)
         return told[0].numpy(), told[1].numpy()
 
-    def evaluate(self, samples: Samples, between: Callable[[], None]) -> Figures:
+    def evaluate(self, samples: Samples, between: Callable[[], object]) -> Figures:
         """How good the model is. between: called between two batches."""
         import numpy as np
 

@@ -127,7 +127,8 @@ class AsyncJob:
         return response.attempts
 
     async def stop(self, reason: str = "") -> Self:
-        """Ends a training early, and keeps what its finished rounds made; the first of them is let end.
+        """Ends a training early, and keeps what its finished rounds made, the first of which is let end, or what the
+        steps of its gang did.
 
         FailedPrecondition where it has ended, or has no rounds to stop after.
         """

@@ -440,6 +440,19 @@ async def test_what_was_saved_is_gone_on_from_and_the_result_is_the_same(bench: 
     assert whole.outputs[0][1] == part.outputs[0][1]
 
 
+async def test_a_task_that_is_to_end_early_does_so_once_it_goes_on(bench: Bench) -> None:
+    token, task = bench.start("stepper", steps=1_000_000, seconds=0.001)
+    number = await bench.begun(token)
+    bench.slots.steer(number, token, Wish.HOLD, 0)
+    await bench.until(lambda: bench.steps.get(token) == [Holding()])
+    taken = len(bench.points[token])
+    bench.slots.steer(number, token, Wish.END, 1)  # it saves first
+    done = await task
+    assert isinstance(done, Succeeded)
+    assert done.summary["total"] == sum(range(taken))
+    assert [type(said) for said in bench.steps[token]] == [Holding, Saved]
+
+
 async def test_what_is_wanted_of_one_task_is_not_wanted_of_the_next(bench: Bench) -> None:
     token, task = bench.start("stepper", steps=20, seconds=0.005)
     number = await bench.begun(token)

@@ -150,7 +150,8 @@ def stepper(context: Context) -> Outcome:
         context.report("step", step, float(total))
         step += 1
         now = (step, total)
-        context.control.between_steps(lambda now=now: bundle.encode(now))
+        if context.control.between_steps(lambda now=now: bundle.encode(now)):
+            break
         time.sleep(float(str(context.params.get("seconds", 0.0))))
     return Outcome([[str(total).encode()]], {"total": total, "begun": begun, "pid": os.getpid()})
 

@@ -97,11 +97,12 @@ class After:
         self._keep, self._left = keep, calls
         self.saved: Input | None = None
 
-    def between_steps(self, save: Callable[[], Output]) -> None:
+    def between_steps(self, save: Callable[[], Output]) -> bool:
         if not self._left:
             self.saved = self._keep(save())
             raise Interrupted
         self._left -= 1
+        return False
 
     def meet(self, address: str) -> Roster:
         raise NotImplementedError

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -12,6 +13,7 @@ from tensorfleet import Client
 from tensorfleet.client import Job
 from tensorfleet.local import LocalFleet
 from tensorfleet.model import JobState
+from tensorfleet.sdk.events import StageOpened
 
 GIVEN: dict[str, Any] = {"epochs": 2, "units": 32, "batch_size": 32, "replicas": 2, "batch_normalization": False}
 
@@ -73,3 +75,30 @@ def test_one_that_dies_has_all_go_on_from_what_the_first_saved(client: Client) -
     assert struck
     assert job.state == JobState.SUCCEEDED, job.info.failure
     assert sorted(set(steps)) == list(range(45 * 60))
+
+
+def test_a_gang_that_is_stopped_ends_at_once_with_what_its_steps_have_made(client: Client) -> None:
+    job = client.train("digits", algorithm="dnn", hyperparameters={**GIVEN, "way": "gang", "epochs": 10_000})
+    asked = ended = 0.0
+    for event in job.watch():
+        if not asked and any(point.step > 45 * 3 for point in getattr(event, "points", ())):
+            job.stop()
+            asked = time.monotonic()
+        if isinstance(event, StageOpened) and event.stage == "finish":
+            ended = time.monotonic()
+    assert job.state == JobState.SUCCEEDED, job.info.failure
+    assert ended - asked < 5
+    told = losses(job)
+    assert sorted(told) == list(range(len(told))), "no step was taken after the last that counts"
+    whole, more = divmod(len(told), 45)
+    assert trained(job) == [1437] * whole + ([32 * more] if more else [])
+    assert job.result().metrics["accuracy"] > 0.8
+
+
+def trained(job: Job) -> list[int]:
+    """How many rows each epoch trained on."""
+    found: list[int] = []
+    for line in job.info.trained:
+        assert line.first == len(found)
+        found += [sum(block.rows for block in line.blocks)] * (line.last - line.first + 1)
+    return found

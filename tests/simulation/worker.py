@@ -23,7 +23,7 @@ def saved_by(token: int, number: int) -> Ref:
 @dataclass
 class Held:
     """An attempt in the worker's hands. ending: set once it is over, until that is acknowledged. saves: how often it is
-    to save yet. saved: how often it has."""
+    to save yet. saved: how often it has. early: it is to end with what it has."""
 
     task: Task
     begun: bool = False
@@ -33,6 +33,7 @@ class Held:
     paused: bool = False
     saves: int = 0
     saved: int = 0
+    early: bool = False
 
     @property
     def over(self) -> bool:
@@ -114,6 +115,10 @@ class Worker:
                     for token in tokens:
                         if token in self.held:
                             self.held[token].saves += 1
+                case c.EndEarly(tokens=tokens):
+                    for token in tokens:
+                        if token in self.held:
+                            self.held[token].early = True
                 case c.Drain() if not self.draining:
                     self.draining = True
                     self._leave()
@@ -214,6 +219,8 @@ class Worker:
         elif held.paused and gives_up:
             held.saved += 1
             self.end(token, GAVE_UP)
+        elif held.early and not held.task.pure:
+            self.end(token)
 
     def end(self, token: int, ending: Cause | str = "done") -> None:
         held = self.held.get(token)

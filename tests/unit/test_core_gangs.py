@@ -5,12 +5,14 @@ from typing import Any
 import pytest
 
 from orchestrator.core import events as e
-from orchestrator.core.commands import AckFinished, Assign, Cancel, Recall, Roster
+from orchestrator.core.commands import AckFinished, Assign, Cancel, EndEarly, Recall, Resume, Roster
 from orchestrator.core.decide import Step
 from orchestrator.core.explaining import why_pending
 from orchestrator.core.records import TasksSucceeded
-from tensorfleet.model import Cause, JobSpec, JobState, Resources
+from tensorfleet.model import Cause, JobSpec, JobState, Ref, Resources
 from tests.simulation.fleet import Fleet, assigned, info, said, spec
+
+SAVED = Ref("aa" * 32, 10)
 
 
 def gang(count: int, least: int = 0, **rest: Any) -> JobSpec:
@@ -309,6 +311,66 @@ class TestMeeting:
         core.cancel("j")
         done = core.tell(e.GangReady(worker, session, tokens[0], "a:1"))
         assert (done.records, done.commands) == ([], [])
+
+
+class TestStopping:
+    """A gang is the one stage of its training: it is told to end with what it has, however often it has to form."""
+
+    def form(self, core: Fleet) -> dict[int, int]:
+        core.join(info("w1", slots=1))
+        core.join(info("w2", slots=1))
+        core.submit("j", gang(2, rounds=True))
+        found = members(core)
+        for token in found.values():
+            core.begin(token)
+        return found
+
+    def early(self, done: Step) -> list[int]:
+        return sorted(token for command in said(done, EndEarly) for token in command.tokens)
+
+    def test_what_runs_is_told_and_the_firsts_end_ends_the_stage(self, core: Fleet) -> None:
+        tokens = self.form(core)
+        done = core.tell(e.StopJob(0, "j"))
+        assert self.early(done) == sorted(tokens.values())
+        assert said(done, Cancel) == []
+        core.finish(tokens[0])
+        assert core.stage("j").stage.name == "finish"
+        core.run_all()
+        assert core.job("j").state is JobState.SUCCEEDED
+
+    def test_a_paused_one_is_told_once_it_was_told_to_go_on(self, core: Fleet) -> None:
+        tokens = self.form(core)
+        core.pause("j")
+        done = core.tell(e.StopJob(0, "j"))
+        kinds = [type(command) for command in done.commands if isinstance(command, Resume | EndEarly)]
+        assert kinds == [Resume, Resume, EndEarly, EndEarly]
+        assert self.early(done) == sorted(tokens.values())
+
+    def test_the_next_formation_is_told_as_it_begins(self, core: Fleet) -> None:
+        tokens = self.form(core)
+        core.stop("j")
+        done = core.give_up(tokens[0], SAVED)
+        anew = members(core)
+        assert self.early(done) == sorted(anew.values())
+        kinds = [type(command) for command in done.commands if isinstance(command, Assign | EndEarly)]
+        assert kinds == [Assign, EndEarly, Assign, EndEarly]
+        assert [assign.saved for assign in said(done, Assign)] == [{index: SAVED} for index in (0, 1)]
+
+    @pytest.mark.parametrize("snapshot", [False, True])
+    def test_who_was_away_is_told_when_it_is_back(self, core: Fleet, snapshot: bool) -> None:
+        tokens = self.form(core)
+        core.stop("j")
+        core.restart(snapshot=snapshot)
+        for token in tokens.values():
+            done = core.join(info(core.state.attempts[token].worker, slots=1), held={token: True})
+            assert self.early(done) == [token]
+
+    def test_what_is_not_stopped_is_told_nothing(self, core: Fleet) -> None:
+        tokens = self.form(core)
+        worker = core.state.attempts[tokens[0]].worker
+        done = core.join(info(worker, slots=1), held={tokens[0]: True})
+        assert self.early(done) == []
+        assert self.early(core.fail(tokens[0])) == []
 
 
 class TestRestart:

@@ -107,6 +107,11 @@ class Fleet(RuleBasedStateMachine):
     def checkpoint(self, tokens: list[int]) -> None:
         self.it.checkpoint(*(max(self.next - token, 1) for token in tokens))
 
+    @precondition(lambda self: self.connected and self.next > 1)
+    @rule(tokens=st.lists(st.integers(0, 30), max_size=3))
+    def end_early(self, tokens: list[int]) -> None:
+        self.it.end_early(*(max(self.next - token, 1) for token in tokens))
+
     @rule(seconds=st.sampled_from([1.0, HOLD]))
     def time_passes(self, seconds: float) -> None:
         self.it.pass_time(seconds)

@@ -140,6 +140,38 @@ def test_a_checkpoint_of_what_had_not_begun_is_known_where_another_slot_gets_it(
     assert it.wanted(1) == (Wish.GO_ON, 1)
 
 
+def test_what_is_to_end_early_is_told_so_once_it_runs() -> None:
+    it = Machine()
+    it.assign(1, 2)
+    it.end_early(2, 99)
+    assert it.wanted(0) == (Wish.GO_ON, 0), "it was asked of the next"
+    it.finish(1)
+    assert it.running() == [2]
+    assert it.wanted(0) == (Wish.END, 0)
+
+
+def test_what_was_to_end_early_before_it_began_is_known_where_another_slot_gets_it() -> None:
+    it = Machine(2, eager=False)
+    it.assign(1)
+    it.end_early(1)
+    it.die(0)
+    it.take(1)
+    assert it.running() == [1]
+    assert it.wanted(1) == (Wish.END, 0)
+
+
+def test_a_pause_outweighs_an_early_end() -> None:
+    it = Machine()
+    it.assign(1)
+    it.end_early(1)
+    it.pause(1)
+    assert it.wanted(0) == (Wish.HOLD, 0)
+    it.resume(1)
+    assert it.wanted(0) == (Wish.END, 0)
+    it.finish(1)
+    assert it.wanted(0) == (Wish.GO_ON, 0)
+
+
 def test_after_a_broken_stream_what_is_held_agrees_with_the_welcome() -> None:
     it = Machine(2)
     it.assign(1, 2)

@@ -175,6 +175,9 @@ class Machine:
     def checkpoint(self, *tokens: int) -> None:
         self.do(self.state.checkpoint(tokens))
 
+    def end_early(self, *tokens: int) -> None:
+        self.do(self.state.end_early(tokens))
+
     def wanted(self, number: int) -> tuple[Wish, int]:
         """What a slot knows is wanted of what it runs."""
         token, wish, saves = self.steered.get(number, (0, Wish.GO_ON, 0))

@@ -185,8 +185,8 @@ class JobServiceServicer:
 
     def StopJob(self, request, context):
         """Ends a training early and keeps what its finished rounds made: its model is registered as ever. Before its first
-        round is over, that one is let end; a paused job goes on to its end. FAILED_PRECONDITION where the job has ended, or
-        has no rounds to stop after.
+        round is over, that one is let end; a gang ends at its next step, with what its steps have made; a paused job goes on
+        to its end. FAILED_PRECONDITION where the job has ended, or has no rounds to stop after.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -60,8 +60,8 @@ class JobServiceStub:
     """
     StopJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.StopJobRequest, _jobs_pb2.StopJobResponse]
     """Ends a training early and keeps what its finished rounds made: its model is registered as ever. Before its first
-    round is over, that one is let end; a paused job goes on to its end. FAILED_PRECONDITION where the job has ended, or
-    has no rounds to stop after.
+    round is over, that one is let end; a gang ends at its next step, with what its steps have made; a paused job goes on
+    to its end. FAILED_PRECONDITION where the job has ended, or has no rounds to stop after.
     """
     RetryJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.RetryJobRequest, _jobs_pb2.RetryJobResponse]
     """Puts a failed or cancelled job back in the queue; what its tasks finished is kept."""
@@ -106,8 +106,8 @@ class JobServiceAsyncStub(JobServiceStub):
     """
     StopJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.StopJobRequest, _jobs_pb2.StopJobResponse]  # type: ignore[assignment]
     """Ends a training early and keeps what its finished rounds made: its model is registered as ever. Before its first
-    round is over, that one is let end; a paused job goes on to its end. FAILED_PRECONDITION where the job has ended, or
-    has no rounds to stop after.
+    round is over, that one is let end; a gang ends at its next step, with what its steps have made; a paused job goes on
+    to its end. FAILED_PRECONDITION where the job has ended, or has no rounds to stop after.
     """
     RetryJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.RetryJobRequest, _jobs_pb2.RetryJobResponse]  # type: ignore[assignment]
     """Puts a failed or cancelled job back in the queue; what its tasks finished is kept."""
@@ -209,8 +209,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.StopJobResponse, _abc.Awaitable[_jobs_pb2.StopJobResponse]]:
         """Ends a training early and keeps what its finished rounds made: its model is registered as ever. Before its first
-        round is over, that one is let end; a paused job goes on to its end. FAILED_PRECONDITION where the job has ended, or
-        has no rounds to stop after.
+        round is over, that one is let end; a gang ends at its next step, with what its steps have made; a paused job goes on
+        to its end. FAILED_PRECONDITION where the job has ended, or has no rounds to stop after.
         """
 
     @_abc_1.abstractmethod

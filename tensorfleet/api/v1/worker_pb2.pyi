@@ -117,6 +117,7 @@ class OrchestratorMessage(_message.Message):
     RESUME_FIELD_NUMBER: _builtins.int
     CHECKPOINT_FIELD_NUMBER: _builtins.int
     ROSTER_FIELD_NUMBER: _builtins.int
+    END_EARLY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def ack(self) -> Global___Ack:
         """These are durable; forget them. It may come along with anything else, or alone."""
@@ -161,6 +162,10 @@ class OrchestratorMessage(_message.Message):
     def roster(self) -> Global___Roster:
         """The members of a gang."""
 
+    @_builtins.property
+    def end_early(self) -> Global___EndEarly:
+        """Have these end with what they have."""
+
     def __init__(
         self,
         *,
@@ -175,12 +180,13 @@ class OrchestratorMessage(_message.Message):
         resume: Global___Resume | None = ...,
         checkpoint: Global___Checkpoint | None = ...,
         roster: Global___Roster | None = ...,
+        end_early: Global___EndEarly | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "assign", b"assign", "cancel", b"cancel", "checkpoint", b"checkpoint", "drain", b"drain", "goodbye", b"goodbye", "message", b"message", "pause", b"pause", "recall", b"recall", "resume", b"resume", "roster", b"roster", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "assign", b"assign", "cancel", b"cancel", "checkpoint", b"checkpoint", "drain", b"drain", "end_early", b"end_early", "goodbye", b"goodbye", "message", b"message", "pause", b"pause", "recall", b"recall", "resume", b"resume", "roster", b"roster", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "assign", b"assign", "cancel", b"cancel", "checkpoint", b"checkpoint", "drain", b"drain", "goodbye", b"goodbye", "message", b"message", "pause", b"pause", "recall", b"recall", "resume", b"resume", "roster", b"roster", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "assign", b"assign", "cancel", b"cancel", "checkpoint", b"checkpoint", "drain", b"drain", "end_early", b"end_early", "goodbye", b"goodbye", "message", b"message", "pause", b"pause", "recall", b"recall", "resume", b"resume", "roster", b"roster", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "assign", "cancel", "recall", "drain", "goodbye", "pause", "resume", "checkpoint", "roster"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "assign", "cancel", "recall", "drain", "goodbye", "pause", "resume", "checkpoint", "roster", "end_early"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -1114,6 +1120,30 @@ class Checkpoint(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Checkpoint: _TypeAlias = Checkpoint  # noqa: Y015
+
+@_typing.final
+class EndEarly(_message.Message):
+    """Attempts whose job ends early: those whose task can are to end between two of their steps, with what they have."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKENS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Their fencing tokens."""
+
+    def __init__(
+        self,
+        *,
+        tokens: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndEarly: _TypeAlias = EndEarly  # noqa: Y015
 
 @_typing.final
 class Saved(_message.Message):
