@@ -112,12 +112,14 @@ class _Admission:
             _, validation = await self._dataset("spec.validation_dataset", spec.validation_dataset)
         if added is not None and not spec.target:
             spec = replace(spec, target=added.content.target)
+        columns = added.content.columns if added is not None else sources.columns(spec.dataset)
         if spec.dataset and not any(
             violation.field in ("spec.algorithm", "spec.dataset") for violation in self.violations
         ):
-            self.violations.extend(_columns(spec, added))
+            self.violations.extend(_columns(spec, added, columns))
         model, requires = await self._weights(spec), catalog.requires(spec.algorithm)
-        return spec, Resolved(dataset=refs, validation=validation, model=model, requires=requires)
+        images = None if columns is None else any(column["type"] == "image" for column in columns)
+        return spec, Resolved(dataset=refs, validation=validation, model=model, requires=requires, images=images)
 
     async def _weights(self, spec: JobSpec) -> tuple[Ref, ...]:
         """What a training goes on from: a model's parts, or a file that was put as an artifact."""
@@ -167,12 +169,13 @@ class _Admission:
         return found.content.parts, tuple(dict.fromkeys([*catalog.requires(found.algorithm), *engines]))
 
 
-def _columns(spec: JobSpec, added: DatasetDocument | None) -> list[FieldViolation]:
+def _columns(
+    spec: JobSpec, added: DatasetDocument | None, columns: list[dict[str, Any]] | None
+) -> list[FieldViolation]:
+    """What is wrong with a dataset's columns, where they are known."""
     if added is not None:
         return catalog.check_columns(spec, added.content.columns, added.content.rows, added.content.target)
-    columns = sources.columns(spec.dataset)
-    rows = sources.rows(spec.dataset)
-    return catalog.check_columns(spec, columns, rows or 2) if columns is not None else []
+    return catalog.check_columns(spec, columns, sources.rows(spec.dataset) or 2) if columns is not None else []
 
 
 def _infeasible(spec: JobSpec, resolved: Resolved, state: State) -> list[FieldViolation]:

@@ -121,6 +121,7 @@ class Resolved(Struct, frozen=True, kw_only=True):
     dataset, validation: an added dataset's manifest, then its blocks; empty where the job reads the source itself.
     upload: bytes that came with the request (a process job's file, a predict job's rows).
     model: the model's manifest, then its parts. requires: capabilities that a worker must have for any of its tasks.
+    images: whether the rows to train on are images; None where that is not known before they are read.
     """
 
     dataset: tuple[Ref, ...] = ()
@@ -128,6 +129,7 @@ class Resolved(Struct, frozen=True, kw_only=True):
     upload: Ref | None = None
     model: tuple[Ref, ...] = ()
     requires: tuple[str, ...] = ()
+    images: bool | None = None
 
 
 class Task(Struct, frozen=True, kw_only=True):

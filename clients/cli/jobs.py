@@ -274,7 +274,8 @@ def _say_state(info: "JobInfo", at: Options) -> None:
 
 @command(jobs)
 def explain(job: JobId, at: Options) -> None:
-    """Say why a job is where it is: what it waits for, and what each worker lacks for it."""
+    """Say why a job is where it is: what it waits for, and what each worker lacks for it; once it has ended, how it
+    ended, what was done and by which workers."""
     from clients.cli.connection import connected, run
 
     async def main() -> None:
@@ -288,10 +289,11 @@ def explain(job: JobId, at: Options) -> None:
             output.say(f"  · {line}")
         for name, lack in why.workers.items():
             output.say(f"  {name}: {lack}")
-        if why.plan:
-            output.say(output.styled("Plan", "bold"))
-        for line in why.plan:
-            output.say(f"  {line}")
+        for title, lines in (("Plan", why.plan), ("Done", why.done)):
+            if lines:
+                output.say(output.styled(title, "bold"))
+            for line in lines:
+                output.say(f"  {line}")
 
     run(main())
 

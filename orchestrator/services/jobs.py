@@ -9,7 +9,7 @@ import msgspec
 from google.protobuf.message import Message
 from msgspec.structs import replace
 
-from orchestrator import views
+from orchestrator import history, views
 from orchestrator.core import events
 from orchestrator.core.explaining import backing_off, why_pending
 from orchestrator.core.pools import lacks
@@ -130,9 +130,12 @@ class Jobs(jobs_pb2_grpc.JobServiceServicer):
     async def ExplainJob(self, request: pb.ExplainJobRequest, context: Context) -> pb.ExplainJobResponse:
         known = msgspec.convert(await self._document(request.job_id), JobDocument)
         live = self._engine.state.jobs.get(known.id)
-        plan = plan_for(known.spec).describe(known.spec, known.resolved, live.done if live is not None else ())
+        if known.state.ended:
+            done = await history.told(self._documents, known)
+            return pb.ExplainJobResponse(summary=history.ending(known), done=done)
         if live is None or live.id not in self._engine.state.active:
-            return pb.ExplainJobResponse(summary=_ending(known), plan=plan)
+            return pb.ExplainJobResponse(summary="its end is about to be told")  # once it is durable
+        plan = plan_for(known.spec).describe(known.spec, known.resolved, live.done)
         summary = why_pending(self._engine.state, live)
         here = [worker for worker in self._engine.state.workers.values() if worker.state == WorkerState.READY]
         lacking = {worker.info.id: reason for worker in here if (reason := lacks(live, worker.info))}
@@ -190,12 +193,6 @@ def _tasks_of(known: JobDocument) -> int:
     return known.run + known.reused + failed
 
 
-def _ending(known: JobDocument) -> str:
-    if known.failure is not None:
-        return f"it is {known.state}: {known.failure.message}"
-    return f"it is {known.state}: {known.run} tasks were run, {known.reused} results were known"
-
-
 def _reasons(job: Job) -> list[str]:
     stage = job.open
     if stage is None:
@@ -204,8 +201,8 @@ def _reasons(job: Job) -> list[str]:
     lines = [f"stage {stage.stage.name}: {done}, {len(stage.live):,} running"]
     if stage.waiting:
         lines.append(f"{backing_off(stage)} after a failure")
-    for index, history in sorted(stage.history.items()):
-        last = history[-1]
-        failed = f"task {index} failed {counted(len(history), 'time')}"
+    for index, attempts in sorted(stage.history.items()):
+        last = attempts[-1]
+        failed = f"task {index} failed {counted(len(attempts), 'time')}"
         lines.append(f"{failed}; last on {last.worker} ({last.cause}): {last.message}")
     return lines

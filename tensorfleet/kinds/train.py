@@ -52,9 +52,22 @@ class TrainPlan:
     def describe(self, spec: JobSpec, resolved: Resolved, done: Sequence[StageResults] = ()) -> list[str]:
         algorithm = catalog.algorithm(spec.algorithm)
         lines = [f"ingest: read {source} into blocks" for source in _sources(spec, resolved)]
-        lines.append("prepare: split, impute, encode" + (" and scale" if algorithm.scale else ""))
+        lines.append(f"prepare: {_preparing(spec, resolved, algorithm, done)}")
         fit = _fit_lines(spec) if algorithm.rounds is None else _rounds_lines(spec, resolved, done)
         return [*lines, *fit, "finish: metrics and the model's manifest"]
+
+
+def _preparing(spec: JobSpec, resolved: Resolved, algorithm: Algorithm, done: Sequence[StageResults]) -> str:
+    """What becomes of the rows before they are trained on."""
+    prepared = next((stage.results[0].summary for stage in done[:MOST_STAGES] if stage.name == "prepare"), None)
+    images = resolved.images if prepared is None or "image" not in prepared else bool(prepared["image"])
+    apart = ["split"] if spec.validation_split and not spec.validation_dataset else []
+    if images:
+        return "; ".join([*apart, "images stay as they are stored"])
+    steps = [*apart, "impute", "encode", *(["scale"] if algorithm.scale else [])]
+    line = f"{', '.join(steps[:-1])} and {steps[-1]}"
+    unsure = images is None and "image" in algorithm.takes
+    return f"{line}; images would stay as they are stored" if unsure else line
 
 
 def _rounds_lines(spec: JobSpec, resolved: Resolved, done: Sequence[StageResults]) -> list[str]:

@@ -144,7 +144,7 @@ class AsyncJob:
         return self
 
     async def explain(self) -> Explanation:
-        """Why it is where it is."""
+        """Why it is where it is; once it has ended, how it ended and what was done."""
         request = jobs_pb2.ExplainJobRequest(job_id=self.id)
         return reading.explanation(await self._calls.unary(self._calls.jobs.ExplainJob, request))
 
@@ -273,7 +273,7 @@ class AsyncJobs:
         return await (await self.get(job_id)).retry()
 
     async def explain(self, job_id: str) -> Explanation:
-        """Why a job is where it is. NotFound where there is none of that id."""
+        """Why a job is where it is, or what was done once it has ended. NotFound where there is none of that id."""
         return await (await self.get(job_id)).explain()
 
     async def tasks(self, job_id: str, *, limit: int = 1000) -> Sequence[TaskInfo]:

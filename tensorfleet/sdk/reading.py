@@ -76,6 +76,7 @@ def explanation(proto: jobs_pb2.ExplainJobResponse) -> Explanation:
         reasons=tuple(proto.reasons),
         workers=dict(sorted(proto.workers.items())),
         plan=tuple(proto.plan),
+        done=tuple(proto.done),
     )
 
 

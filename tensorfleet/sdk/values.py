@@ -87,12 +87,14 @@ class TaskInfo(Struct, frozen=True, kw_only=True):
 
 
 class Explanation(Struct, frozen=True, kw_only=True):
-    """Why a job is where it is. workers: what each lacks for its next task."""
+    """Why a job is where it is. workers: what each lacks for its next task. plan: how it is spread. done: of a job that
+    has ended, in the plan's place: what was done in each stage, and by which workers."""
 
     summary: str
     reasons: tuple[str, ...] = ()
     workers: dict[str, str] = field(default_factory=dict)
     plan: tuple[str, ...] = ()
+    done: tuple[str, ...] = ()
 
 
 class Log(Struct, frozen=True, kw_only=True):

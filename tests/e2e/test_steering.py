@@ -67,9 +67,14 @@ async def test_a_task_that_takes_too_long_is_ended_and_tried_again(client: Async
 async def test_a_pending_job_says_why(tmp_path: Path) -> None:
     async with AsyncLocalFleet(tmp_path / "home", workers=0) as fleet, AsyncClient(fleet.address, user="ann") as client:
         job = await client.submit(JobSpec(dataset="iris", algorithm="svm"))
-        assert "no worker" in (await job.explain()).summary
+        explained = await job.explain()
+        assert "no worker" in explained.summary
+        assert "prepare: split, impute, encode and scale" in explained.plan
+        images = JobSpec(dataset="synthetic:images?rows=20&size=8", algorithm="cnn")
+        assert "prepare: split; images stay as they are stored" in (await (await client.submit(images)).explain()).plan
         assert job.info.spec.submitter == "ann"
-        assert [found.id for found in await client.jobs.list(filter="submitter=ann AND state=queued")] == [job.id]
+        queued = await client.jobs.list(filter="submitter=ann AND state=queued AND algorithm=svm")
+        assert [found.id for found in queued] == [job.id]
         assert await client.jobs.list(filter="submitter=bob") == []
         with pytest.raises(InvalidRequest):
             await client.jobs.list(filter="colour=blue")
@@ -83,6 +88,12 @@ async def test_labels_choose_the_worker(tmp_path: Path) -> None:
         await fleet.workers_ready()
         here = await client.submit(JobSpec(dataset="iris", algorithm="svm", resources=Resources(labels={"zone": "a"})))
         await here.result()
+        explained = await here.explain()
+        assert explained.summary.startswith("it has succeeded ")
+        assert explained.plan == ()
+        assert [line.partition(",")[0] for line in explained.done] == [
+            f"{stage}: 1 task by worker-1" for stage in ("ingest", "prepare", "fit", "finish")
+        ]
         with pytest.raises(InvalidRequest, match="zone=b"):
             await client.submit(JobSpec(dataset="iris", algorithm="svm", resources=Resources(labels={"zone": "b"})))
 

@@ -186,11 +186,14 @@ def test_reads_are_json_values(run: Run, fake: FakeFleet) -> None:
     fake.answer("GetStatus", fleet_pb2.GetStatusResponse(release="1", jobs={"running": 2}))
     fake.answer("GetStatistics", models_pb2.GetStatisticsResponse(models=1, by_algorithm={"ridge": 1}))
     fake.answer("ListTasks", jobs_pb2.ListTasksResponse(tasks=[jobs_pb2.Task(stage="fit", state="TASK_STATE_RUNNING")]))
-    fake.answer("ExplainJob", jobs_pb2.ExplainJobResponse(summary="it waits", workers={"worker-1": "no free slot"}))
+    why = jobs_pb2.ExplainJobResponse(summary="it waits", workers={"worker-1": "no free slot"}, done=["fit: 1 task"])
+    fake.answer("ExplainJob", why)
     assert said(run("jobs", "list", "-o", "json"))[0]["id"] == "job-1"
     assert said(run("jobs", "get", "job-1", "-o", "json"))["tasks"]["reused"] == 2
     assert said(run("jobs", "tasks", "job-1", "-o", "json"))[0]["state"] == "running"
-    assert said(run("jobs", "explain", "job-1", "-o", "json"))["workers"] == {"worker-1": "no free slot"}
+    explained = said(run("jobs", "explain", "job-1", "-o", "json"))
+    assert (explained["workers"], explained["done"]) == ({"worker-1": "no free slot"}, ["fit: 1 task"])
+    assert run("jobs", "explain", "job-1").stdout.split("\n")[2:] == ["Done", "  fit: 1 task", ""]
     assert said(run("models", "list", "-o", "json"))[0]["created_at"] == "2023-11-14T22:13:20.000Z"
     assert said(run("models", "get", "m", "-o", "json"))["sha256"] == "ab"
     assert said(run("models", "stats", "-o", "json"))["by_algorithm"] == {"ridge": 1}

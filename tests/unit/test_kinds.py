@@ -227,3 +227,30 @@ def test_processing_writes_a_pickle() -> None:
 def test_kinds_that_are_not_there(kind: JobKind) -> None:
     with pytest.raises(FailedPrecondition, match="cannot run jobs of kind"):
         plan_for(JobSpec(kind=kind))
+
+
+@pytest.mark.parametrize(
+    ("changed", "images", "said"),
+    [
+        ({"algorithm": "random_forest"}, None, "split, impute and encode"),
+        ({"algorithm": "svm"}, False, "split, impute, encode and scale"),
+        ({"algorithm": "svm", "validation_split": 0.0}, False, "impute, encode and scale"),
+        ({"algorithm": "cnn"}, False, "split, impute, encode and scale"),
+        ({"algorithm": "cnn"}, None, "split, impute, encode and scale; images would stay as they are stored"),
+        ({"algorithm": "cnn"}, True, "split; images stay as they are stored"),
+        ({"algorithm": "cnn", "validation_dataset": "other"}, True, "images stay as they are stored"),
+    ],
+)
+def test_what_becomes_of_the_rows_first_is_told_as_it_is(
+    changed: dict[str, Any], images: bool | None, said: str
+) -> None:
+    spec = JobSpec(dataset="photos", **changed)
+    lines = plan_for(spec).describe(spec, Resolved(dataset=(ref("d"),), images=images))
+    assert [line for line in lines if line.startswith("prepare")] == [f"prepare: {said}"]
+
+
+def test_once_rows_are_prepared_it_is_known_whether_they_are_images() -> None:
+    spec = JobSpec(dataset="file:///photos/", algorithm="cnn")
+    told = result("t", "v", "p", dataset_digest="d", training_rows=8, validation_rows=2, image=True)
+    lines = plan_for(spec).describe(spec, Resolved(), [INGESTED, StageResults("prepare", [told])])
+    assert "prepare: split; images stay as they are stored" in lines

@@ -1916,6 +1916,7 @@ class ExplainJobResponse(_message.Message):
     REASONS_FIELD_NUMBER: _builtins.int
     WORKERS_FIELD_NUMBER: _builtins.int
     PLAN_FIELD_NUMBER: _builtins.int
+    DONE_FIELD_NUMBER: _builtins.int
     summary: _builtins.str
     """In one line."""
     @_builtins.property
@@ -1928,7 +1929,11 @@ class ExplainJobResponse(_message.Message):
 
     @_builtins.property
     def plan(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """How its plan spreads it: the way (whole, members, …) and its stages."""
+        """How its plan spreads it: the way (whole, members, …) and its stages. Nothing of a job that has ended."""
+
+    @_builtins.property
+    def done(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of a job that has ended: what was done in each stage, and by which workers."""
 
     def __init__(
         self,
@@ -1937,10 +1942,11 @@ class ExplainJobResponse(_message.Message):
         reasons: _abc.Iterable[_builtins.str] | None = ...,
         workers: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         plan: _abc.Iterable[_builtins.str] | None = ...,
+        done: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan", "reasons", b"reasons", "summary", b"summary", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "plan", b"plan", "reasons", b"reasons", "summary", b"summary", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

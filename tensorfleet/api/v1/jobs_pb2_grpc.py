@@ -200,7 +200,8 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExplainJob(self, request, context):
-        """Says why a job is where it is: what it waits for, and what each worker lacks for it.
+        """Says why a job is where it is: what it waits for, and what each worker lacks for it; of one that has ended, how it
+        ended and what was done.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

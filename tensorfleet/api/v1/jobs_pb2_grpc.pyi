@@ -66,7 +66,9 @@ class JobServiceStub:
     RetryJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.RetryJobRequest, _jobs_pb2.RetryJobResponse]
     """Puts a failed or cancelled job back in the queue; what its tasks finished is kept."""
     ExplainJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.ExplainJobRequest, _jobs_pb2.ExplainJobResponse]
-    """Says why a job is where it is: what it waits for, and what each worker lacks for it."""
+    """Says why a job is where it is: what it waits for, and what each worker lacks for it; of one that has ended, how it
+    ended and what was done.
+    """
     ListTasks: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.ListTasksRequest, _jobs_pb2.ListTasksResponse]
     """The tasks of a job with their attempts, in pages."""
     WatchJob: _grpc.UnaryStreamMultiCallable[_jobs_pb2.WatchJobRequest, _jobs_pb2.WatchJobResponse]
@@ -112,7 +114,9 @@ class JobServiceAsyncStub(JobServiceStub):
     RetryJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.RetryJobRequest, _jobs_pb2.RetryJobResponse]  # type: ignore[assignment]
     """Puts a failed or cancelled job back in the queue; what its tasks finished is kept."""
     ExplainJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.ExplainJobRequest, _jobs_pb2.ExplainJobResponse]  # type: ignore[assignment]
-    """Says why a job is where it is: what it waits for, and what each worker lacks for it."""
+    """Says why a job is where it is: what it waits for, and what each worker lacks for it; of one that has ended, how it
+    ended and what was done.
+    """
     ListTasks: _aio.UnaryUnaryMultiCallable[_jobs_pb2.ListTasksRequest, _jobs_pb2.ListTasksResponse]  # type: ignore[assignment]
     """The tasks of a job with their attempts, in pages."""
     WatchJob: _aio.UnaryStreamMultiCallable[_jobs_pb2.WatchJobRequest, _jobs_pb2.WatchJobResponse]  # type: ignore[assignment]
@@ -227,7 +231,9 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_pb2.ExplainJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.ExplainJobResponse, _abc.Awaitable[_jobs_pb2.ExplainJobResponse]]:
-        """Says why a job is where it is: what it waits for, and what each worker lacks for it."""
+        """Says why a job is where it is: what it waits for, and what each worker lacks for it; of one that has ended, how it
+        ended and what was done.
+        """
 
     @_abc_1.abstractmethod
     def ListTasks(
