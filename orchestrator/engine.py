@@ -15,6 +15,7 @@ from orchestrator.core.apply import apply
 from orchestrator.core.commands import Inspect, LookUp, ToWorker
 from orchestrator.core.decide import step
 from orchestrator.core.decision import Decision
+from orchestrator.core.entries import decode, encode, entry_of
 from orchestrator.core.events import Advance, Event, Tick
 from orchestrator.core.snapshot import capture, restore
 from orchestrator.core.state import Now, Settings, State
@@ -126,7 +127,7 @@ class Engine:
     async def _begin(self) -> bool:
         """Writes the first entry of this term; False where another took its number."""
         began = r.TermBegan(self.state.term + 1, self._writer, self._clock().wall)
-        entry = Entry(self._number + 1, began.term, self._writer, r.encode([began]))
+        entry = Entry(self._number + 1, began.term, self._writer, encode([began]))
         try:
             await self._documents.commit(entry, [])
         except Deposed:
@@ -138,7 +139,7 @@ class Engine:
         return True
 
     async def _read_back(self, entry: Entry, projected: int) -> None:
-        records, drawing = r.decode(entry.records), Drawing()
+        records, drawing = decode(entry.records), Drawing()
         for record in records:
             apply(self.state, record, self._clock().mono)
             if entry.number > projected:
@@ -247,7 +248,7 @@ class Engine:
             self._close_group()
 
     async def _make_durable(self, page: Page) -> None:
-        number, records = self._number + 1, r.join(page.records)
+        number, records = self._number + 1, entry_of(page.records)
         entry = Entry(number, self.state.term, self._writer, records)
         writes = page.drawing.writes(number)
         while True:

@@ -6,6 +6,7 @@ own last record. So it does not matter how many entries a group takes, or betwee
 
 from orchestrator.core import records as r
 from orchestrator.core.commands import Command, Reply
+from orchestrator.core.entries import encode_one
 from orchestrator.core.state import State
 from orchestrator.drawing import Drawing, draw
 from tensorfleet.stores.contract import MAX_RECORDS
@@ -43,7 +44,7 @@ class Group:
         if page.size >= FULL:
             page = Page()
             self.pages.append(page)
-        data = r.encode_one(record)
+        data = encode_one(record)
         page.records.append(data)
         page.size += len(data)
         draw(page.drawing, state, [record])

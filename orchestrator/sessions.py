@@ -15,7 +15,7 @@ import msgspec
 
 from orchestrator.core import commands as c
 from orchestrator.core import events as e
-from orchestrator.core.records import WorkerInfo
+from orchestrator.core.values import WorkerInfo
 from orchestrator.engine import Engine
 from orchestrator.incoming import Incoming, Kept, News
 from orchestrator.reaching import reached

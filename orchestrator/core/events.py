@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from orchestrator.core.records import WorkerInfo
+from orchestrator.core.values import WorkerInfo
 from tensorfleet.model import Cause, Failure, JobSpec, LogLine, Points, Ref, Resolved, TaskResult
 
 

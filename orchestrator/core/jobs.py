@@ -10,6 +10,7 @@ from orchestrator.core.gangs import dismissed, keep_whole
 from orchestrator.core.pools import numerics_for
 from orchestrator.core.releases import releases
 from orchestrator.core.state import Job, Now, OpenStage, State, Worker
+from orchestrator.core.values import KnownTask
 from tensorfleet import catalog
 from tensorfleet.counts import counted, either
 from tensorfleet.errors import AlreadyExists, FailedPrecondition, ResourceExhausted
@@ -145,7 +146,7 @@ def known_results(state: State, event: KnownResults, now: Now) -> Decision:
     if event.keys.get(checked) != task_key(job.open.stage.task(checked), job.fingerprint or ""):
         return nothing(f"job {event.job} was retried since: these are keys of its earlier run")
     known = tuple(
-        r.KnownTask(index, event.keys[index], event.results[index], index in event.let_go)
+        KnownTask(index, event.keys[index], event.results[index], index in event.let_go)
         for index in sorted(event.results)
         if index >= checked
     )

@@ -6,8 +6,8 @@ so whoever places work looks at pools, of which there are few, and at the worker
 
 from bisect import bisect_left, insort
 
-from orchestrator.core.records import WorkerInfo
 from orchestrator.core.state import Job, Pool, PoolKey, State, Worker
+from orchestrator.core.values import WorkerInfo
 from tensorfleet import capabilities
 from tensorfleet.model import WorkerState
 

@@ -7,9 +7,9 @@ restart.
 
 from typing import ClassVar
 
-import msgspec
 from msgspec import Struct
 
+from orchestrator.core.values import KnownTask, Released, WorkerInfo
 from tensorfleet.model import (
     Cause,
     DatasetContent,
@@ -22,7 +22,6 @@ from tensorfleet.model import (
     Points,
     Ref,
     Resolved,
-    Resources,
     TaskResult,
     Value,
     WorkerState,
@@ -109,13 +108,6 @@ class JobStarted(Record, frozen=True, tag=True, array_like=True):
     at: float
 
 
-class Released(Struct, frozen=True, array_like=True):
-    """A stage whose outputs nothing needs any more. keys: of its tasks, empty for one that is impure."""
-
-    stage: str
-    keys: tuple[str, ...]
-
-
 class StageOpened(Record, frozen=True, tag=True, array_like=True):
     """released: the stages before, this one's forerunner included, that the job lets go of with it."""
 
@@ -125,15 +117,6 @@ class StageOpened(Record, frozen=True, tag=True, array_like=True):
     total_tasks: int
     at: float
     released: tuple[Released, ...] = ()
-
-
-class KnownTask(Struct, frozen=True, array_like=True):
-    """A task whose result was there already. let_go: of its outputs nobody knows whether they are."""
-
-    index: int
-    key: str
-    result: TaskResult
-    let_go: bool = False
 
 
 class StageChecked(Record, frozen=True, tag=True, array_like=True):
@@ -300,21 +283,6 @@ class ResultsForgotten(Record, frozen=True, tag=True, array_like=True):
     at: float
 
 
-class WorkerInfo(Struct, frozen=True, kw_only=True):
-    """What a worker said of itself when it joined."""
-
-    id: str
-    incarnation: str
-    slots: int
-    credit: int
-    resources: Resources
-    capabilities: tuple[str, ...] = ()
-    fingerprint: str = ""
-    pid: int = 0
-    host: str = ""
-    release: str = ""
-
-
 class WorkerJoined(Record, frozen=True, tag=True, array_like=True):
     """A worker's session was opened, its first or a later one."""
 
@@ -406,57 +374,3 @@ class Looked(Record, frozen=True, tag=True, array_like=True):
 
     durable = False
     until: float
-
-
-DURABLE = (
-    TermBegan
-    | JobAccepted
-    | JobRestarted
-    | JobPaused
-    | JobResumed
-    | JobStopped
-    | NumericsChosen
-    | JobStarted
-    | StageOpened
-    | StageChecked
-    | TasksAssigned
-    | TasksSucceeded
-    | AttemptFailed
-    | AttemptReleased
-    | MemberReady
-    | AttemptSaved
-    | Reported
-    | JobEnded
-    | ModelRegistered
-    | ModelDeleted
-    | AliasSet
-    | DatasetAdded
-    | DatasetDeleted
-    | ResultsForgotten
-    | WorkerJoined
-    | WorkerDraining
-    | WorkerGone
-)
-
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(list[DURABLE])
-
-
-def encode(records: list[Record]) -> bytes:
-    """Records as the opaque bytes of a journal entry."""
-    return _encoder.encode(records)
-
-
-def encode_one(record: Record) -> bytes:
-    """A record's own bytes, of which `join` makes an entry's."""
-    return _encoder.encode(record)
-
-
-def join(encoded: list[bytes]) -> bytes:
-    """Encoded records as the opaque bytes of a journal entry: a MessagePack array of them."""
-    return b"\xdd" + len(encoded).to_bytes(4, "big") + b"".join(encoded)
-
-
-def decode(data: bytes) -> list[Record]:
-    """The records of a journal entry. Raises msgspec.ValidationError for bytes that are none."""
-    return list(_decoder.decode(data))

@@ -8,9 +8,9 @@ from collections.abc import Collection, Iterable, Iterator
 
 from msgspec.structs import replace
 
-from orchestrator.core.records import Released
 from orchestrator.core.results import Results
 from orchestrator.core.state import Job, State
+from orchestrator.core.values import Released
 from tensorfleet.keys import task_key
 from tensorfleet.model import TaskResult
 from tensorfleet.plan import Stage, StageResults

@@ -8,8 +8,8 @@ from bisect import bisect_left, insort
 from collections.abc import Collection, Iterable, Iterator
 
 from orchestrator.core.pools import able
-from orchestrator.core.records import WorkerInfo
 from orchestrator.core.state import Job, Pool, PoolKey, State, Worker
+from orchestrator.core.values import WorkerInfo
 from tensorfleet.model import Ref
 
 TOGETHER = 2048

@@ -16,6 +16,7 @@ from orchestrator.core.attempts import backoff
 from orchestrator.core.lines import line_up
 from orchestrator.core.results import Results, ResultsImage
 from orchestrator.core.state import GONE, Job, OpenStage, Settings, State, Status, Worker
+from orchestrator.core.values import WorkerInfo
 from tensorfleet.model import AttemptRecord, JobSpec, JobState, Ref, Resolved, WorkerState
 from tensorfleet.plan import StageResults
 
@@ -80,7 +81,7 @@ class JobImage(Struct, frozen=True, kw_only=True):
 
 
 class WorkerImage(Struct, frozen=True):
-    info: r.WorkerInfo
+    info: WorkerInfo
     joined_at: float
     draining: bool
     gone: WorkerState | None

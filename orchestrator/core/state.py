@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from orchestrator.core.records import ModelRegistered, WorkerInfo
+from orchestrator.core.records import ModelRegistered
 from orchestrator.core.results import Results
+from orchestrator.core.values import WorkerInfo
 from tensorfleet.model import (
     AttemptRecord,
     Failure,

@@ -13,10 +13,11 @@ from orchestrator.core.apply import apply
 from orchestrator.core.commands import Assign, Command, LookUp
 from orchestrator.core.decide import Step, step
 from orchestrator.core.decision import Decision
+from orchestrator.core.entries import decode, encode
 from orchestrator.core.invariants import check
-from orchestrator.core.records import WorkerInfo
 from orchestrator.core.snapshot import capture, restore
 from orchestrator.core.state import Attempt, Job, Now, OpenStage, Settings, State
+from orchestrator.core.values import WorkerInfo
 from tensorfleet.errors import TensorFleetError
 from tensorfleet.keys import task_key
 from tensorfleet.model import Cause, JobKind, JobSpec, Ref, Resolved, Resources, Task, TaskResult
@@ -74,7 +75,7 @@ class Fleet:
 
     def begin_term(self) -> Step:
         began = r.TermBegan(self.state.term + 1, "test", self.wall)
-        self.journal.append(r.encode([began]))
+        self.journal.append(encode([began]))
         apply(self.state, began, self.mono)
         self.story.append(f"-- term {began.term}")
         return self.tell(e.Tick(), *(e.Advance(job) for job in self.state.active))
@@ -86,7 +87,7 @@ class Fleet:
             check(self.state)
         durable = [record for record in done.records if record.durable]
         if durable:
-            self.journal.append(r.encode(durable))
+            self.journal.append(encode(durable))
         for answer in done.replies:
             self.replies[answer.ticket] = answer.value
         answers = [answer for command in done.commands if (answer := self._answer(command)) is not None]
@@ -254,7 +255,7 @@ class Fleet:
         if snapshot is not None:
             state, entries = restore(snapshot[1], self.settings, self.mono), self.journal[snapshot[0] :]
         for entry in entries:
-            for record in r.decode(entry):
+            for record in decode(entry):
                 apply(state, record, self.mono)
         return state
 

@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from orchestrator.core import events as e
 from orchestrator.core import records as r
 from orchestrator.core.commands import Assign, Command, Inspect, LookUp, Reply, ToWorker, Welcome
+from orchestrator.core.entries import decode
 from orchestrator.core.invariants import check
 from orchestrator.core.snapshot import Image, capture
 from orchestrator.core.state import Settings, State
@@ -107,7 +108,7 @@ class Scheduler(RuleBasedStateMachine):
         try:
             done = self.fleet.tell(*events)
             for entry in self.fleet.journal[entries:]:
-                for record in r.decode(entry):
+                for record in decode(entry):
                     self.ledger.keep(record)
                     self._remember(record)
             self._dispatch(done.commands)
@@ -434,7 +435,7 @@ class Scheduler(RuleBasedStateMachine):
         self.wrecked = True
         done = self.fleet.recover(self.snapshot if from_snapshot else None, away)
         for entry in self.fleet.journal[entries:]:
-            for record in r.decode(entry):
+            for record in decode(entry):
                 self.ledger.keep(record)
         self._dispatch(done.commands)
         self.wrecked = False

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from orchestrator.core import records as r
 from orchestrator.core.apply import apply
+from orchestrator.core.entries import decode
 from orchestrator.core.invariants import check
 from orchestrator.core.snapshot import Image, capture
 from orchestrator.core.state import State
@@ -39,7 +39,7 @@ class Witness:
         if entry.number != len(self.entries) + 1:
             self._world.fail(f"entry {entry.number} came after {len(self.entries)}")
         self.entries.append(entry)
-        for record in r.decode(entry.records):
+        for record in decode(entry.records):
             self._world.tell(f"durable {entry.number}: {record}")
             try:
                 self.ledger.keep(record)
@@ -128,7 +128,7 @@ class Witness:
         state, drawings = State(settings=self._world.scenario.settings), []
         for entry in self.entries:
             drawing = Drawing()
-            for record in r.decode(entry.records):
+            for record in decode(entry.records):
                 apply(state, record, 0.0)
                 draw(drawing, state, [record])
             drawing.finish(state)

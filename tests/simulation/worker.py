@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from orchestrator.core import commands as c
 from orchestrator.core import events as e
-from orchestrator.core.records import WorkerInfo
+from orchestrator.core.values import WorkerInfo
 from tensorfleet.model import Cause, Point, Points, Ref, Task, TaskResult
 from tests.simulation.plans import result_of
 

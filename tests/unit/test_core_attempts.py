@@ -10,6 +10,7 @@ from orchestrator.core import records as r
 from orchestrator.core.apply import apply
 from orchestrator.core.commands import AckFinished, AckReport
 from orchestrator.core.decide import Step
+from orchestrator.core.entries import decode
 from orchestrator.core.snapshot import capture
 from orchestrator.core.state import State
 from orchestrator.core.timers import next_tick
@@ -35,7 +36,7 @@ def kept(done: Step) -> list[tuple[str, int, float]]:
 
 
 def failure_of(core: Fleet, job: str) -> r.JobEnded:
-    found = [record for entry in core.journal for record in r.decode(entry) if isinstance(record, r.JobEnded)]
+    found = [record for entry in core.journal for record in decode(entry) if isinstance(record, r.JobEnded)]
     return next(record for record in found if record.job == job)
 
 
@@ -338,7 +339,7 @@ class TestRuns:
         fleet.sleep(1.0, beating=("w",))
         self.end(fleet, fleet.tokens())
         drawing, state = Drawing(), State(settings=fleet.settings)
-        for record in (record for entry in fleet.journal for record in r.decode(entry)):
+        for record in (record for entry in fleet.journal for record in decode(entry)):
             apply(state, record, 0.0)
             draw(drawing, state, [record])
         (tasks,) = [document for (kind, _), document in drawing.documents.items() if kind == "tasks"]

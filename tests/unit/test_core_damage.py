@@ -5,6 +5,7 @@ import pytest
 from orchestrator.core import events as e
 from orchestrator.core import records as r
 from orchestrator.core.commands import Cancel, Inspect
+from orchestrator.core.entries import decode
 from orchestrator.core.state import Settings
 from tensorfleet.model import Cause, JobState, Ref, Resolved, RetryPolicy
 from tests.simulation.fleet import Fleet, info, said, spec
@@ -155,5 +156,5 @@ def test_training_anew_still_keeps_what_this_job_made(core: Fleet) -> None:
     assert core.job("j").reused == 1
     core.run_all()
     assert core.job("j").run == 2
-    kinds = [type(record) for entry in core.journal for record in r.decode(entry)]
+    kinds = [type(record) for entry in core.journal for record in decode(entry)]
     assert kinds.count(r.JobRestarted) == 1

@@ -402,10 +402,11 @@ class TestRestart:
         TestWhole().form(core)
         entry = next(at for at, data in enumerate(core.journal) if b"TasksAssigned" in data)
         from orchestrator.core import records as r
+        from orchestrator.core.entries import decode, encode
 
-        kept = r.decode(core.journal[entry])
+        kept = decode(core.journal[entry])
         last = max(at for at, record in enumerate(kept) if isinstance(record, r.TasksAssigned))
-        core.journal[entry:] = [r.encode(kept[:last])]
+        core.journal[entry:] = [encode(kept[:last])]
         core.restart()
         assert core.tokens() == []
         for name in ("w1", "w2"):

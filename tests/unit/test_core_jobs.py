@@ -6,6 +6,7 @@ from orchestrator.core import events as e
 from orchestrator.core import records as r
 from orchestrator.core.apply import apply
 from orchestrator.core.commands import Cancel
+from orchestrator.core.entries import decode
 from orchestrator.core.state import Settings
 from tensorfleet.errors import AlreadyExists, FailedPrecondition, ResourceExhausted
 from tensorfleet.model import Cause, JobState, Resolved
@@ -14,7 +15,7 @@ from tests.simulation.plans import plant, result_of
 
 
 def ended(core: Fleet, job: str) -> r.JobEnded:
-    found = [record for entry in core.journal for record in r.decode(entry) if isinstance(record, r.JobEnded)]
+    found = [record for entry in core.journal for record in decode(entry) if isinstance(record, r.JobEnded)]
     return next(record for record in reversed(found) if record.job == job)
 
 

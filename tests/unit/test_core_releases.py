@@ -8,6 +8,7 @@ from orchestrator.core.commands import LookUp
 from orchestrator.core.decision import Decision
 from orchestrator.core.reach import made_by
 from orchestrator.core.snapshot import capture, restore
+from orchestrator.core.values import Released
 from tensorfleet.keys import task_key
 from tensorfleet.model import Cause, JobState, Ref, Task
 from tests.simulation.fleet import Fleet, info, spec
@@ -61,7 +62,7 @@ def test_a_stage_that_is_let_go_of_is_held_no_more_and_its_summaries_stay(
     assert [[each.stage for each in record.released] for record in opened] == [[], [], ["s0"]]
     stage = training.job("j").plan.next_stage(ROUNDS, training.job("j").resolved, [])
     keys = tuple(task_key(stage.task(index), "cpu") for index in range(2))  # type: ignore[union-attr]
-    assert opened[-1].released == (r.Released("s0", keys),)
+    assert opened[-1].released == (Released("s0", keys),)
 
 
 def test_a_restart_from_a_snapshot_lets_go_as_the_journal_does(training: Fleet, opened: list[r.StageOpened]) -> None:

@@ -7,6 +7,7 @@ import pytest
 from orchestrator.core import events as e
 from orchestrator.core import records as r
 from orchestrator.core.commands import Assign, Cancel, Checkpoint, Pause, Resume, Welcome
+from orchestrator.core.entries import decode
 from orchestrator.core.reach import held_by_jobs
 from orchestrator.core.snapshot import capture, restore
 from tensorfleet.errors import FailedPrecondition
@@ -316,4 +317,4 @@ def test_a_snapshot_of_before_is_read(core: Fleet) -> None:
     core.pause("j")
     again = restore(capture(core.state), core.settings, core.mono)
     assert again.jobs["j"].state == JobState.PAUSED
-    assert r.decode(core.journal[-1])[-1] == r.JobPaused("j", "paused on request", core.wall)
+    assert decode(core.journal[-1])[-1] == r.JobPaused("j", "paused on request", core.wall)

@@ -7,6 +7,7 @@ import pytest
 
 from orchestrator import groups
 from orchestrator.core import records as r
+from orchestrator.core.entries import decode
 from orchestrator.core.events import Submission, SubmitJobs
 from orchestrator.core.state import Settings
 from orchestrator.engine import Engine
@@ -53,7 +54,7 @@ async def test_each_entry_has_its_own_events() -> None:
     accepted = {
         record.job: number
         for number, entry in database.journal.items()
-        for record in r.decode(entry.records)
+        for record in decode(entry.records)
         if isinstance(record, r.JobAccepted)
     }
     assert sorted(accepted.values()) == [2, 3, 4]
