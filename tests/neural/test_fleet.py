@@ -22,10 +22,10 @@ CNN: dict[str, Any] = {
     "epochs": 3,
     "filters": [8],
     "units": 16,
-    "batch_size": 64,
+    "batch_size": 32,
     "learning_rate": 0.01,
     "way": "rounds",
-    "replicas": 2,
+    "replicas": 4,
 }
 
 
@@ -54,9 +54,11 @@ def test_one_worker_makes_the_model_that_two_made(model: Model, tmp_path: Path) 
     assert other.metrics == model.metrics
 
 
-async def test_neither_a_pause_nor_a_kill_nor_a_restart_changes_a_model(model: Model, tmp_path: Path) -> None:
-    async with AsyncLocalFleet(tmp_path, workers=2) as fleet, AsyncClient(fleet.address) as client:
-        await fleet.workers_ready(2)
+async def test_four_workers_and_a_pause_a_kill_and_a_restart_do_not_change_a_model(
+    model: Model, tmp_path: Path
+) -> None:
+    async with AsyncLocalFleet(tmp_path, workers=4) as fleet, AsyncClient(fleet.address) as client:
+        await fleet.workers_ready(4)
         job = await client.train("digits", algorithm="cnn", hyperparameters=CNN)
         done = set()
         async for event in job.watch():
