@@ -99,7 +99,7 @@ class _Admission:
         model: tuple[Ref, ...] = ()
         requires: tuple[str, ...] = ()
         if spec.kind is JobKind.PREDICT or spec.algorithm == PROCESS_EXPORT:
-            model, requires = await self._model(spec.model)
+            model, requires = await self._model(spec)
         if spec.kind is JobKind.PREDICT and upload is None:
             _, refs = await self._dataset("spec.dataset", spec.dataset)
             return spec, Resolved(model=model, dataset=refs, requires=requires)
@@ -156,16 +156,19 @@ class _Admission:
             self.violations.append(FieldViolation(field, wrong))
         return None, ()
 
-    async def _model(self, reference: str) -> tuple[tuple[Ref, ...], tuple[str, ...]]:
-        """A model's blobs, and what a worker must have to read them."""
-        if not reference:
+    async def _model(self, spec: JobSpec) -> tuple[tuple[Ref, ...], tuple[str, ...]]:
+        """A model's blobs, and what a worker must have to predict with it, or to write it as it is asked for."""
+        if not spec.model:
             return (), ()
         try:
-            found = await find_model(self._documents, reference)
+            found = await find_model(self._documents, spec.model)
         except NotFound as error:
             self.violations.append(FieldViolation("spec.model", error.message))
             return (), ()
-        engines = frameworks.known(found.content.framework).requires
+        framework = frameworks.known(found.content.framework)
+        if spec.algorithm == PROCESS_EXPORT and not framework.computes(str(spec.hyperparameters.get("format") or "")):
+            return found.content.parts, ()
+        engines = framework.requires
         return found.content.parts, tuple(dict.fromkeys([*catalog.requires(found.algorithm), *engines]))
 
 

@@ -17,7 +17,7 @@ from tensorfleet import bundle
 from tensorfleet.api.v1 import models_pb2 as pb
 from tensorfleet.api.v1 import models_pb2_grpc
 from tensorfleet.errors import InvalidRequest
-from tensorfleet.model import FieldViolation, JobKind, JobSpec
+from tensorfleet.model import FieldViolation, JobKind, JobSpec, Ref
 from tensorfleet.models import frameworks
 from tensorfleet.models.naming import SAFE
 from tensorfleet.rpc.chunks import chunk_message
@@ -58,6 +58,15 @@ class Models(models_pb2_grpc.ModelServiceServicer):
         known = await find_model(self._documents, request.model)
         reference = f"{known.name}@{known.version}"
         format = frameworks.chosen(known.content.framework, request.format, reference)
+        if format == frameworks.known(known.content.framework).kept:
+            file = known.content.parts[-1]
+        else:
+            file = await self._made(reference, format, context)
+        async for chunk in self._objects.get(file.digest):
+            yield chunk_message(pb.DownloadModelResponse, chunk)
+
+    async def _made(self, reference: str, format: str, context: Context) -> Ref:
+        """A model as a file, made by a worker."""
         spec = JobSpec(
             kind=JobKind.PROCESS,
             algorithm=PROCESS_EXPORT,
@@ -67,8 +76,7 @@ class Models(models_pb2_grpc.ModelServiceServicer):
         )
         job = await self._submitting.ended(await self._submitting.submit(spec))
         assert job.result is not None
-        async for chunk in self._objects.get(job.result.outputs[0].digest):
-            yield chunk_message(pb.DownloadModelResponse, chunk)
+        return job.result.outputs[0]
 
     async def SetAlias(self, request: pb.SetAliasRequest, context: Context) -> pb.SetAliasResponse:
         if not SAFE.fullmatch(request.alias):

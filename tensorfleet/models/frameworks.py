@@ -42,13 +42,20 @@ FORMATS = MappingProxyType(
 class Framework(Struct, frozen=True):
     """module: has `assemble(manifest, read, threads)`, which gives an object with scikit-learn's methods, and
     `write(model, format, file, threads)`. formats: what its models can be had as, the default first.
+    kept: the format that the last of a model's parts is, as it is kept; none where a file must be made of them.
     requires: the engines that it takes to compute with one. how_to_load: in Python, of a `reference`.
     """
 
     module: str = ""
     formats: tuple[str, ...] = ()
+    kept: str = ""
     requires: tuple[str, ...] = ()
     how_to_load: str = ""
+
+    def computes(self, format: str) -> bool:
+        """Whether it takes the engines to write a model in a format, or, of none, in the default one."""
+        written = FORMATS.get(format or next(iter(self.formats), ""))
+        return written is not None and written.by_tensorflow
 
 
 FRAMEWORKS = MappingProxyType(
@@ -68,6 +75,7 @@ pipeline.predict(rows)""",
         "keras": Framework(
             "tensorfleet.neural.network",
             ("keras", "saved_model", "pickle"),
+            kept="keras",
             requires=("tensorflow", "keras"),
             how_to_load="""\
 from tensorfleet import Client

@@ -91,8 +91,8 @@ class ModelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DownloadModel(self, request, context):
-        """The model as a file of one of its formats, made on a worker the first time. INVALID_ARGUMENT where it has no such
-        format.
+        """The model as a file of one of its formats: `keras` as it is kept, the others made on a worker the first time, of
+        which only `saved_model` takes one with TensorFlow. INVALID_ARGUMENT where it has no such format.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -38,8 +38,8 @@ class ModelServiceStub:
     GetModel: _grpc.UnaryUnaryMultiCallable[_models_pb2.GetModelRequest, _models_pb2.GetModelResponse]
     """One model version. NOT_FOUND where there is none."""
     DownloadModel: _grpc.UnaryStreamMultiCallable[_models_pb2.DownloadModelRequest, _models_pb2.DownloadModelResponse]
-    """The model as a file of one of its formats, made on a worker the first time. INVALID_ARGUMENT where it has no such
-    format.
+    """The model as a file of one of its formats: `keras` as it is kept, the others made on a worker the first time, of
+    which only `saved_model` takes one with TensorFlow. INVALID_ARGUMENT where it has no such format.
     """
     SetAlias: _grpc.UnaryUnaryMultiCallable[_models_pb2.SetAliasRequest, _models_pb2.SetAliasResponse]
     """Moves an alias to a version, at once and whole."""
@@ -60,8 +60,8 @@ class ModelServiceAsyncStub(ModelServiceStub):
     GetModel: _aio.UnaryUnaryMultiCallable[_models_pb2.GetModelRequest, _models_pb2.GetModelResponse]  # type: ignore[assignment]
     """One model version. NOT_FOUND where there is none."""
     DownloadModel: _aio.UnaryStreamMultiCallable[_models_pb2.DownloadModelRequest, _models_pb2.DownloadModelResponse]  # type: ignore[assignment]
-    """The model as a file of one of its formats, made on a worker the first time. INVALID_ARGUMENT where it has no such
-    format.
+    """The model as a file of one of its formats: `keras` as it is kept, the others made on a worker the first time, of
+    which only `saved_model` takes one with TensorFlow. INVALID_ARGUMENT where it has no such format.
     """
     SetAlias: _aio.UnaryUnaryMultiCallable[_models_pb2.SetAliasRequest, _models_pb2.SetAliasResponse]  # type: ignore[assignment]
     """Moves an alias to a version, at once and whole."""
@@ -97,8 +97,8 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _models_pb2.DownloadModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_models_pb2.DownloadModelResponse], _abc.AsyncIterator[_models_pb2.DownloadModelResponse]]:
-        """The model as a file of one of its formats, made on a worker the first time. INVALID_ARGUMENT where it has no such
-        format.
+        """The model as a file of one of its formats: `keras` as it is kept, the others made on a worker the first time, of
+        which only `saved_model` takes one with TensorFlow. INVALID_ARGUMENT where it has no such format.
         """
 
     @_abc_1.abstractmethod
