@@ -9,7 +9,8 @@ from typing import Any
 
 import grpc
 
-from tensorfleet.testing.simulated.calls import Call, ClientEnd, Handling
+from tensorfleet.testing.simulated.callers import ClientEnd
+from tensorfleet.testing.simulated.calls import Call, Handling
 from tensorfleet.testing.simulated.processes import Process, Simulation
 
 Heard = Callable[[Call, str, Any], None]
