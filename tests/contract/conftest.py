@@ -2,4 +2,6 @@
 
 import pytest
 
-pytest.register_assert_rewrite("tensorfleet.testing.documents", "tensorfleet.testing.objects")
+SUITES = ("documents_journal", "documents_drawn", "documents_queries", "documents_crashes", "objects")
+
+pytest.register_assert_rewrite(*(f"tensorfleet.testing.{suite}" for suite in SUITES))

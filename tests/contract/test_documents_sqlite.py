@@ -15,7 +15,7 @@ from tensorfleet.stores.collections import COLLECTIONS
 from tensorfleet.stores.contract import DocumentStore, Entry, Write
 from tensorfleet.stores.sqlite import SqliteDocuments
 from tensorfleet.testing.documents import *  # noqa: F403
-from tensorfleet.testing.documents import entry, fill, read
+from tensorfleet.testing.documents_steps import entry, fill, read
 
 
 @pytest.fixture
