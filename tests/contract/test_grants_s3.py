@@ -17,7 +17,7 @@ from tensorfleet.stores import open_objects
 from tensorfleet.stores.contract import Grant, ObjectStore
 from tensorfleet.stores.s3 import GRANT_SECONDS
 from tensorfleet.stores.s3_url import Place
-from tensorfleet.testing.objects import fetch, put, ref_of
+from tensorfleet.testing.objects_steps import fetch, put, ref_of
 from tests.servers.places import BUCKET, prefix
 from tests.servers.running import Running, required
 from worker import grants

@@ -20,7 +20,7 @@ from tensorfleet.stores.directory import DirectoryObjects
 from tensorfleet.stores.directory_files import FORGOTTEN_SECONDS
 from tensorfleet.stores.threads import in_thread
 from tensorfleet.testing.objects import *  # noqa: F403
-from tensorfleet.testing.objects import Overwrite, fetch, put, refs, stream
+from tensorfleet.testing.objects_steps import Overwrite, fetch, put, refs, stream
 
 
 @pytest.fixture

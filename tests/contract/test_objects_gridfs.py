@@ -17,7 +17,7 @@ from tensorfleet.stores.gridfs import GridFSObjects
 from tensorfleet.stores.mongo_connection import Database
 from tensorfleet.stores.mongo_url import gridfs
 from tensorfleet.testing.objects import *  # noqa: F403
-from tensorfleet.testing.objects import Overwrite, fetch, put, ref_of, refs
+from tensorfleet.testing.objects_steps import Overwrite, fetch, put, ref_of, refs
 from tests.servers.running import database_url, mongo_servers, remove_database
 
 

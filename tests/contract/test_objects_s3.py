@@ -12,7 +12,7 @@ from tensorfleet.stores.s3 import S3Objects
 from tensorfleet.stores.s3_client import connect
 from tensorfleet.stores.s3_url import Place
 from tensorfleet.testing.objects import *  # noqa: F403
-from tensorfleet.testing.objects import Overwrite
+from tensorfleet.testing.objects_steps import Overwrite
 from tests.servers.running import Running, required
 
 
