@@ -6,6 +6,7 @@ The rule: every bad field is named at once, and nothing has happened yet.
 import itertools
 import secrets
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -23,7 +24,7 @@ from tensorfleet.data.builtin import BUILTIN
 from tensorfleet.errors import InvalidRequest, NotFound
 from tensorfleet.kinds import plan_for
 from tensorfleet.model import FieldViolation, JobKind, JobSpec, Ref, Resolved
-from tensorfleet.models import frameworks
+from tensorfleet.models import frameworks, labels
 from tensorfleet.models.naming import SAFE, file_of
 from tensorfleet.stores.contract import DocumentStore
 
@@ -117,12 +118,13 @@ class _Admission:
             violation.field in ("spec.algorithm", "spec.dataset") for violation in self.violations
         ):
             self.violations.extend(_columns(spec, added, columns))
-        model, requires = await self._weights(spec), catalog.requires(spec.algorithm)
+        model, requires = await self._weights(spec, columns or ()), catalog.requires(spec.algorithm)
         images = None if columns is None else any(column["type"] == "image" for column in columns)
         return spec, Resolved(dataset=refs, validation=validation, model=model, requires=requires, images=images)
 
-    async def _weights(self, spec: JobSpec) -> tuple[Ref, ...]:
-        """What a training goes on from: a model's parts, or a file that was put as an artifact."""
+    async def _weights(self, spec: JobSpec, columns: Sequence[Mapping[str, Any]]) -> tuple[Ref, ...]:
+        """What a training goes on from: a model's parts, or a file that was put as an artifact. columns: of the rows to
+        train on, where they are known."""
         if not spec.model or any(each.field in ("spec.algorithm", "spec.model") for each in self.violations):
             return ()
         file = file_of(spec.model)
@@ -133,10 +135,16 @@ class _Admission:
         except NotFound as error:
             self.violations.append(FieldViolation("spec.model", error.message))
             return ()
-        wanted = catalog.algorithm(spec.algorithm).framework
+        chosen = catalog.algorithm(spec.algorithm)
+        wanted = chosen.framework
         if found.content.framework != wanted:
             told = f"{spec.model} is a {found.algorithm} of {found.content.framework}; {spec.algorithm} goes on from a"
             self.violations.append(FieldViolation("spec.model", f"{told} model of {wanted}"))
+        elif chosen.goal == "classification" and found.content.classes and columns and not self.violations:
+            target = sources.find_target([column["name"] for column in columns], spec.target)
+            predicted = next(column for column in columns if column["name"] == target)
+            if told := labels.lacking(found.content.classes, predicted):
+                self.violations.append(FieldViolation("spec.model", told))
         return found.content.parts
 
     async def _dataset(self, field: str, name: str) -> tuple[DatasetDocument | None, tuple[Ref, ...]]:

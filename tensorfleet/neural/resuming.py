@@ -2,7 +2,7 @@
 
 The rule: the network is the training's own, and every weight must fit it; the first that does not is named with both
 shapes. Only the file of a backbone, as `keras.applications` has them, may leave layers out, since its head was made for
-other classes.
+other classes. A model of the registry must have the training's classes; a file is taken for its weights alone.
 """
 
 import tempfile
@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from tensorfleet import bundle
 from tensorfleet.errors import BadInput, CorruptArtifact
-from tensorfleet.models import manifest
+from tensorfleet.models import labels, manifest
 from tensorfleet.models.naming import framework_of
 from tensorfleet.neural import keeping, state
 from tensorfleet.operators import Input
@@ -23,11 +23,15 @@ ZIP, HDF5 = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"
 
 
 class Earlier(Struct, frozen=True):
-    """What there was before: a network, which people know as `called`, or a file of weights alone, or neither."""
+    """What there was before: a network, which people know as `called`, or a file of weights alone, or neither.
+
+    classes: those of a model of the registry, in the order of its outputs.
+    """
 
     network: Any = None
     called: str = ""
     file: Path | None = None
+    classes: tuple[str, ...] = ()
 
     @property
     def target(self) -> tuple[float, float] | None:
@@ -35,6 +39,11 @@ class Earlier(Struct, frozen=True):
         layers = {} if self.network is None else {layer.name: layer for layer in self.network.layers}
         found = layers.get("target")
         return None if found is None else (float(found.offset), float(found.scale))
+
+    def check_classes(self, classes: Sequence[str]) -> None:
+        """BadInput where those of the rows to train on are others, or in another order."""
+        if self.classes and classes and self.classes != tuple(classes):
+            raise BadInput(labels.unlike(self.classes, classes), reason="CLASSES_UNLIKE")
 
     def weights(self, model: Any) -> list[Any]:
         """Arrays in the order of `model.weights`, which may be overwritten. BadInput for what does not fit."""
@@ -68,7 +77,7 @@ def earlier(parts: Sequence[Input]) -> Earlier:
     if framework_of(described.estimator) != "keras":
         told = f"the model to go on from is a {described.algorithm}, which has no weights of a network"
         raise BadInput(told, reason="MODEL_UNSUITED")
-    return Earlier(keeping.read(parts[-1].content()), "the model")
+    return Earlier(keeping.read(parts[-1].content()), "the model", classes=tuple(described.classes))
 
 
 def _check(other: Any, model: Any, called: str) -> None:

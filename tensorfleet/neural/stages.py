@@ -38,6 +38,7 @@ def start(context: Context) -> Outcome:
     given = params["hyperparameters"]
     samples.class_weights(given.get("class_weight"), train.y, common.classes)
     earlier = resuming.earlier(context.inputs[2:])
+    earlier.check_classes(common.classes)
     scaled = not common.classes and params["algorithm"] != "keras_regressor"
     target = (earlier.target or samples.spread(train.y)) if scaled else None
     with runtime.errors_told():

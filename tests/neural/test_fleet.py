@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
@@ -133,6 +134,9 @@ def test_what_cannot_be_gone_on_from_is_refused(client: Client, model: Model) ->
         client.train("iris", model="numbers")
     with pytest.raises(InvalidRequest, match="there is no model 'nothing'"):
         client.train("digits", algorithm="cnn", model="nothing")
+    rows = pd.DataFrame(np.zeros((20, 64)), columns=[f"f{place}" for place in range(64)])
+    with pytest.raises(InvalidRequest, match=r"tells apart '0', .* and the rows to train on are of 'a', 'b'"):
+        client.train(rows.assign(label=list("ab") * 10), algorithm="cnn", model="numbers")
     failed = client.train("digits", algorithm="cnn", hyperparameters={**CNN, "units": 8}, model="numbers").wait()
     assert failed.info.failure is not None
     assert failed.info.failure.reason == "WEIGHTS_UNLIKE"

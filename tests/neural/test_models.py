@@ -244,6 +244,26 @@ def test_training_goes_on_from_a_file_of_keras(digits: Trained, tmp_path: Path, 
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("classes", [("9", *"012345678"), tuple("abcdefghij"), ("0", "1")])
+def test_a_model_of_other_classes_is_refused_with_both(digits: Trained, classes: tuple[str, ...]) -> None:
+    earlier = resuming.earlier([Input(direct.object_path(digits.objects, ref.digest)) for ref in digits.content.parts])
+    earlier.check_classes(tuple("0123456789"))
+    earlier.check_classes(())  # of a regressor, whose shapes do not fit
+    with pytest.raises(
+        BadInput, match=f"tells apart '0', '1', .* and the rows to train on are of '{classes[0]}'"
+    ) as it:
+        earlier.check_classes(classes)
+    assert it.value.reason == "CLASSES_UNLIKE"
+
+
+def test_a_training_on_other_classes_ends_at_its_start(digits: Trained, tmp_path: Path) -> None:
+    rows = [",".join(map(str, [*range(64), "abcdefghij"[row % 10]])) for row in range(40)]
+    table = tmp_path / "rows.csv"
+    table.write_text("\n".join([",".join([*(f"f{place}" for place in range(64)), "label"]), *rows]))
+    with pytest.raises(BadInput, match=r"tells apart '0'.* are of 'a'"):
+        goes_on(digits, tmp_path / "objects", SMALL, dataset=table.as_uri())
+
+
 def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
     ref = direct.keep(tmp_path, [b"nothing of the kind"])
     with pytest.raises(BadInput, match=r"expected a model, a \.keras file or a \.h5 file"):

@@ -4,43 +4,18 @@ import asyncio
 import time
 from typing import Any, cast
 
-import msgspec
 import pytest
 
 from orchestrator.admission import admit
 from orchestrator.core.pools import key_of
 from orchestrator.core.state import Pool, State
-from orchestrator.documents import ModelDocument
 from orchestrator.services.models import Models
 from tensorfleet.api.v1 import models_pb2 as pb
 from tensorfleet.errors import InvalidRequest
-from tensorfleet.model import JobKind, JobSpec, ModelContent, Ref
-from tensorfleet.stores.contract import Entry, Write
-from tensorfleet.testing.simulated.documents import Database, MemoryDocuments
+from tensorfleet.model import JobKind, JobSpec
 from tensorfleet.testing.simulated.objects import Bucket, MemoryObjects
 from tests.simulation.fleet import info
-
-
-async def registered(framework: str, algorithm: str, parts: tuple[Ref, ...] = ()) -> MemoryDocuments:
-    """A registry with one model `m`."""
-    documents = MemoryDocuments(Database())
-    await documents.open()
-    model = ModelDocument(
-        name="m",
-        version="v1",
-        display_name="",
-        algorithm=algorithm,
-        hyperparameters={},
-        metrics={},
-        missing_metrics={},
-        content=ModelContent(sha256="a", parts=parts, features=(), target="", framework=framework),
-        dataset="",
-        job_id="",
-        submitter="",
-        created_at=1.0,
-    )
-    await documents.commit(Entry(1, 1, "a", b""), [Write("models", "m@v1", msgspec.to_builtins(model))])
-    return documents
+from tests.unit.registry import registered
 
 
 @pytest.mark.parametrize("format", ["", "keras"])
