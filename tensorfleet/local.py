@@ -9,39 +9,23 @@ vanishes; what a fleet started it keeps running, and ends when it stops.
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
-
-from msgspec import Struct
+from typing import Self
 
 from tensorfleet.config import settings
-from tensorfleet.errors import NOT_STARTED, TensorFleetError, Unavailable
+from tensorfleet.errors import NOT_STARTED, Unavailable
 from tensorfleet.sdk.bridge import Bridge, blocking
-from tensorfleet.sdk.processes import Child, ended, is_alive
+from tensorfleet.sdk.keepers import LIVES, OLD, Keepers
+from tensorfleet.sdk.processes import Child, ended, ending, is_alive
 from tensorfleet.sdk.seat import Seat, reachable, read_seat, reserved, serves
-from tensorfleet.sdk.zygote import SharedZygote
+from tensorfleet.sdk.staff import HASTE, LOOK, Crew, Staff
 
-POLL, LOOK = 0.005, 1.0
-GRACE, HASTE = 5.0, 1.0
+POLL = 0.005
+GRACE = 5.0
 USAGE, STORE_IS_AWAY, HOME_IS_TAKEN = 2, 3, 4
 """Exit codes of the orchestrator program."""
-LIVES = 4
-"""How often in a row a program may die young before the fleet gives up on it."""
-OLD = 5.0
-"""Seconds after which a life was no young death."""
-
-
-class Crew(Struct, frozen=True, kw_only=True):
-    """The workers that a fleet starts: how many, with how many slots each. options: more flags of `python -m
-    worker`."""
-
-    workers: int = 1
-    slots: int = 1
-    labels: Mapping[str, str] = {}
-    options: Sequence[str] = ()
 
 
 class AsyncLocalFleet:
@@ -70,16 +54,13 @@ class AsyncLocalFleet:
         self.home = Path(home).expanduser().absolute() if home else settings().home
         self.address = ""
         self.owned = False
-        self._crew = Crew(workers=workers, slots=slots, labels=labels or {}, options=worker_options)
         self._listen, self._insecure, self._tell = listen, insecure, tell
-        self._preload = preload
+        self._keepers = Keepers()
+        crew = Crew(workers=workers, slots=slots, labels=labels or {}, options=worker_options)
+        self._staff = Staff(crew, self.home, self._keepers, tell, preload=preload)
         self._orchestrator: Child | None = None
-        self._zygote: SharedZygote | None = None
-        self._workers: dict[str, Child] = {}
-        self._keepers: dict[str, asyncio.Task[None]] = {}
         self._serving = asyncio.Event()
-        self._served, self._hired, self._bind = False, False, ""
-        self._broke = asyncio.Event()
+        self._served, self._bind = False, ""
 
     async def __aenter__(self) -> Self:
         return await self.start()
@@ -99,15 +80,15 @@ class AsyncLocalFleet:
     @property
     def worker_pids(self) -> dict[str, int]:
         """The process ids of the workers that this fleet runs now, by name."""
-        return {name: child.pid for name, child in sorted(self._workers.items()) if child.alive()}
+        return self._staff.pids
 
     async def start(self) -> Self:
         """Returns once the orchestrator serves; workers may still be on their way. Unavailable where it does not
         start."""
         self.home.mkdir(parents=True, exist_ok=True)
-        self._begin("orchestrator", self._keep_orchestrator())
+        self._keepers.begin("orchestrator", self._keep_orchestrator())
         try:
-            await self._until_serving()
+            await self._keepers.until(self._serving, "orchestrator")
         except BaseException:
             await self.stop()
             raise
@@ -115,15 +96,9 @@ class AsyncLocalFleet:
 
     async def stop(self, grace: float = GRACE) -> None:
         """Ends what this fleet started: workers, by force after `grace` seconds, then the orchestrator."""
-        keepers = list(self._keepers.values())
-        self._keepers.clear()
-        for keeper in keepers:
-            keeper.cancel()
-        await asyncio.gather(*keepers, return_exceptions=True)
+        await self._keepers.stop()
         try:
-            await asyncio.gather(*(child.stop(grace) for child in self._workers.values()))
-            if self._zygote is not None:
-                await self._zygote.stop(grace)
+            await self._staff.stop(grace)
             if self._orchestrator is not None:
                 await self._orchestrator.stop(GRACE)
         finally:
@@ -131,9 +106,9 @@ class AsyncLocalFleet:
 
     def kill(self) -> None:
         """Ends what this fleet started, at once and by force."""
-        for child in (*self._workers.values(), self._zygote, self._orchestrator):
-            if child is not None:
-                child.kill()
+        self._staff.kill()
+        if self._orchestrator is not None:
+            self._orchestrator.kill()
 
     async def workers_ready(self, count: int = 1) -> None:
         """Waits until so many workers are in session."""
@@ -156,32 +131,15 @@ class AsyncLocalFleet:
             raise Unavailable("this fleet runs no orchestrator of its own")
         self._serving.clear()
         self._orchestrator.signal(number)
-        await self._until_serving()
+        await self._keepers.until(self._serving, "orchestrator")
 
     def raise_failure(self) -> None:
         """Unavailable where the fleet gave up on one of its programs."""
-        for keeper in self._keepers.values():
-            if keeper.done() and not keeper.cancelled() and (error := keeper.exception()):
-                raise error
+        self._keepers.raise_failure()
 
     async def broken(self) -> None:
         """Waits until the fleet gives up on one of its programs, and raises why: Unavailable."""
-        await self._broke.wait()
-        self.raise_failure()
-
-    def _begin(self, name: str, keeper: Coroutine[Any, Any, None]) -> None:
-        if name in self._keepers:
-            self._keepers[name].cancel()
-        self._keepers[name] = task = asyncio.create_task(keeper)
-        task.add_done_callback(lambda task: None if task.cancelled() or not task.exception() else self._broke.set())
-
-    async def _until_serving(self) -> None:
-        serving = asyncio.create_task(self._serving.wait())
-        try:
-            await asyncio.wait([serving, self._keepers["orchestrator"]], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            serving.cancel()
-        self.raise_failure()
+        await self._keepers.broken()
 
     async def _keep_orchestrator(self) -> None:
         deaths = 0
@@ -205,7 +163,7 @@ class AsyncLocalFleet:
         """Follows another's orchestrator until its end."""
         self.owned = False
         self._serve(seat)
-        self._begin("staffing", self._staff())
+        self._keepers.begin("staffing", self._staff.fill())
         await ended(seat.pid)
         self._tell(f"the orchestrator at {seat.address} has gone; this fleet takes over")
 
@@ -213,17 +171,17 @@ class AsyncLocalFleet:
         """Runs an orchestrator until its end; its exit code."""
         self.owned = True
         self._bind = self._bind or reserved(self._listen)
-        self.address = reachable(self._bind)
+        self.address = self._staff.address = reachable(self._bind)
         insecure = ["--insecure"] if self._insecure else []
         arguments = ["--home", str(self.home), "--listen", self._bind, *insecure]
         self._orchestrator = child = Child("orchestrator", "orchestrator", arguments, self.home / "logs")
         if not self._served:
-            self._hire()  # workers come up meanwhile
+            self._staff.hire()  # workers come up meanwhile
         seat = await self._seated(child)
         if seat is None:
             return await self._turned_away(child)
         self._serve(seat)
-        self._begin("staffing", self._staff())
+        self._keepers.begin("staffing", self._staff.fill())
         code = await child.ended()
         self._tell(f"the orchestrator ended ({ending(code)}) and is started again")
         return code
@@ -243,7 +201,7 @@ class AsyncLocalFleet:
             raise Unavailable(f"the orchestrator did not start: {child.last_words(3)}", reason=NOT_STARTED)
         if code == HOME_IS_TAKEN:
             if not self._served:
-                await self._let_go()
+                await self._staff.let_go()
             await self._other_seated()
         elif not self._served:
             self._bind = ""  # perhaps somebody took the port meanwhile
@@ -259,73 +217,10 @@ class AsyncLocalFleet:
             await asyncio.sleep(POLL)
 
     def _serve(self, seat: Seat) -> None:
-        moved = self.address not in ("", reachable(seat.address))
         self._bind, self.address = seat.address, reachable(seat.address)
-        if moved:
-            for child in self._workers.values():
-                child.signal(signal.SIGTERM)  # their keepers start them again at the new address
+        self._staff.follow(self.address)
         self._served = True
         self._serving.set()
-
-    async def _staff(self) -> None:
-        """Hires where nobody works; whoever is silent for a moment may come back."""
-        while self._crew.workers and not self._hired:
-            from tensorfleet.client import AsyncClient  # only here: it would double the memory of a standing fleet
-
-            with suppress(TensorFleetError):
-                async with AsyncClient(self.address) as client:
-                    if not any(worker.state in ("ready", "suspect") for worker in await client.workers.list()):
-                        return self._hire(suffix=f"-{os.getpid()}")  # another fleet's workers have the plain names
-            await asyncio.sleep(LOOK)
-        return None
-
-    def _hire(self, suffix: str = "") -> None:
-        if self._hired:
-            return
-        self._hired = True
-        self._zygote = self._zygote or SharedZygote(self.home / "logs", preload=self._preload)
-        for number in range(1, self._crew.workers + 1):
-            name = f"worker-{number}{suffix}"
-            self._begin(name, self._keep_worker(name))
-
-    async def _let_go(self) -> None:
-        """Ends the workers that were hired for an orchestrator that did not come to be."""
-        self._hired = False
-        for name in list(self._workers):
-            self._keepers.pop(name).cancel()
-            await self._workers.pop(name).stop(HASTE)
-        if self._zygote is not None:
-            await self._zygote.stop(HASTE)
-            self._zygote = None
-
-    async def _keep_worker(self, name: str) -> None:
-        deaths = 0
-        while deaths < LIVES:
-            began, address = asyncio.get_running_loop().time(), self.address
-            child = self._workers[name] = self._worker(name)
-            code = await child.ended()
-            if code == 0 and address == self.address:
-                return  # it was drained
-            if code != 0:
-                self._tell(f"{name} ended ({ending(code)}) and is started again")
-            deaths = deaths + 1 if asyncio.get_running_loop().time() - began < OLD else 0
-            await asyncio.sleep(0.1 * deaths)
-        raise Unavailable(f"{name} does not stay alive; see {child.log}, which ends with: {child.last_words(3)}")
-
-    def _worker(self, name: str) -> Child:
-        zygote = self._zygote.way_in() if self._zygote else None
-        flags, logs = self._worker_flags(name), self.home / "logs"
-        if zygote is None:
-            return Child(name, "worker", flags, logs)
-        with zygote:
-            place = zygote.fileno()
-            return Child(name, "worker", [*flags, "--zygote", str(place)], logs, descriptors=[place])
-
-    def _worker_flags(self, name: str) -> list[str]:
-        labels = [f"--label={label}={value}" for label, value in self._crew.labels.items()]
-        slots = ["--slots", str(self._crew.slots)]
-        home = ["--home", str(self.home / "workers" / name)]
-        return ["--server", self.address, "--id", name, *slots, *home, *labels, *self._crew.options]
 
 
 class LocalFleet:
@@ -400,8 +295,3 @@ class LocalFleet:
     workers_ready = blocking(AsyncLocalFleet.workers_ready)
     kill_worker = blocking(AsyncLocalFleet.kill_worker)
     restart_orchestrator = blocking(AsyncLocalFleet.restart_orchestrator)
-
-
-def ending(code: int) -> str:
-    """An exit code in words."""
-    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

@@ -133,6 +133,11 @@ async def ended(pid: int) -> None:
         os.close(descriptor)
 
 
+def ending(code: int) -> str:
+    """An exit code in words."""
+    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
 def _is_readable(descriptor: int) -> bool:
     import select
 
