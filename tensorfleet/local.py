@@ -171,7 +171,8 @@ class AsyncLocalFleet:
         """Runs an orchestrator until its end; its exit code."""
         self.owned = True
         self._bind = self._bind or reserved(self._listen)
-        self.address = self._staff.address = reachable(self._bind)
+        self.address = reachable(self._bind)
+        self._staff.follow(self.address)
         insecure = ["--insecure"] if self._insecure else []
         arguments = ["--home", str(self.home), "--listen", self._bind, *insecure]
         self._orchestrator = child = Child("orchestrator", "orchestrator", arguments, self.home / "logs")

@@ -35,12 +35,12 @@ class Crew(Struct, frozen=True, kw_only=True):
 
 
 class Staff:
-    """address: of the orchestrator, for those who are started from now on."""
+    """Its methods say what is to be; keepers see to it."""
 
     def __init__(
         self, crew: Crew, home: Path, keepers: Keepers, tell: Callable[[str], None], *, preload: bool = False
     ) -> None:
-        self.address = ""
+        self._address = ""
         self._crew, self._home, self._keepers, self._tell = crew, home, keepers, tell
         self._preload = preload
         self._hired = False
@@ -53,9 +53,9 @@ class Staff:
         return {name: child.pid for name, child in sorted(self._workers.items()) if child.alive()}
 
     def follow(self, address: str) -> None:
-        """The orchestrator is at this address."""
-        moved = self.address not in ("", address)
-        self.address = address
+        """The orchestrator is, or will be, at this address."""
+        moved = self._address not in ("", address)
+        self._address = address
         if moved:
             for child in self._workers.values():
                 child.signal(signal.SIGTERM)  # their keepers start them again at the new address
@@ -66,7 +66,7 @@ class Staff:
             from tensorfleet.client import AsyncClient  # only here: it would double the memory of a standing fleet
 
             with suppress(TensorFleetError):
-                async with AsyncClient(self.address) as client:
+                async with AsyncClient(self._address) as client:
                     if not any(worker.state in ("ready", "suspect") for worker in await client.workers.list()):
                         return self.hire(suffix=f"-{os.getpid()}")  # another fleet's workers have the plain names
             await asyncio.sleep(LOOK)
@@ -105,10 +105,10 @@ class Staff:
     async def _keep(self, name: str) -> None:
         deaths = 0
         while deaths < LIVES:
-            began, address = asyncio.get_running_loop().time(), self.address
+            began, address = asyncio.get_running_loop().time(), self._address
             child = self._workers[name] = self._started(name)
             code = await child.ended()
-            if code == 0 and address == self.address:
+            if code == 0 and address == self._address:
                 return  # it was drained
             if code != 0:
                 self._tell(f"{name} ended ({ending(code)}) and is started again")
@@ -129,4 +129,4 @@ class Staff:
         labels = [f"--label={label}={value}" for label, value in self._crew.labels.items()]
         slots = ["--slots", str(self._crew.slots)]
         home = ["--home", str(self._home / "workers" / name)]
-        return ["--server", self.address, "--id", name, *slots, *home, *labels, *self._crew.options]
+        return ["--server", self._address, "--id", name, *slots, *home, *labels, *self._crew.options]

@@ -1,7 +1,9 @@
 """The local fleet with real processes: it keeps them alive, joins, takes over, and leaves none behind."""
 
+import asyncio
 import os
 import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -127,6 +129,17 @@ async def test_two_that_start_at_once_end_up_with_one_orchestrator(tmp_path: Pat
 async def test_a_fleet_that_cannot_start_says_why(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="insecure"):
         await AsyncLocalFleet(tmp_path, workers=0, listen="0.0.0.0:0").start()
+
+
+async def test_workers_go_along_where_the_port_was_taken_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        ports = [other.getsockname()[1], free_port()]
+        monkeypatch.setattr("tensorfleet.local.reserved", lambda listen: f"127.0.0.1:{ports.pop(0)}")
+        async with AsyncLocalFleet(tmp_path, workers=1) as fleet:
+            assert not ports
+            await asyncio.wait_for(fleet.workers_ready(1), 30.0)
 
 
 async def test_a_stale_seat_is_no_seat(tmp_path: Path) -> None:
