@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 WIDE = 1000
 CUT = 12
 """A column's least width where there is little room: states, times and figures fit; names are cut."""
-FAILED, USAGE, UNREACHABLE = 1, 2, 3
+FAILED, USAGE = 1, 2
 
 
 @contextmanager
