@@ -20,8 +20,8 @@ class Stage(Struct, frozen=True):
     whole job, where that is known by now. releases: earlier stages whose outputs nothing needs any more, this stage and
     those that may follow included. gang: whether its tasks run at the same time, and know one another's addresses
     (`tensorfleet.operators.Control.meet`); what they make is what the first makes. least: how many of a gang's tasks do
-    where there is no room for all; 0 for all. course: what the plan found out from the stages before; it is the plan's
-    alone.
+    where there is no room for all; 0 for all. sized_by: the hyperparameters that say so, for people: how many a gang
+    has, and how few of them do. course: what the plan found out from the stages before; it is the plan's alone.
     """
 
     name: str
@@ -31,6 +31,7 @@ class Stage(Struct, frozen=True):
     releases: tuple[str, ...] = ()
     gang: bool = False
     least: int = 0
+    sized_by: tuple[str, ...] = ()
     course: Any = None
 
 

@@ -6,7 +6,7 @@ The rule: with `--output json` nothing is written to stdout here; progress then 
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 LOOKS = 0.5
 """Seconds between two looks at the workers."""
+PATIENCE = 3.0
+"""Seconds between two looks at whether anything of the job runs."""
 LARGE = 40
 """Tasks from which on a stage is large."""
 
@@ -40,30 +42,65 @@ class Watcher(Protocol):
     def see(self, event: "Event") -> None: ...
 
 
+class Asking(Watcher, Protocol):
+    """Shows also why nothing of the job runs."""
+
+    progress: Progress
+
+    def wait(self, why: str) -> None: ...
+
+
 async def follow(client: "AsyncClient", job: "AsyncJob", title: str, *, json: bool, after: str | None = None) -> None:
     """Watches a job to its end, showing what happens."""
-    async with _watcher(client, title, epochs_of(job.info.spec), json=json) as watcher:
+    async with _watcher(client, job.id, title, epochs_of(job.info.spec), json=json) as watcher:
         async for event in job.watch(after):
             watcher.see(event)
 
 
 @asynccontextmanager
-async def _watcher(client: "AsyncClient", title: str, epochs: int, *, json: bool) -> AsyncIterator[Watcher]:
+async def _watcher(
+    client: "AsyncClient", job_id: str, title: str, epochs: int, *, json: bool
+) -> AsyncIterator[Watcher]:
     console = output.console(stderr=json)
+    if not console.is_terminal and json:
+        yield Silence()
+        return
     if not console.is_terminal:
-        yield Silence() if json else Lines(title, epochs)
+        lines = Lines(title, epochs)
+        async with _beside(_ask(client, job_id, lines)):
+            yield lines
         return
     from rich.live import Live
 
     view = View(title, lambda: client.away, epochs)
-    look = asyncio.create_task(_look(client, view))
-    try:
+    async with _beside(_look(client, view), _ask(client, job_id, view)):
         with Live(view, console=console, refresh_per_second=10, transient=True):
             yield view
-    finally:
-        look.cancel()
     for line in view.progress.failures:
         console.print(output.line(output.styled("! ", "yellow"), line))
+
+
+@asynccontextmanager
+async def _beside(*work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(each) for each in work]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def _ask(client: "AsyncClient", job_id: str, watcher: Asking) -> None:
+    """Asks why nothing of the job runs, whenever nothing did at one look and nothing has happened by the next."""
+    progress, idle, seen = watcher.progress, False, 0
+    while True:
+        await asyncio.sleep(PATIENCE)
+        if idle and progress.events == seen:
+            with suppress(TensorFleetError):
+                why = await client.jobs.explain(job_id)
+                if progress.events == seen:
+                    watcher.wait(why.summary)
+        idle, seen = progress.idle, progress.events
 
 
 async def _look(client: "AsyncClient", view: "View") -> None:
@@ -81,19 +118,21 @@ class Silence:
 
 
 class Lines:
-    """For logs and pipes: a line when a large stage opens, at each quarter of a stage, for what fails, and for what
-    somebody does to the job.
+    """For logs and pipes: a line when a large stage opens, at each quarter of a stage, for what fails, for what
+    somebody does to the job, and for what it waits for.
 
     A large stage has a line at each twentieth. Where epochs are told of, each has a line, and its stages have none.
     """
 
     def __init__(self, title: str, epochs: int = 0) -> None:
-        self._progress, self._failures, self._epoch, self._news = Progress(epochs=epochs), 0, 0, 0
+        self.progress = Progress(epochs=epochs)
+        self._failures, self._epoch, self._news = 0, 0, 0
+        self._waits = ""
         self._told: set[tuple[str, int]] = set()
         _say(title)
 
     def see(self, event: "Event") -> None:
-        progress = self._progress
+        progress = self.progress
         progress.learn(event)
         for line in progress.failures[self._failures :]:
             _say(f"  ! {line}")
@@ -113,8 +152,13 @@ class Lines:
                 self._told.add((name, part))
                 _say(f"  {name}: {stage.done:,} of {counted(stage.tasks, 'task')}{self._figures()}")
 
+    def wait(self, why: str) -> None:
+        if why != self._waits:
+            self._waits = why
+            _say(f"  waits: {why}")
+
     def _figures(self) -> str:
-        return "".join(f", {name} {output.number(values[-1])}" for name, values in self._progress.latest()[:SERIES])
+        return "".join(f", {name} {output.number(values[-1])}" for name, values in self.progress.latest()[:SERIES])
 
 
 def _pace(progress: Progress) -> str:
@@ -140,6 +184,9 @@ class View:
     def see(self, event: "Event") -> None:
         self.progress.learn(event)
 
+    def wait(self, why: str) -> None:
+        self.progress.waits = why
+
     def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "RenderResult":
         from rich.padding import Padding
 
@@ -149,6 +196,8 @@ class View:
             yield self._pace()
         if self.progress.news:
             yield output.dim(self.progress.news[-1])
+        if self.progress.waits:
+            yield output.line(output.styled("waits: ", "yellow"), self.progress.waits)
         if self._away():
             yield output.line(output.styled("! ", "yellow"), "No orchestrator leads for the moment; waiting for one.")
         if self.progress.series:

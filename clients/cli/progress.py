@@ -37,7 +37,8 @@ class Progress:
     often: tasks that go through the same steps, such as a round's replicas, are averaged. speeds: samples a second, by
     task. epochs: how many there are to be, where each is told of when it is over. began: when the first point was told,
     and the tasks that were done by then; ended: when the last task was. Together they say how long the rest takes.
-    paused: since when it is, wall time. news: of its steering, in words.
+    paused: since when it is, wall time. news: of its steering, in words. events: how many there were; waits: why
+    nothing of it runs, where somebody asked since the last.
     """
 
     state: JobState = JobState.QUEUED
@@ -56,8 +57,11 @@ class Progress:
     ended: float = 0.0
     paused: float | None = None
     news: list[str] = field(default_factory=list)
+    events: int = 0
+    waits: str = ""
 
     def learn(self, event: Event) -> None:
+        self.events, self.waits = self.events + 1, ""
         match event:
             case StateChanged():
                 self._changed(event)
@@ -78,6 +82,11 @@ class Progress:
                 self._reported(event)
             case Ended():
                 self._ended(event)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing of it runs, and nobody has paused it."""
+        return not (self.running or self.state.ended or self.paused is not None)
 
     @property
     def epoch(self) -> int:

@@ -5,6 +5,7 @@ from orchestrator.core.room import Round
 from orchestrator.core.state import Job, OpenStage, State
 from tensorfleet.counts import counted, either
 from tensorfleet.model import JobState
+from tensorfleet.plan import Stage
 
 
 def why_pending(state: State, job: Job) -> str:
@@ -54,12 +55,24 @@ def _why_gang(state: State, job: Job, stage: OpenStage) -> str:
     count, turn = stage.stage.count, Round(state)
     capacity = turn.capacity(job)
     if capacity < count:
-        fewer = f", or for {state.settings.gather:g} s to go by, to begin with {capacity}"
-        least = stage.stage.least
+        allowed = f", of whom its spec allows {job.spec.workers}," if job.spec.workers else ""
         return (
-            f"its {count} members begin at once, and the workers that could run them have {counted(capacity, 'slot')}: "
-            f"it waits for others{fewer if 0 < least <= capacity else ''}"
+            f"its {count} members begin at once, and the workers that could run them{allowed} have "
+            f"{counted(capacity, 'slot')}: it waits for {count - capacity} more{_instead(state, stage.stage, capacity)}"
         )
     if not turn.gather(job, count):
         return f"its {count} members begin at once, and not so many slots are free; those that are free are kept for it"
     return "it is next"
+
+
+def _instead(state: State, gang: Stage, capacity: int) -> str:
+    """What else a gang waits for, or else what can be done for one that the fleet has so few slots for."""
+    if 0 < gang.least <= capacity:
+        return f", or for {state.settings.gather:g} s to go by, to begin with {capacity}"
+    asks = [f"with `-p {name}={capacity}` it {what}" for name, what in zip(gang.sized_by, _ASKS, strict=False)]
+    anew = f"; submitted anew {', '.join(asks)}" if asks else ""
+    return f"; `tensorfleet worker join ADDRESS` adds some{anew}"
+
+
+_ASKS = ("asks for no more than there are", "begins with those")
+"""What a gang does once a hyperparameter that sizes it has another value; see `Stage.sized_by`."""

@@ -150,7 +150,8 @@ def _gang(setting: Setting, course: Course, done: Sequence[StageResults]) -> Sta
         # Its sums are those of the members that are there, in a ring: no other run need have the same bits.
         return replace(setting.task(setting.rounds.gang, inputs, member=index, **params), pure=False)
 
-    return Stage(GANG, members, task, gang=True, least=setting.given["min_members"] or 0)
+    least, sized_by = setting.given["min_members"] or 0, ("replicas", "min_members")
+    return Stage(GANG, members, task, gang=True, least=least, sized_by=sized_by)
 
 
 def _finish(setting: Setting, course: Course, done: Sequence[StageResults]) -> Stage:

@@ -24,7 +24,7 @@ def expected(spec: JobSpec) -> list[str]:
     ways = {
         "whole": f"whole: {several}, each one task",
         "rounds": f"rounds: {several}; {apart}",
-        "gang": f"gang: {several} by {counted(replicas, 'member')} at once, which average every step",
+        "gang": f"gang: {several} by {_members(given)} at once, which average every step",
         "auto": f"rounds: {several}; from {rounds.rows_to_share(given):,} training rows on {apart}; "
         "with fewer, an epoch is one task",
     }
@@ -40,7 +40,7 @@ def found(setting: Setting, done: Sequence[StageResults]) -> list[str]:
         "whole": f"whole: {epochs} of {steps}, each one task",
         "rounds": f"rounds: {epochs} of {steps} for each of {counted(schedule.replicas, 'replica')}, {local} a "
         "round, averaged after each",
-        "gang": f"gang: {epochs} by {counted(given['replicas'], 'member')} at once, which average every step",
+        "gang": f"gang: {epochs} by {_members(given)} at once, which average every step",
     }
     lines = ["start: the first weights", ways[setting.way] + _early(given)]
     if given["way"] == "auto":
@@ -49,6 +49,12 @@ def found(setting: Setting, done: Sequence[StageResults]) -> list[str]:
     if len(done) > setting.base and setting.way != "gang":
         lines += [f"  {line}" for line in _progress(setting, courses(setting, done)[1])]
     return lines
+
+
+def _members(given: dict[str, Any]) -> str:
+    least = given.get("min_members")  # only families that can have gangs have it
+    fewer = f", or where there is no room for all, {least} at least," if least else ""
+    return f"{counted(given['replicas'], 'member')}{fewer}"
 
 
 def _early(given: dict[str, Any]) -> str:

@@ -33,7 +33,8 @@ class FakePlan:
         releases = (done[-2].name,) if spec.hyperparameters.get("lets_go") and len(done) > 1 else ()
         least = gangs(spec).get(name)
         maker = _maker(spec, name, done)
-        return Stage(name, count, maker, releases=releases, gang=least is not None, least=least or 0)
+        sized_by = ("replicas", "min_members")
+        return Stage(name, count, maker, releases=releases, gang=least is not None, least=least or 0, sized_by=sized_by)
 
     def total_tasks(self, spec: JobSpec, resolved: Resolved) -> int:
         return sum(count for _, count in stages(spec))

@@ -1,10 +1,14 @@
 """The live view's picture: a job's events folded, and drawn."""
 
+import asyncio
 from io import StringIO
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from msgspec import structs
 
+from clients.cli import live
 from clients.cli.live import Lines, View
 from clients.cli.progress import BARS, Progress, epochs_of, sparkline
 from tensorfleet.model import AttemptRecord, Cause, JobSpec, JobState, Point, Points, Ref, WorkerState
@@ -295,3 +299,78 @@ def test_what_gave_up_its_place_is_not_shown_at_its_worker() -> None:
     run = RunningAttempt(job="j", task="fit/1", token=2)
     view.workers = [WorkerInfo(id="w", state=WorkerState.READY, pid=1, host="h", slots=2, running=(run,))]
     assert view._doing() == {"w": ["fit 2"]}
+
+
+def test_what_a_job_waits_for_is_told_once_and_shown_until_something_happens(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from rich.console import Console
+
+    lines, view, console = Lines("title"), View("title"), Console(width=100)
+    for why in ("no worker", "no worker", "no slot"):
+        lines.wait(why)
+        view.wait(why)
+    assert capsys.readouterr().out.splitlines() == ["title", "  waits: no worker", "  waits: no slot"]
+    with console.capture() as captured:
+        console.print(view)
+    assert "waits: no slot" in captured.get()
+    view.see(changed(JobState.RUNNING))
+    with console.capture() as captured:
+        console.print(view)
+    assert "waits" not in captured.get()
+
+
+@pytest.mark.parametrize(
+    ("story", "idle"),
+    [
+        ([], True),
+        ([opened("fit", 2, 2)], True),
+        ([opened("fit", 2, 2), assigned("fit", "w", 1)], False),
+        ([opened("fit", 2, 2), assigned("fit", "w", 1), succeeded("fit", 1)], True),
+        ([changed(JobState.PAUSED)], False),
+        ([ended(1)], False),
+    ],
+)
+def test_a_job_is_idle_of_which_nothing_runs_and_that_nobody_paused(story: list[Event], idle: bool) -> None:
+    assert after(*story).idle is idle
+
+
+async def test_a_job_is_asked_for_its_reason_once_nothing_has_happened_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+
+    async def explain(job: str) -> Any:
+        asked.append(job)
+        return SimpleNamespace(summary=f"reason {len(asked)}")
+
+    looks = asyncio.Semaphore(0)
+    looked = asyncio.Semaphore(0)
+
+    async def sleep(seconds: float) -> None:
+        looked.release()
+        await looks.acquire()
+
+    async def look() -> None:
+        looks.release()
+        await looked.acquire()
+
+    monkeypatch.setattr(live.asyncio, "sleep", sleep)
+    view = View("title")
+    client: Any = SimpleNamespace(jobs=SimpleNamespace(explain=explain))
+    asking = asyncio.create_task(live._ask(client, "j", view))
+    await looked.acquire()
+    view.see(opened("fit", 2, 2))
+    await look()
+    view.see(changed(JobState.RUNNING))
+    await look()
+    assert asked == [], "something happened meanwhile"
+    await look()
+    assert (asked, view.progress.waits) == (["j"], "reason 1")
+    await look()
+    assert view.progress.waits == "reason 2"
+    view.see(assigned("fit", "w", 0))
+    await look()
+    await look()
+    assert (len(asked), view.progress.waits) == (2, "")
+    asking.cancel()

@@ -41,8 +41,11 @@ class TestForming:
         core.join(info("w1", slots=3))
         core.submit("j", gang(4))
         assert core.tokens() == []
-        assert "its 4 members begin at once" in why_pending(core.state, core.job("j"))
-        assert "3 slots" in why_pending(core.state, core.job("j"))
+        assert why_pending(core.state, core.job("j")) == (
+            "its 4 members begin at once, and the workers that could run them have 3 slots: it waits for 1 more; "
+            "`tensorfleet worker join ADDRESS` adds some; submitted anew with `-p replicas=3` it asks for no more than "
+            "there are, with `-p min_members=3` it begins with those"
+        )
 
     def test_members_take_memory_and_gpus_like_any_task(self, core: Fleet) -> None:
         core.join(info("w1", slots=4, gpus=1, memory=100))
@@ -57,6 +60,7 @@ class TestForming:
             core.join(info(name, slots=1))
         core.submit("j", gang(2, workers=1))
         assert core.tokens() == []
+        assert "of whom its spec allows 1, have 1 slot: it waits for 1 more" in why_pending(core.state, core.job("j"))
         core.join(info("big", slots=2))
         assert set(core.where("j").values()) == {"big"}
 
@@ -153,6 +157,7 @@ class TestFewer:
         core.submit("j", gang(4, least=least))
         core.sleep(30.0, beating=("w",))
         assert core.tokens() == []
+        assert "it waits for 2 more; `tensorfleet worker join" in why_pending(core.state, core.job("j"))
 
     def test_those_that_were_not_needed_are_done_with_the_others(self, core: Fleet) -> None:
         core.join(info("w", slots=2))

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from tensorfleet import catalog
 from tensorfleet.errors import BadInput
+from tensorfleet.kinds import spread
 from tensorfleet.model import JobSpec
 from tensorfleet.neural import optimizers, samples
 
@@ -35,6 +36,19 @@ SPEC = JobSpec(algorithm="cnn", dataset="digits")
 def test_parameters_that_do_not_go_together_are_refused(given: dict[str, Any], wrong: str | None) -> None:
     _, violations = catalog.validate(replace(SPEC, hyperparameters=given))
     assert [violation.field for violation in violations] == ([f"spec.hyperparameters.{wrong}"] if wrong else [])
+
+
+@pytest.mark.parametrize(
+    ("given", "members"),
+    [
+        ({}, "4 members at once"),
+        ({"replicas": 1}, "1 member at once"),
+        ({"replicas": 3, "min_members": 2}, "3 members, or where there is no room for all, 2 at least, at once"),
+    ],
+)
+def test_a_gang_is_told_with_its_members(given: dict[str, Any], members: str) -> None:
+    lines = spread.expected(replace(SPEC, hyperparameters={"way": "gang", **given}))
+    assert lines[1] == f"gang: 10 epochs by {members}, which average every step"
 
 
 ENDS = {"class_name": "Dense", "module": "keras.layers", "config": {"units": 3, "activation": "softmax"}}
