@@ -2,18 +2,23 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from tensorfleet import Client
+from tensorfleet import Client, catalog
 from tensorfleet.client import Job
 from tensorfleet.local import LocalFleet
 from tensorfleet.model import JobState
-from tensorfleet.sdk.events import StageOpened
+from tensorfleet.neural.gang import FIRST
+from tensorfleet.sdk.events import StageOpened, TasksAssigned, TaskSaved
 
 GIVEN: dict[str, Any] = {"epochs": 2, "units": 32, "batch_size": 32, "replicas": 2, "batch_normalization": False}
 
@@ -93,6 +98,57 @@ def test_a_gang_that_is_stopped_ends_at_once_with_what_its_steps_have_made(clien
     whole, more = divmod(len(told), 45)
     assert trained(job) == [1437] * whole + ([32 * more] if more else [])
     assert job.result().metrics["accuracy"] > 0.8
+
+
+def test_a_gang_that_the_fleet_has_no_slots_for_says_what_to_do(client: Client) -> None:
+    job = client.train("digits", algorithm="dnn", hyperparameters={**GIVEN, "way": "gang", "replicas": 4})
+    for event in job.watch():
+        if isinstance(event, StageOpened) and event.stage == "gang":
+            break
+    why = job.explain()
+    assert "its 4 members begin at once" in why.summary
+    assert "`tensorfleet worker join ADDRESS` adds some" in why.summary
+    for name in ("replicas", "min_members"):
+        _, wrong = catalog.validate(replace(job.info.spec, hyperparameters={**GIVEN, "way": "gang", name: 2}))
+        assert f"`-p {name}=2`" in why.summary
+        assert not wrong
+    job.cancel()
+
+
+def test_a_gang_goes_on_with_fewer_where_a_worker_does_not_come_back(client: Client, tmp_path: Path) -> None:
+    epochs = 20
+    given = {**GIVEN, "way": "gang", "epochs": epochs, "replicas": 3, "min_members": 2}
+    job = client.train("digits", algorithm="dnn", hyperparameters=given)
+    formed: list[dict[int, str]] = []
+    asked = saved = False
+    with joined(client.address, "brief", tmp_path) as brief:
+        for event in job.watch():
+            if isinstance(event, TasksAssigned) and event.stage == "gang":
+                if FIRST in event.indexes:
+                    formed.append({})
+                formed[-1].update(dict.fromkeys(event.indexes, event.worker))
+            if not asked and any(point.step > 45 for point in getattr(event, "points", ())):
+                asked = job.checkpoint() == 1
+            if asked and not saved and isinstance(event, TaskSaved):
+                saved = True
+                brief.kill()
+    assert job.state == JobState.SUCCEEDED, job.info.failure
+    assert saved
+    assert [sorted(each) for each in formed] == [[0, 1, 2], [0, 1]]
+    assert ["brief" in each.values() for each in formed] == [True, False]
+    assert sorted(losses(job)) == list(range(45 * epochs))
+    assert trained(job) == [1437] * epochs
+
+
+@contextmanager
+def joined(address: str, name: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker that nobody starts again."""
+    flags = ["--server", address, "--id", name, "--slots", "1", "--home", str(folder / name), "--parent-death"]
+    with subprocess.Popen([sys.executable, "-m", "worker", *flags]) as worker:
+        try:
+            yield worker
+        finally:
+            worker.kill()
 
 
 def trained(job: Job) -> list[int]:
