@@ -4,16 +4,13 @@ The rule: all members have the same weights after each step, since they start fr
 sums; so the first one alone reports, saves, evaluates and makes the state, and says at an epoch's end how all go on. If
 the job ends early, it makes the state of the steps that are done, while the others wait for it in the next sum.
 
-The sums are those of TensorFlow's MultiWorkerMirroredStrategy, in a ring; one a step, of everything that is to be
-summed up. The strategy can be set up only in a process that has not computed yet, and is there until the process ends.
+There is one sum a step, of everything that is to be summed up.
 """
 
-import json
 import math
-import os
-import socket
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
+from concurrent.futures import Executor, Future
+from functools import lru_cache
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +19,12 @@ from msgspec import Struct, structs
 from tensorfleet.algorithms import rounds
 from tensorfleet.kinds.courses import Course, epoch_over
 from tensorfleet.neural import optimizers, runtime, samples, stages, state, training
+from tensorfleet.neural.ring import Ring, peers
 from tensorfleet.neural.samples import Preparation, Samples
 from tensorfleet.neural.training import Fed, Network, Pace, Sums
-from tensorfleet.operators import Alone, Context, Control, Outcome, Output, PeerLost, Roster
+from tensorfleet.operators import Alone, Context, Outcome, Output
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import numpy as np
 
     Array = np.ndarray[Any, Any]
@@ -55,77 +51,11 @@ def train(context: Context) -> Outcome:
     before = context.inputs[0].bundle()
     common = samples.preparation(context.inputs[3], context.inputs[4:])
     rows, validation = (samples.read(each, common) for each in context.inputs[1:3])
-    with runtime.errors_told(), _peers():
-        ring = Ring.met(context.control, _host())
+    with runtime.errors_told(), peers():
+        ring = Ring.met(context.control)
         member = Member(ring, params, rows, common, before["target"])
-        return _Training(context, params, member, rows, validation, common, before).run()
-
-
-@contextmanager
-def _peers() -> "Iterator[None]":
-    """Has the errors of sums that others are missing from end as what they mean."""
-    import tensorflow as tf
-
-    try:
-        yield
-    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
-        raise PeerLost(f"another member of the gang cannot be reached: {str(error.message).splitlines()[0]}") from error
-
-
-def _host() -> str:
-    """Where other members reach this machine, if somebody says so; else the orchestrator knows better than loopback."""
-    return os.environ.get("TENSORFLEET_HOST") or "127.0.0.1"
-
-
-class Ring:
-    """The members that sum up together. place, size: of this one among them."""
-
-    def __init__(self, roster: Roster) -> None:
-        self.place, self.size = roster.place, len(roster.addresses)
-        self._strategy: Any = None
-        if self.size > 1:
-            self._strategy = _strategy(roster)
-
-    @classmethod
-    def met(cls, control: Control, host: str) -> "Ring":
-        """Meets the others. The port is held until the strategy takes it."""
-        with socket.create_server(("", 0)) as held:  # where TensorFlow will listen: everywhere
-            roster = control.meet(f"{host}:{held.getsockname()[1]}")
-        return cls(roster)
-
-    def sum(self, parts: Sequence[Any]) -> list[Any]:
-        """The sums of tensors over all members, in one exchange."""
-        import tensorflow as tf
-
-        if self._strategy is None:
-            return list(parts)
-        flat = tf.concat([tf.reshape(tf.cast(part, tf.float32), [-1]) for part in parts], 0)
-        total = self._strategy.run(_all_reduced, args=(flat,))
-        pieces = tf.split(total, [tf.size(part) for part in parts], num=len(parts))
-        return [
-            tf.cast(tf.reshape(piece, tf.shape(part)), part.dtype) for piece, part in zip(pieces, parts, strict=True)
-        ]
-
-
-def _all_reduced(flat: Any) -> Any:
-    import tensorflow as tf
-
-    here = tf.identity(flat)  # on this replica's device, by which the strategy knows whose it is
-    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, here)
-
-
-def _strategy(roster: Roster) -> Any:
-    import tensorflow as tf
-
-    os.environ["TF_CONFIG"] = json.dumps(
-        {"cluster": {"worker": list(roster.addresses)}, "task": {"type": "worker", "index": roster.place}}
-    )
-    try:
-        ring = tf.distribute.experimental.CommunicationImplementation.RING
-        options = tf.distribute.experimental.CommunicationOptions(implementation=ring)
-        return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
-    finally:
-        del os.environ["TF_CONFIG"]
+        with training.feeder() as beside:
+            return _Training(context, params, member, rows, validation, common, before, beside).run()
 
 
 class Member(Network):
@@ -187,10 +117,7 @@ class Member(Network):
 
         self.optimizer.learning_rate.assign(rate)
         with tf.GradientTape() as tape:
-            said = self.model(x, training=True)
-            loss = self._loss(y, said, sample_weight=weights)
-            if self.model.losses:
-                loss = loss + tf.add_n([tf.cast(part, loss.dtype) for part in self.model.losses])
+            said, loss = self._lost(x, y, weights)
             loss = loss * tf.cast(share, loss.dtype)
             scaled = self.optimizer.scale_loss(loss)
         gradients = tape.gradient(
@@ -233,17 +160,22 @@ class _Training:
         validation: Samples,
         common: Preparation,
         before: dict[str, Any],
+        beside: Executor,
     ) -> None:
         self._context, self._params, self._member = context, params, member
         self._rows, self._validation, self._before = rows, validation, before
         self._given = params["hyperparameters"]
         self._batch = int(self._given["batch_size"])
+        self._epoch_steps = -(-len(rows) // self._batch)
+        self._order = lru_cache(2)(lambda epoch: rounds.order(int(params["seed"]), epoch, len(rows)))
         self._weights = samples.class_weights(self._given.get("class_weight"), rows.y, common.classes)
         self._first = member.ring.place == FIRST
         self._steps = 1  # of the next call, as the first member says
         self._pace = Pace(rows.take(_first_places()).nbytes * -(-self._batch // member.ring.size))
         self._saved_at = perf_counter()
+        self._beside = beside
         self._progress = self._begun()
+        self._ready = self._prepare(self._progress.epoch, self._progress.steps)
 
     def run(self) -> Outcome:
         epochs, progress = int(self._params["epochs"]), self._progress
@@ -257,7 +189,10 @@ class _Training:
 
     def _begun(self) -> Progress:
         """The state, or what an earlier formation had made of it."""
+        import numpy as np
+
         progress = Progress(0, 0, Sums(), Course(state=0, own=()), [], [], {})
+        self._member.agree(np.zeros(2, dtype=np.float32))  # takes long the first time; not when an epoch is over
         self._member.begin(self._before["weights"], None, self._seed(0, 0))
         if self._context.saved is not None:
             saved = self._context.saved.bundle()
@@ -290,32 +225,24 @@ class _Training:
 
     def _epoch(self) -> bool:
         """What is left of the epoch in hand, or of it until the job ends early: False."""
-        progress, rows = self._progress, len(self._rows)
-        order = rounds.order(int(self._params["seed"]), progress.epoch, rows)
-        steps = -(-rows // self._batch)
+        progress, steps = self._progress, self._epoch_steps
         rates = optimizers.rates(self._given, progress.epoch, 0, steps, steps, progress.course.factor)
         self._member.draw(self._seed(progress.epoch, progress.steps))
         told_at, told = perf_counter(), progress.sums.samples
-        with training.feeder() as beside:
-            ready = beside.submit(self._fed, order, progress.steps, self._steps)
-            while progress.steps < steps and not self._between():
-                fed, share = ready.result()
-                if progress.steps + fed.steps < steps:
-                    ready = beside.submit(self._fed, order, progress.steps + fed.steps, self._steps)
-                begun = perf_counter()
-                self._take(fed, share, rates, steps)
-                now = perf_counter()
-                self._pace.took(fed.steps, now - begun)
-                if (
-                    self._first
-                    and (now - told_at >= training.TOLD_SECONDS or progress.steps == steps)
-                    and now > told_at
-                ):
-                    pace = (progress.sums.samples - told) / (now - told_at)
-                    self._context.report("samples_per_second", progress.epoch * steps + progress.steps - 1, pace)
-                    told_at, told = now, progress.sums.samples
+        while progress.steps < steps and not self._between():
+            fed, share = self._ready.result()
+            after = progress.steps + fed.steps
+            self._ready = self._prepare(*((progress.epoch, after) if after < steps else (progress.epoch + 1, 0)))
+            begun = perf_counter()
+            self._take(fed, share, rates)
+            now = perf_counter()
+            self._pace.took(fed.steps, now - begun)
+            if self._first and (now - told_at >= training.TOLD_SECONDS or progress.steps == steps) and now > told_at:
+                pace = (progress.sums.samples - told) / (now - told_at)
+                self._context.report("samples_per_second", progress.epoch * steps + progress.steps - 1, pace)
+                told_at, told = now, progress.sums.samples
         if self._first:
-            taken = order[: progress.steps * self._batch]
+            taken = self._order(progress.epoch)[: progress.steps * self._batch]
             digests = rounds.ledger(self._rows.rows[taken], self._rows.block_rows)
             progress.ledger += [[progress.epoch, *line] for line in digests]
         return progress.steps == steps
@@ -326,15 +253,20 @@ class _Training:
         ends = self._first and self._context.control.between_steps(self._saved)
         return ends and bool(self._progress.epoch or self._progress.steps)
 
-    def _fed(self, order: "Array", done: int, most: int) -> tuple[Fed, float]:
+    def _prepare(self, epoch: int, done: int) -> "Future[tuple[Fed, float]]":
+        """Has a call's samples gathered while another runs, also that of the next epoch while this one is judged."""
+        return self._beside.submit(self._fed, epoch, done, self._steps)
+
+    def _fed(self, epoch: int, done: int, most: int) -> tuple[Fed, float]:
         """This member's part of at most so many of the batches that follow, of one size, and its share of each."""
-        full, batch = len(order) // self._batch, self._batch
+        order, batch = self._order(epoch), self._batch
+        full = len(order) // batch
         taken = min(most, full - done) if done < full else 1
         size = batch if done < full else len(order) - full * batch
         places, share = self._part(order[done * batch : done * batch + taken * size].reshape(taken, size))
         return training.fed(self._rows, places, self._weights), share
 
-    def _take(self, fed: Fed, share: float, rates: "Array", steps: int) -> None:
+    def _take(self, fed: Fed, share: float, rates: "Array") -> None:
         """Some steps in one call, and how many the call after the next shall take."""
         progress, done = self._progress, self._progress.steps
         weights = _ones(fed.y.shape) if fed.weights is None else fed.weights
@@ -343,7 +275,7 @@ class _Training:
         )
         for step in range(fed.steps):
             size = min(self._batch, len(self._rows) - (done + step) * self._batch)
-            self._took(float(loss[step]), float(right[step]), size, progress.epoch * steps + done + step)
+            self._took(float(loss[step]), float(right[step]), size, progress.epoch * self._epoch_steps + done + step)
         progress.steps += fed.steps
 
     def _part(self, places: "Array") -> tuple["Array", float]:

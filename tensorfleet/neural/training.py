@@ -165,14 +165,21 @@ class Network:
 
         self.optimizer.learning_rate.assign(rate)
         with tf.GradientTape() as tape:
-            said = self.model(x, training=True)
-            loss = self._loss(y, said, sample_weight=weights)
-            if self.model.losses:
-                loss = loss + tf.add_n([tf.cast(part, loss.dtype) for part in self.model.losses])
+            said, loss = self._lost(x, y, weights)
             scaled = self.optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled, self.model.trainable_weights)
         self.optimizer.apply_gradients(zip(gradients, self.model.trainable_weights, strict=True))
         return tf.cast(loss, tf.float32), tf.reduce_sum(self._right(y, said))
+
+    def _lost(self, x: Any, y: Any, weights: Any) -> tuple[Any, Any]:
+        """What the model says of a batch that it trains on, and its mean loss with what the layers add."""
+        import tensorflow as tf
+
+        said = self.model(x, training=True)
+        loss = self._loss(y, said, sample_weight=weights)
+        if self.model.losses:
+            loss = loss + tf.add_n([tf.cast(part, loss.dtype) for part in self.model.losses])
+        return said, loss
 
     def _judged(self, x: Any, y: Any) -> tuple[Any, Any]:
         """The loss of each row, and what is right; of rows without a known label any loss."""
