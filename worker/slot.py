@@ -252,7 +252,7 @@ def _failure(agent: Agent, error: BaseException) -> tuple[Cause, str, str]:
     agent.log("error", "\n".join(lines[-TRACEBACK_LINES:]))
     summary = "".join(traceback.format_exception_only(error)).strip()
     if isinstance(error, MemoryError):
-        return Cause.OUT_OF_MEMORY, "MEMORY_LIMIT", f"the task ran out of memory: {summary}"
+        return Cause.OUT_OF_MEMORY, "MEMORY_LIMIT", f"the task ran out of memory: {error}".rstrip(": ")
     if disk.is_full(error):
         return Cause.EXCEPTION, disk.REASON, f"the worker's disk is full: {summary}"
     reason = error.reason if isinstance(error, TensorFleetError) else type(error).__name__

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -68,11 +70,15 @@ def _failure(error: JobFailed) -> str:
     assert failure is not None
     where = f" in {failure.stage}/{failure.index}" if failure.stage else ""
     lines = [f"The job failed{where}: {error.message} ({failure.reason})"]
-    lines += [
-        f"  attempt {number} on {attempt.worker}: {attempt.cause}, {attempt.message}"
+    tried = [
+        (number, f"on {attempt.worker}: {attempt.cause}, {attempt.message}")
         for number, attempt in enumerate(failure.attempts, 1)
         if attempt.cause is not None and len(failure.attempts) > 1
     ]
+    for how, alike in groupby(tried, key=itemgetter(1)):
+        numbers = [number for number, _ in alike]
+        which = f"attempt {numbers[0]}" if len(numbers) == 1 else f"attempts {numbers[0]} to {numbers[-1]}, each"
+        lines.append(f"  {which} {how}")
     return "\n".join(lines)
 
 

@@ -6,6 +6,7 @@ only what saves time, and nothing that could show in an output.
 
 import gc
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Hashable, Iterator
@@ -108,7 +109,7 @@ def errors_told() -> Iterator[None]:
     try:
         yield
     except tf.errors.ResourceExhaustedError as error:
-        raise MemoryError(_said(error)) from error
+        raise MemoryError(_too_much(_said(error))) from error
     except tf.errors.UnimplementedError as error:
         if "determinis" not in str(error):
             raise
@@ -116,6 +117,13 @@ def errors_told() -> Iterator[None]:
             f"the network has an operation that cannot be repeated to the last bit: {_said(error)}",
             reason="NOT_DETERMINISTIC",
         ) from error
+
+
+def _too_much(said: str) -> str:
+    """What there was no room for, in fewer words than TensorFlow's where these are known."""
+    found = re.search(r"allocating tensor with shape\[([\d,]+)\] and type (\w+)", said)
+    what = f"no room for a tensor of {found[1].replace(',', ' x ')} values ({found[2]})" if found else said
+    return f"{what}; take a smaller batch_size or fewer units or filters, or a worker with more memory"
 
 
 def _said(error: Any) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 import typer
+from msgspec import structs
 
 from clients.cli import output
 from clients.cli.jobs import _show
@@ -80,6 +81,13 @@ def test_a_failure_tells_where_and_each_attempt(capsys: pytest.CaptureFixture[st
     _, _, err = ended_by(errors.JobFailed("the slot died", failure=DIED), capsys)
     assert "in fit/2: the slot died (SIGNAL)" in err
     assert "attempt 2 on worker-2: signal, SIGSEGV again" in err
+
+
+def test_attempts_that_failed_alike_are_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    again = structs.replace(DIED, attempts=(DIED.attempts[0], *DIED.attempts))
+    _, _, err = ended_by(errors.JobFailed("the slot died", failure=again), capsys)
+    assert "  attempts 1 to 2, each on worker-1: signal, SIGSEGV\n" in err
+    assert "  attempt 3 on worker-2: signal, SIGSEGV again" in err
 
 
 def test_what_ends_well_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
