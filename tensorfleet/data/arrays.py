@@ -19,8 +19,8 @@ from msgspec import Struct
 
 from tensorfleet.data import image_files, typed
 from tensorfleet.data.image_files import Wanted
-from tensorfleet.data.images import Images
-from tensorfleet.data.sources import TARGET
+from tensorfleet.data.images import Images, Part
+from tensorfleet.data.sources import TABLE_OPTIONS, TARGET
 from tensorfleet.errors import BadInput
 
 Array = np.ndarray[Any, Any]
@@ -47,11 +47,11 @@ class Stored(Struct, frozen=True):
         return array.astype(np.float64 if array.dtype.str[1:] == "f16" else array.dtype.newbyteorder("="), copy=False)
 
 
-def read(path: Path, name: str, wanted: Wanted) -> "pa.Table | Images":
+def read(path: Path, name: str, wanted: Wanted, labelled: bool = True) -> "pa.Table | Images":
     """A file's images, or its rows in the stored types.
 
-    name: the file's, which tells the format. BadInput: NUMPY_MALFORMED, NUMPY_ARRAYS, IMAGE_SHAPE, IMAGE_VALUES,
-    TABLE_OPTIONS, and those of `typed.typed`.
+    name: the file's, which tells the format. labelled: where not, images need no labels and have none. BadInput:
+    NUMPY_MALFORMED, NUMPY_ARRAYS, IMAGE_SHAPE, IMAGE_VALUES, TABLE_OPTIONS, and those of `typed.typed`.
     """
     form = name.rpartition(".")[2].lower()
     with _told(name):
@@ -60,9 +60,11 @@ def read(path: Path, name: str, wanted: Wanted) -> "pa.Table | Images":
         raise BadInput(f"{name}: its rows are of type {X.dtype}; expected an array of numbers", reason="NUMPY_ARRAYS")
     labels = None if y is None else _labels(y, X, name)
     if len(X.shape) in (1, 2):
-        if wanted != Wanted():
-            raise BadInput(f"{name}: size and channels are for images, and this is a table", reason="TABLE_OPTIONS")
+        if wanted != Wanted() or not labelled:
+            raise BadInput(f"{name}: {TABLE_OPTIONS}", reason="TABLE_OPTIONS")
         return _table(X, labels, name)
+    if not labelled:
+        labels = np.full(X.shape[0], "")
     if labels is None:
         raise BadInput(
             f"{name}: images need labels beside them: an array {' or '.join(TARGETS[:3])} in an .npz, or "
@@ -190,13 +192,13 @@ def _shape(X: Stored, wanted: Wanted, name: str) -> tuple[int, int, int]:
     return wanted.height or height, wanted.width or width, wanted.channels or channels
 
 
-def _parts(X: Stored, labels: Array, wanted: Wanted, name: str) -> Iterator[tuple[Array, Array]]:
+def _parts(X: Stored, labels: Array, wanted: Wanted, name: str) -> Iterator[Part]:
     times, start = _times(X, name), 0
     with _told(name):
         for part in X.parts():
             pixels = part if X.dtype.kind in "iu" else np.rint(part * times)
             images = pixels.astype(np.uint8, copy=False).reshape(*part.shape[:3], -1)
-            yield image_files.reshaped(images, wanted), labels[start : start + len(part)]
+            yield Part(image_files.reshaped(images, wanted), labels[start : start + len(part)])
             start += len(part)
 
 

@@ -26,8 +26,8 @@ class Sample(Struct, frozen=True, order=True):
     path: str
 
 
-def samples(path: Path, name: str) -> list[Sample]:
-    """The images below a folder, in order. name: the folder's, for errors.
+def samples(path: Path, name: str, labelled: bool = True) -> list[Sample]:
+    """The images below a folder, in order. name: the folder's, for errors. labelled: see `ordered`.
 
     BadInput: FORMAT_UNKNOWN where it is a file, FOLDER_MISSING, FOLDER_UNREADABLE, CLASS_NAME, NO_IMAGES.
     """
@@ -44,18 +44,19 @@ def samples(path: Path, name: str) -> list[Sample]:
         names[:] = [each for each in names if not each.startswith(".")]
         classes += names if folder == str(path) else []
         found += [(inner / file).as_posix() for file in files]
-    return ordered(found, name, classes)
+    return ordered(found, name, classes if labelled else (), labelled)
 
 
 def root(files: list[str]) -> str:
     """The folder that an archive was made of, where it lies in it as a whole: all classes are in it."""
     tops = {PurePosixPath(file).parts[0] for file in files}
-    whole = len(tops) == 1 and all(len(PurePosixPath(file).parts) > 2 for file in files if _is_image(file))
+    whole = len(tops) == 1 and all(len(PurePosixPath(file).parts) > 2 for file in files if is_image(file))
     return f"{tops.pop()}/" if whole else ""
 
 
-def ordered(files: Iterable[str], name: str, classes: Iterable[str] = ()) -> list[Sample]:
-    """The images among files by their paths. classes: folders that must have some. BadInput as `samples` says."""
+def ordered(files: Iterable[str], name: str, classes: Iterable[str] = (), labelled: bool = True) -> list[Sample]:
+    """The images among files by their paths. classes: folders that must have some. labelled: where not, every image at
+    whatever depth is taken, and none has a label. BadInput as `samples` says."""
     found: list[Sample] = []
     others: list[str] = []
     outside: list[str] = []
@@ -63,9 +64,9 @@ def ordered(files: Iterable[str], name: str, classes: Iterable[str] = ()) -> lis
         path = PurePosixPath(file)
         if any(part.startswith(".") for part in path.parts):
             continue
-        if not _is_image(file):
+        if not is_image(file):
             others.append(file)
-        elif len(path.parts) < 2:
+        elif not labelled or len(path.parts) < 2:
             outside.append(file)
         else:
             found.append(Sample(path.parts[0], file))
@@ -89,5 +90,6 @@ def ordered(files: Iterable[str], name: str, classes: Iterable[str] = ()) -> lis
     return sorted(found)
 
 
-def _is_image(file: str) -> bool:
+def is_image(file: str) -> bool:
+    """Whether a file's name is that of an image."""
     return PurePosixPath(file).suffix.lower() in SUFFIXES

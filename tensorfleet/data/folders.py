@@ -14,7 +14,7 @@ import numpy as np
 from tensorfleet.data import classes, image_files
 from tensorfleet.data.classes import Sample
 from tensorfleet.data.image_files import Wanted
-from tensorfleet.data.images import Images
+from tensorfleet.data.images import Images, Part
 from tensorfleet.errors import BadInput
 
 Array = np.ndarray[Any, Any]
@@ -29,15 +29,15 @@ Read: TypeAlias = Callable[[str], bytes | Path]
 """`read(path)`: the bytes of a file by its path in the folder, or where it is."""
 
 
-def of_folder(path: Path, name: str, wanted: Wanted) -> Images:
-    """The images of a folder. name: the folder's, for errors.
+def of_folder(path: Path, name: str, wanted: Wanted, labelled: bool = True) -> Images:
+    """The images of a folder. name: the folder's, for errors. labelled: see `classes.ordered`.
 
     BadInput: IMAGES_DIFFER, and those of `classes` and `image_files`.
     """
-    return _images(classes.samples(path, name), lambda file: path / file, name, wanted)
+    return _images(classes.samples(path, name, labelled), lambda file: path / file, name, wanted)
 
 
-def of_archive(path: Path, name: str, wanted: Wanted) -> Images:
+def of_archive(path: Path, name: str, wanted: Wanted, labelled: bool = True) -> Images:
     """The images of a ZIP archive of such a folder, or of the folder's content. BadInput, also ZIP_MALFORMED."""
     try:
         archive = zipfile.ZipFile(path)
@@ -56,21 +56,27 @@ def of_archive(path: Path, name: str, wanted: Wanted) -> Images:
 
     files = [file for file in listed if not file.startswith("__MACOSX/")]
     root = classes.root(files)
-    return _images(classes.ordered((file.removeprefix(root) for file in files), name), read, name, wanted)
+    found = classes.ordered((file.removeprefix(root) for file in files), name, labelled=labelled)
+    return _images(found, read, name, wanted)
 
 
 def _images(found: list[Sample], read: Read, name: str, wanted: Wanted) -> Images:
     label = name.rstrip("/")
     first = image_files.decode(read(found[0].path), f"{label}/{found[0].path}", wanted)
 
-    def parts() -> Iterator[tuple[Array, list[str]]]:
+    def parts() -> Iterator[Part]:
         for sample in found:
             pixels = image_files.decode(read(sample.path), f"{label}/{sample.path}", wanted)
             if pixels.shape != first.shape:
                 raise _differ(label, found[0].path, first, sample.path, pixels)
-            yield pixels[None], [sample.label]
+            yield Part(pixels[None], [sample.label], [_text(sample.path)])
 
     return Images(first.shape, parts(), FORMAT, name)
+
+
+def _text(path: str) -> str:
+    """A path as text, whatever bytes the file system has in it."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _differ(name: str, one: str, first: Array, two: str, second: Array) -> BadInput:

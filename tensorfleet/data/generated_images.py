@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tensorfleet.data.images import Images
+from tensorfleet.data.images import Images, Part
 
 Array = np.ndarray[Any, Any]
 
@@ -41,12 +41,12 @@ def images(params: Mapping[str, int | float]) -> Images:
     )
     even, odd = _stripes(classes, size)
 
-    def parts() -> Iterator[tuple[Array, Array]]:
+    def parts() -> Iterator[Part]:
         step = max(1, PART_PIXELS // (size * size * channels))
         for start in range(0, rows, step):
             draw = np.random.default_rng([seed, start])
             labels = draw.permutation(np.arange(start, min(start + step, rows)) % classes)
-            yield _drawn(draw, labels, even, odd, channels), labels
+            yield Part(_drawn(draw, labels, even, odd, channels), labels)
 
     return Images((size, size, channels), parts(), "synthetic", "synthetic:images")
 

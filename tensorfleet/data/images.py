@@ -1,18 +1,19 @@
 """Images of a dataset: how its blocks hold them, and how they are mapped.
 
 The rule: all images of a dataset have one shape (height, width, channels), 8 bits a value, and lie in a block as
-Arrow's fixed-shape tensors, row after row from a multiple of 64 bytes on; so they are mapped and never copied.
+Arrow's fixed-shape tensors, row after row from a multiple of 64 bytes on; so they are mapped and never copied. The file
+of each is beside them, and no column of the dataset: nothing is learned from it.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from msgspec import Struct
 
-from tensorfleet.data.sources import IMAGE, LABEL
+from tensorfleet.data.sources import FILE, IMAGE, LABEL
 from tensorfleet.data.typed import typed
 
 Array = np.ndarray[Any, Any]
@@ -23,15 +24,24 @@ BLOCK_BYTES = 64 * 1024 * 1024
 MAX_BLOCK_ROWS = 65_536
 
 
+class Part(NamedTuple):
+    """Some images: uint8 (rows, height, width, channels), a label a row, and the file of each, or nothing where they
+    were no files: the same for all parts."""
+
+    pixels: Array
+    labels: Sequence[Any] | Array
+    files: Sequence[str] = ()
+
+
 class Images(Struct, frozen=True):
     """Images that are read as they are asked for.
 
-    shape: height, width and channels of each. parts: once, in order: uint8 (rows, height, width, channels), and a label
-    a row. format: what the manifest says of it. name: for errors.
+    shape: height, width and channels of each. parts: once, in order. format: what the manifest says of it. name: for
+    errors.
     """
 
     shape: tuple[int, int, int]
-    parts: Iterable[tuple[Array, Sequence[Any] | Array]]
+    parts: Iterable["Part"]
     format: str
     name: str
 
@@ -58,8 +68,8 @@ def column(pixels: Array) -> pa.Array:
 def blocks(images: Images) -> Iterator[pa.Table]:
     """The rows of each block as a table, overwritten when the next one is asked for, so that one is in memory."""
     room, pixels, labels = block_rows(images.shape), np.empty((0, *images.shape), np.uint8), _Labels(images.name)
-    filled = 0
-    for values, named in images.parts:
+    filled, files = 0, list[str]()
+    for values, named, paths in images.parts:
         start = 0
         while start < len(values):
             if not len(pixels):
@@ -67,12 +77,18 @@ def blocks(images: Images) -> Iterator[pa.Table]:
             taken = min(len(values) - start, room - filled)
             pixels[filled : filled + taken] = values[start : start + taken]
             labels.add(named[start : start + taken])
+            files += paths[start : start + taken]
             start, filled = start + taken, filled + taken
             if filled == room:
-                yield pa.table({IMAGE: column(pixels), LABEL: labels.take()})
-                filled = 0
+                yield _block(pixels, labels.take(), files)
+                filled, files = 0, []
     if filled:
-        yield pa.table({IMAGE: column(pixels[:filled]), LABEL: labels.take()})
+        yield _block(pixels[:filled], labels.take(), files)
+
+
+def _block(pixels: Array, labels: pa.ChunkedArray, files: list[str]) -> pa.Table:
+    columns = {IMAGE: column(pixels), LABEL: labels}
+    return pa.table({**columns, FILE: pa.array(files, pa.string())} if files else columns)
 
 
 class _Labels:
@@ -96,6 +112,13 @@ def pixels(paths: Sequence[Path]) -> list[Array]:
     ValueError where a file is no block, or has no images.
     """
     return [_mapped(path) for path in paths]
+
+
+def files(path: Path) -> list[str] | None:
+    """The files that the images of a block were; None where they were none."""
+    with pa.memory_map(str(path)) as file:
+        block = pa.ipc.open_file(file)
+        return block.read_all().column(FILE).to_pylist() if FILE in block.schema.names else None
 
 
 def _mapped(path: Path) -> Array:

@@ -76,7 +76,7 @@ def _file(path: Path, source: Source) -> "tuple[pa.Table | Images, str]":
     if source.name.endswith("/") or form in (*ARRAYS, ARCHIVE):
         return _images(path, form, source)
     if source.params:
-        raise BadInput(f"{source.name}: size and channels are for images, and this is a table", reason="TABLE_OPTIONS")
+        raise BadInput(f"{source.name}: {sources.TABLE_OPTIONS}", reason="TABLE_OPTIONS")
     from tensorfleet.data import reading  # Arrow's readers take their time to import, and built-ins need none
 
     return reading.read(str(path), source.name)
@@ -86,11 +86,13 @@ def _images(path: Path, form: str, source: Source) -> "tuple[pa.Table | Images, 
     from tensorfleet.data import arrays, folders
     from tensorfleet.data.image_files import Wanted
 
-    wanted = Wanted(**{name: int(value) for name, value in source.params.items()})
+    asked = {name: int(value) for name, value in source.params.items()}
+    labelled = bool(asked.pop(sources.LABELS, 1))
+    wanted = Wanted(**asked)
     if form in ARRAYS:
-        return arrays.read(path, source.name, wanted), form
+        return arrays.read(path, source.name, wanted, labelled), form
     read = folders.of_archive if form == ARCHIVE else folders.of_folder
-    return read(path, source.name, wanted), folders.FORMAT
+    return read(path, source.name, wanted, labelled), folders.FORMAT
 
 
 def _target(names: list[str], context: Context) -> str:

@@ -28,9 +28,18 @@ TARGET_NAMES = ("target", "label", "class", "y", "species")
 IMAGE, LABEL = "image", "label"
 """The columns of a dataset of images."""
 
+FILE = "file"
+"""What a block of images says of each beside its columns, where it was a file: its path in the folder or archive."""
+
+LABELS = "labels"
+UNLABELLED = f"{LABELS}=none"
+"""The option that takes all images of a dataset, and no labels: to be predicted."""
+
 FORMATS = ("csv", "tsv", "parquet", "jsonl", "ndjson", "bson", "npz", "npy", "zip")
 UNZIPPED = ("parquet", "npz", "npy", "zip")
 """Formats that are never gzipped as a whole."""
+
+TABLE_OPTIONS = "size, channels and labels are for images, and this is a table"
 
 MAX_SIDE = 8_192
 """Pixels of an image's side, at most."""
@@ -45,7 +54,7 @@ REMOTE = {
 """Schemes of what the orchestrator reads when it is added, each with how it is written. Without a host and a database,
 as in `mongodb:///COLLECTION`, it is the orchestrator's own database."""
 
-_IMAGE_OPTION = re.compile(r"(size|channels)=[^@:/]*")
+_IMAGE_OPTION = re.compile(r"(size|channels|labels)=[^@:/]*")
 """What may hide a password in an address is none."""
 
 MAX_CELLS = 500_000_000
@@ -68,7 +77,7 @@ class Source(Struct, frozen=True):
 
     name: the built-in's, the generator's, or the file's, by which its format is known; a folder's ends in `/`. path:
     where a file is on this machine, or the URL of what is kept elsewhere. params: the generator's, with defaults; of
-    images `height`, `width` and `channels`, as far as they are asked for.
+    images `height`, `width` and `channels`, as far as they are asked for, and `labels`: 0, where they are not.
     """
 
     kind: SourceKind
@@ -169,6 +178,11 @@ def split_options(name: str) -> tuple[str, str]:
 def with_options(name: str, options: str) -> str:
     """The name with how its images are read, as `split_options` gave it."""
     return f"{name}?{options}" if options else name
+
+
+def labelled(options: str) -> bool:
+    """Whether images are read with their labels, by what `split_options` gave."""
+    return UNLABELLED not in options.split("&")
 
 
 def as_upload(name: str) -> str:
@@ -285,13 +299,17 @@ def _check_together(generator: str, params: Mapping[str, int | float]) -> None:
 
 
 def _image_options(query: str) -> dict[str, int | float]:
-    """`size=64`, `size=64x48` (width, then height) and `channels=1` or `3`, as numbers."""
+    """`size=64`, `size=64x48` (width, then height), `channels=1` or `3` and `labels=none`, as numbers."""
     params: dict[str, int | float] = {}
     for pair in filter(None, query.split("&")):
         name, _, text = pair.partition("=")
         if name == "size":
             width, cross, height = text.partition("x")
             params["width"], params["height"] = (_side(side, text) for side in (width, height if cross else width))
+        elif pair == UNLABELLED:
+            params[LABELS] = 0
+        elif name == LABELS:
+            raise _bad(f"labels must be none, where images are to be predicted, and not {text!r}")
         elif text in ("1", "3"):
             params["channels"] = int(text)
         else:

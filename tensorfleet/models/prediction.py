@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from tensorfleet import bundle
+from tensorfleet.data.sources import FILE
 from tensorfleet.errors import BadInput
 from tensorfleet.models import frameworks
 from tensorfleet.models import manifest as manifests
@@ -52,6 +53,12 @@ class Model(Struct, frozen=True):
             table = pa.ipc.open_file(file).read_all()
             return rows.of_table(table, self.manifest.features, self.preparation.get("types", []))
 
+    def files(self, path: Path) -> list[str] | None:
+        """The files that a block's rows were, where they are images and were files."""
+        from tensorfleet.data import images
+
+        return images.files(path) if self.preparation.get("image") else None
+
 
 def model(inputs: Sequence[Input], digests: Sequence[str], threads: int) -> Model:
     """The model of its blobs, the manifest first. digests: of the same blobs, in the same order."""
@@ -88,22 +95,24 @@ def predict_block(context: Context) -> Outcome:
     """Predicts a block of a dataset.
 
     Parameters: model, the digests of its blobs. Inputs: those blobs, then the block. Output: an Arrow IPC stream with
-    the columns `prediction` and, where the model has them, `probability_CLASS`.
+    the columns `file`, of images that were files, `prediction` and, where the model has them, `probability_CLASS`.
     """
     import pyarrow as pa
 
     ready = model(context.inputs[:-1], _digests(context), context.threads)
-    table = _predictions(ready.fitted, ready.block(context.inputs[-1].path))
+    block = context.inputs[-1].path
+    table = _predictions(ready.fitted, ready.block(block), ready.files(block))
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as stream:
         stream.write_table(table)
     return Outcome([[memoryview(sink.getvalue())]], {"rows": table.num_rows})
 
 
-def _predictions(fitted: Any, rows: Any) -> "pa.Table":
+def _predictions(fitted: Any, rows: Any, files: Sequence[str] | None) -> "pa.Table":
     import pyarrow as pa
 
-    columns = {"prediction": pa.array(fitted.predict(rows))}
+    columns = {} if files is None else {FILE: pa.array(files, pa.string())}
+    columns["prediction"] = pa.array(fitted.predict(rows))
     if hasattr(fitted, "predict_proba"):
         said = fitted.predict_proba(rows)
         for index, label in enumerate(fitted.classes_):

@@ -10,7 +10,7 @@ from typing import Any
 
 from tensorfleet.api.v1 import datasets_pb2
 from tensorfleet.data import sources
-from tensorfleet.errors import BadInput
+from tensorfleet.errors import BadInput, NotFound
 from tensorfleet.rpc.chunks import chunk_message, written_or
 from tensorfleet.sdk import packing
 from tensorfleet.sdk.calls import Calls, paged
@@ -28,12 +28,13 @@ class AsyncDatasets:
         self._calls = calls
 
     async def add(self, source: DatasetLike, *, name: str = "", target: str = "", replace: bool = False) -> DatasetInfo:
-        """Adds a file, a folder of images with one folder a class, a DataFrame (without its index), a source that
-        workers can read, such as `file:///data/x.csv`, or one that the orchestrator can: `s3://bucket/key.csv`,
+        """Adds a file, a folder of images with one folder a class, an image, a DataFrame (without its index), a source
+        that workers can read, such as `file:///data/x.csv`, or one that the orchestrator can: `s3://bucket/key.csv`,
         `mongodb://host:port/database/collection`, `gridfs://host:port/database/file.csv`.
 
         Images are scaled by `?size=64` or `?size=64x48` (width, then height) behind the path or source, and made grey
-        or coloured by `?channels=1` or `3`. An .npy goes up with the labels of `NAME_labels.npy` beside it.
+        or coloured by `?channels=1` or `3`; with `?labels=none` all of them are taken, at whatever depth and without
+        classes, to be predicted. An .npy goes up with the labels of `NAME_labels.npy` beside it.
         name: when empty, the file's name and digits that stand for its bytes and the target. target: the column to
         predict when a job names none. replace: let the name stand for this from now on, where it has other content.
         Adding what is there already returns it. BadInput where it cannot be read, with the line; AlreadyExists where
@@ -50,8 +51,9 @@ class AsyncDatasets:
         if path is None:
             header = datasets_pb2.DatasetHeader(name=name, source=str(source), target=target, replace=replace)
             return await self._upload(header, None)
-        content = packing.of_path(path)
-        file_name = sources.with_options(content.name, sources.split_options(str(source))[1])
+        options = sources.split_options(str(source))[1]
+        content = packing.of_path(path, sources.labelled(options))
+        file_name = sources.with_options(content.name, options)
         header = datasets_pb2.DatasetHeader(name=name, file_name=file_name, target=target, replace=replace)
         return await self._upload(header, content.chunks)
 
@@ -90,10 +92,20 @@ class AsyncDatasets:
         await self._calls.unary(self._calls.datasets.DeleteDataset, datasets_pb2.DeleteDatasetRequest(name=name))
 
     async def named(self, dataset: DatasetLike, target: str = "") -> str:
-        """The name or source to train on; a path, a DataFrame and what is kept in S3 or MongoDB are added first."""
+        """The name or source to read; a path, a DataFrame and what is kept in S3 or MongoDB are added first. The name
+        of a dataset stands for that, also where a folder here is called so."""
         if isinstance(dataset, str) and not sources.is_remote(dataset) and path_of(dataset) is None:
-            return dataset
+            bare = sources.split_options(dataset)[0]
+            if sources.is_source(dataset) or not bare or not Path(bare).is_dir() or await self._is_there(dataset):
+                return dataset
         return (await self.add(dataset, target=target)).name
+
+    async def _is_there(self, name: str) -> bool:
+        try:
+            await self.get(name)
+        except NotFound:
+            return False
+        return True
 
     async def _upload(self, header: datasets_pb2.DatasetHeader, content: packing.Chunks | None) -> DatasetInfo:
         method = self._calls.channel.stream_unary(

@@ -1,4 +1,4 @@
-"""What a client sends of a path: a file as it is, and of a folder of images a ZIP archive.
+"""What a client sends of a path: a file as it is, and of images, a folder or one, a ZIP archive.
 
 The rule: an archive's bytes depend on the files' names and content alone, and it is never there as a whole: its files
 are read one after another while it goes up, and again when it has to be sent again.
@@ -29,14 +29,18 @@ class Content(NamedTuple):
     chunks: Chunks
 
 
-def of_path(path: Path) -> Content:
-    """A file, an .npy with its labels as an .npz, or the images of a folder. BadInput where there is nothing of it."""
+def of_path(path: Path, labelled: bool = True) -> Content:
+    """A file, an .npy with its labels as an .npz, the images of a folder, or one image. BadInput where there is nothing
+    of it. labelled: see `classes.ordered`.
+    """
     if path.is_dir():
         name = path.resolve().name
-        found = [(sample.path, path / sample.path) for sample in classes.samples(path, name)]
+        found = [(sample.path, path / sample.path) for sample in classes.samples(path, name, labelled)]
         return Content(f"{name}.zip", lambda: _archive(found))
     if not path.is_file():
         raise BadInput(f"there is no file or folder {str(path)!r}", reason="NO_SUCH_FILE")
+    if classes.is_image(path.name):
+        return Content(f"{path.stem}.zip", lambda: _archive([(path.name, path)]))
     labels = path.with_name(f"{path.stem}_labels.npy")
     if path.suffix.lower() == ".npy" and labels.is_file():
         return Content(f"{path.stem}.npz", lambda: _archive([("X.npy", path), ("y.npy", labels)]))

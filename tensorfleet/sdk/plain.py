@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from tensorfleet.data import sources
+from tensorfleet.data import classes, sources
 from tensorfleet.errors import BadInput, InvalidRequest
 from tensorfleet.model import FieldViolation, Value
 
@@ -22,7 +22,7 @@ Rows: TypeAlias = "pd.DataFrame | np.ndarray[Any, Any] | Sequence[Sequence[Value
 """Rows to predict: a DataFrame, an array, lists in the order of the features, or one mapping a row. Of images: an array
 of pixels (n, h, w[, c]), or mappings with the column `image`, of which a file's bytes are in base64."""
 
-SUFFIXES = tuple(f".{form}" for form in sources.FORMATS)
+SUFFIXES = (*(f".{form}" for form in sources.FORMATS), *classes.SUFFIXES)
 
 
 def plain(value: Any, name: str) -> Value:

@@ -123,7 +123,9 @@ def test_a_block_of_images_is_predicted(trained: Trained, photos: Path, tmp_path
     )
     made = trained.task("predict.block@1", done.files[1][1], tmp_path / "out")
     table = pa.ipc.open_stream(made).read_all()
-    assert table.column_names == ["prediction", "probability_dark", "probability_light"]
+    assert table.column_names == ["file", "prediction", "probability_dark", "probability_light"]
+    files = sorted(path.relative_to(photos).as_posix() for path in photos.rglob("*.png"))
+    assert table.column("file").to_pylist() == files
     labels = ["dark"] * 20 + ["light"] * 20
     assert np.mean(np.array(table.column("prediction").to_pylist()) == labels) > 0.9
 

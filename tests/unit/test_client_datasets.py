@@ -11,7 +11,7 @@ import pytest
 
 from tensorfleet.api.v1 import datasets_pb2
 from tensorfleet.client import AsyncClient
-from tensorfleet.errors import BadInput, InvalidRequest, Unavailable
+from tensorfleet.errors import BadInput, InvalidRequest, NotFound, Unavailable
 from tensorfleet.sdk.plain import path_of, plain, rows_of, source_of
 from tests.unit.fake_fleet import FakeFleet, serving
 
@@ -95,8 +95,42 @@ async def test_a_folder_is_added_by_its_bare_name(
     fake.answer("UploadDataset", ADDED)
     async with AsyncClient(fake.address) as client:
         await client.datasets.add("photos?size=8")
-        assert await client.datasets.named("photos") == "photos"
     assert uploaded(fake)[0].file_name == "photos.zip?size=8"
+
+
+async def test_a_bare_name_is_a_folder_here_where_no_dataset_has_it(
+    fake: FakeFleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "photos" / "cats").mkdir(parents=True)
+    (tmp_path / "photos" / "cats" / "a.png").write_bytes(b"1")
+    (tmp_path / "iris").mkdir()
+    monkeypatch.chdir(tmp_path)
+    fake.answer("UploadDataset", ADDED)
+    fake.answer("GetDataset", datasets_pb2.GetDatasetResponse(), NotFound("none"))
+    async with AsyncClient(fake.address) as client:
+        assert await client.datasets.named("photos") == "photos"
+        assert await client.datasets.named("photos?size=8") == "data-12ab"
+        assert [await client.datasets.named(name) for name in ("iris", "other", "")] == ["iris", "other", ""]
+    assert uploaded(fake)[0].file_name == "photos.zip?size=8"
+
+
+@pytest.mark.parametrize("given", ["new/?labels=none&size=8", "one.PNG?labels=none&size=8"])
+async def test_images_to_predict_go_up_whatever_folders_they_are_in(
+    fake: FakeFleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    (tmp_path / "new" / "empty").mkdir(parents=True)
+    (tmp_path / "new" / "deep").mkdir()
+    for file in ("one.PNG", "new/b.jpg", "new/deep/a.png", "new/notes.txt"):
+        (tmp_path / file).write_bytes(b"1")
+    monkeypatch.chdir(tmp_path)
+    fake.answer("UploadDataset", ADDED)
+    async with AsyncClient(fake.address) as client:
+        assert await client.datasets.named(given) == "data-12ab"
+    header, sent = uploaded(fake)
+    one = given.startswith("one")
+    assert header.file_name == f"{'one' if one else 'new'}.zip?labels=none&size=8"
+    with zipfile.ZipFile(io.BytesIO(sent)) as archive:
+        assert archive.namelist() == (["one.PNG"] if one else ["b.jpg", "deep/a.png"])
 
 
 async def test_an_array_goes_up_with_the_labels_beside_it(fake: FakeFleet, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import sys
 import zipfile
 from pathlib import Path
@@ -121,6 +122,48 @@ def test_the_manifest_tells_shape_and_figures(tmp_path: Path, photos: Path) -> N
     assert described.blocks[0].size == paths[1].stat().st_size
 
 
+def test_the_file_of_each_image_is_beside_it_and_no_column(tmp_path: Path, photos: Path) -> None:
+    _, paths = ingested(tmp_path, f"file://{photos}/")
+    assert images.files(paths[1]) == ["cats/a.png", "cats/deep/er/c.PNG", "dogs/a.bmp", "dogs/b.png"]
+    assert manifest.load(paths[0]).names == ["image", "label"]
+    _, drawn = ingested(tmp_path, "synthetic:images?rows=20&size=8")
+    assert images.files(drawn[1]) is None
+
+
+def test_images_without_labels_are_taken_at_any_depth(tmp_path: Path, photos: Path) -> None:
+    saved(photos / "outside.png", seed=9)
+    (photos / "empty").mkdir()
+    packed = tmp_path / "packed.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        for file in photos.rglob("*.*"):
+            archive.write(file, file.relative_to(photos))
+    for source, upload in (f"file://{photos}/?labels=none", None), ("upload:x.zip?labels=none", packed):
+        _, paths = ingested(tmp_path, source, upload=upload)
+        expected = ["cats/a.png", "cats/deep/er/c.PNG", "dogs/a.bmp", "dogs/b.png", "outside.png"]
+        assert images.files(paths[1]) == expected
+        assert blocks.read(paths[1:], ["label"]).column("label").to_pylist() == [None] * 5
+    assert refused(tmp_path, "file:///x/?labels=all")[0] == "BAD_SOURCE"
+
+
+def test_arrays_of_images_need_no_labels_to_be_predicted(tmp_path: Path) -> None:
+    X = np.arange(48, dtype=np.uint8).reshape(3, 4, 4)
+    np.save(tmp_path / "x.npy", X)
+    np.save(tmp_path / "table.npy", X[0])
+    assert refused(tmp_path, f"file://{tmp_path}/x.npy")[0] == "NUMPY_ARRAYS"
+    pixels, labels = dataset(tmp_path, f"file://{tmp_path}/x.npy?labels=none")
+    np.testing.assert_array_equal(pixels[..., 0], X)
+    assert labels == [None] * 3
+    assert refused(tmp_path, f"file://{tmp_path}/table.npy?labels=none")[0] == "TABLE_OPTIONS"
+
+
+def test_a_file_whose_name_is_no_text_is_read_all_the_same(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    saved(photos / "cats" / "a.png")
+    (photos / "cats" / "a.png").rename(os.fsdecode(os.fsencode(photos) + b"/cats/\xff.png"))
+    _, paths = ingested(tmp_path, f"file://{photos}/")
+    assert images.files(paths[1]) == ["cats/\ufffd.png"]
+
+
 def test_a_folder_and_an_archive_of_it_are_one_dataset(tmp_path: Path, photos: Path) -> None:
     (photos / ".hidden").mkdir()
     (photos / "notes.txt").write_text("x")
@@ -160,17 +203,23 @@ def test_blocks_do_not_depend_on_the_parts_in_which_images_come(sizes: list[int]
     pixels = np.arange(count * 4).astype(np.uint8).reshape(count, 2, 2, 1)
     ends = np.cumsum(sizes)
     parts = [
-        (pixels[end - size : end], np.arange(end - size, end)) for size, end in zip(sizes, ends.tolist(), strict=True)
+        images.Part(pixels[end - size : end], np.arange(end - size, end), [str(row) for row in range(end - size, end)])
+        for size, end in zip(sizes, ends.tolist(), strict=True)
     ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(images, "MAX_BLOCK_ROWS", 8)
         made = [
-            (table.column("image").chunk(0).to_numpy_ndarray().copy(), table.column("label").to_pylist())
+            (
+                table.column("image").chunk(0).to_numpy_ndarray().copy(),
+                table.column("label").to_pylist(),
+                table.column("file").to_pylist(),
+            )
             for table in images.blocks(images.Images((2, 2, 1), parts, "x", "x"))
         ]
-    assert [len(block) for block, _ in made] == [min(8, count - start) for start in range(0, count, 8)]
-    np.testing.assert_array_equal(np.concatenate([block for block, _ in made]), pixels)
-    assert [label for _, labels in made for label in labels] == list(range(count))
+    assert [len(block) for block, _, _ in made] == [min(8, count - start) for start in range(0, count, 8)]
+    np.testing.assert_array_equal(np.concatenate([block for block, _, _ in made]), pixels)
+    assert [label for _, labels, _ in made for label in labels] == list(range(count))
+    assert [file for _, _, files in made for file in files] == [str(row) for row in range(count)]
 
 
 def test_many_images_fill_blocks_one_after_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -710,8 +710,8 @@ class Job(_message.Message):
 
     @_builtins.property
     def outputs(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.ArtifactRef]:
-        """What a predict job made: the predictions, an Arrow IPC stream of the columns `prediction` and, for
-        classifiers, one `probability_CLASS` a class.
+        """What a predict job made: the predictions, an Arrow IPC stream of the columns `file` (of images that were files: the
+        path in their folder or archive), `prediction` and, for classifiers, one `probability_CLASS` a class.
         """
 
     @_builtins.property
