@@ -261,6 +261,7 @@ def model(known: ModelDocument, aliases: list[str]) -> models_pb2.Model:
         submitter=known.submitter,
         training_time=duration(known.seconds),
         formats=made_of.formats,
+        image_shape=content.image_shape,
     )
 
 

@@ -143,6 +143,19 @@ class AsyncClient:
         )
         return await self.submit(spec, request_id=request_id)
 
+    async def predict(self, model: str, dataset: DatasetLike, *, request_id: str | None = None) -> AsyncJob:
+        """Submits the prediction of a dataset; it is durable when this returns. `job.predictions()` gives what comes
+        of it.
+
+        model: NAME (its newest version), NAME@VERSION or NAME@ALIAS. dataset: as in `train`; for a model of images also
+        a folder of images however they lie in it, and one image: they are scaled to what the model takes. NotFound
+        where there is no such model.
+        """
+        info = (await self.models.get(model)).info
+        named = await self.datasets.named(dataset, image_shape=info.image_shape)
+        spec = JobSpec(kind=JobKind.PREDICT, model=info.reference, dataset=named)
+        return await self.submit(spec, request_id=request_id)
+
     async def _weights(self, model: str | Path) -> str:
         """A model's name; a file is put as an artifact first."""
         path = weights_file(model)
@@ -224,6 +237,7 @@ class Client:
             self.bridge.close()
 
     train = blocking_as(Job, AsyncClient.train)
+    predict = blocking_as(Job, AsyncClient.predict)
     submit = blocking_as(Job, AsyncClient.submit)
     run = blocking_as(Job, AsyncClient.run)
     job = blocking_as(Job, AsyncClient.job)

@@ -258,7 +258,8 @@ class ModelContent(Struct, frozen=True, kw_only=True):
     """What a train job's plan says of the model it made; the registry adds the version and the rest.
 
     parts: the manifest first, then the blobs it names. sha256: of the manifest, which covers everything. framework:
-    what it is made of; see `models/frameworks.py`.
+    what it is made of; see `models/frameworks.py`. image_shape: height, width and channels of the images that it takes;
+    empty where it takes rows of columns.
     """
 
     sha256: str
@@ -270,6 +271,7 @@ class ModelContent(Struct, frozen=True, kw_only=True):
     environment: dict[str, str] = field(default_factory=dict)
     metrics_on_training_rows: bool = False
     framework: str = "sklearn"
+    image_shape: tuple[int, ...] = ()
 
 
 class DatasetContent(Struct, frozen=True, kw_only=True):

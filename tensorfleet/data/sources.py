@@ -36,6 +36,9 @@ UNLABELLED = f"{LABELS}=none"
 """The option that takes all images of a dataset, and no labels: to be predicted."""
 
 FORMATS = ("csv", "tsv", "parquet", "jsonl", "ndjson", "bson", "npz", "npy", "zip")
+IMAGE_FORMATS = ("npz", "npy", "zip")
+"""Those that may hold images."""
+
 UNZIPPED = ("parquet", "npz", "npy", "zip")
 """Formats that are never gzipped as a whole."""
 

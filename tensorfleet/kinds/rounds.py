@@ -180,6 +180,7 @@ def _result(setting: Setting, course: Course, finished: TaskResult) -> JobResult
         environment=dict(summary["environment"]),
         metrics_on_training_rows=bool(summary["metrics_on_training_rows"]),
         framework=setting.algorithm.framework,
+        image_shape=tuple(summary.get("image_shape", ())),
     )
     return JobResult(
         metrics=summary["metrics"], missing_metrics=summary["missing_metrics"], model=model, trained=course.ledger

@@ -67,6 +67,7 @@ def finish(context: Context) -> Outcome:
         "target": manifest.target,
         "classes": classes,
         "environment": environment(PACKAGES),
+        "image_shape": list((preparation.get("image") or {"shape": ()})["shape"]),
     }
     return Outcome([bundle.encode(manifest.tree()), [file]], summary)
 

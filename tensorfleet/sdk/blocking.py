@@ -138,6 +138,7 @@ class Job:
     logs = iterating(AsyncJob.logs)
     explain = blocking(AsyncJob.explain)
     result = blocking_as(Model, AsyncJob.result)
+    predictions = blocking(AsyncJob.predictions)
 
 
 class Jobs:

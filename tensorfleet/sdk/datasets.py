@@ -14,7 +14,7 @@ from tensorfleet.errors import BadInput, NotFound
 from tensorfleet.rpc.chunks import chunk_message, written_or
 from tensorfleet.sdk import packing
 from tensorfleet.sdk.calls import Calls, paged
-from tensorfleet.sdk.plain import DatasetLike, is_frame, path_of
+from tensorfleet.sdk.plain import DatasetLike, as_taken, is_frame, path_of
 from tensorfleet.sdk.reading import moment
 from tensorfleet.sdk.values import Column, DatasetInfo, Finding, Validation
 
@@ -91,14 +91,20 @@ class AsyncDatasets:
         """Forgets a dataset; models trained on it stay. NotFound where there is none of that name."""
         await self._calls.unary(self._calls.datasets.DeleteDataset, datasets_pb2.DeleteDatasetRequest(name=name))
 
-    async def named(self, dataset: DatasetLike, target: str = "") -> str:
+    async def named(self, dataset: DatasetLike, target: str = "", image_shape: Sequence[int] = ()) -> str:
         """The name or source to read; a path, a DataFrame and what is kept in S3 or MongoDB are added first. The name
-        of a dataset stands for that, also where a folder here is called so."""
+        of a dataset stands for that, also where a folder here is called so.
+
+        image_shape: of a model that is to predict it, as which images are read then; see `as_taken`.
+        """
         if isinstance(dataset, str) and not sources.is_remote(dataset) and path_of(dataset) is None:
             bare = sources.split_options(dataset)[0]
-            if sources.is_source(dataset) or not bare or not Path(bare).is_dir() or await self._is_there(dataset):
+            if sources.is_source(dataset):
+                return as_taken(dataset, image_shape)
+            if not bare or not Path(bare).is_dir() or await self._is_there(dataset):
                 return dataset
-        return (await self.add(dataset, target=target)).name
+        source = dataset if is_frame(dataset) else as_taken(str(dataset), image_shape)
+        return (await self.add(source, target=target)).name
 
     async def _is_there(self, name: str) -> bool:
         try:

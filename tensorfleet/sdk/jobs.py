@@ -3,19 +3,24 @@
 The rule: a watch goes on by itself from its last cursor, so nothing that happened to a job is missed or told twice.
 """
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator, Iterable, Sequence
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from tensorfleet import wire
 from tensorfleet.api.v1 import jobs_pb2
 from tensorfleet.errors import JobFailed
-from tensorfleet.model import JobSpec, JobState
+from tensorfleet.model import JobKind, JobSpec, JobState
 from tensorfleet.sdk import reading, watching
+from tensorfleet.sdk.artifacts import fetch
 from tensorfleet.sdk.calls import Calls, paged
 from tensorfleet.sdk.events import Ended, Event, StateChanged, TaskReported
 from tensorfleet.sdk.models import AsyncModel, get_model
 from tensorfleet.sdk.values import Explanation, JobInfo, Log, ModelSummary, TaskCounts, TaskInfo
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class AsyncJob:
@@ -87,6 +92,20 @@ class AsyncJob:
         if self.model is None:
             raise JobFailed(f"job {self.id} made no model: it is a {self._info.spec.kind} job", reason="NO_MODEL")
         return await get_model(self._calls, self.model.reference)
+
+    async def predictions(self) -> "pa.Table":
+        """Waits for what a prediction comes to: an Arrow table in the order of the rows, with the columns `file` (of
+        images that were files), `prediction` and, of a classifier, `probability_CLASS`; `.to_pandas()` makes a
+        DataFrame of it. JobFailed where it failed or was cancelled, and where it predicts nothing.
+        """
+        await self.wait()
+        self.require_success()
+        if self._info.spec.kind is not JobKind.PREDICT:
+            raise JobFailed(
+                f"job {self.id} predicts nothing: it is a {self._info.spec.kind} job", reason="NO_PREDICTIONS"
+            )
+        blocks = await asyncio.gather(*(fetch(self._calls, ref) for ref in self._info.outputs))
+        return await asyncio.to_thread(_joined, blocks)
 
     def require_success(self) -> None:
         """JobFailed where it ended without its result."""
@@ -160,6 +179,12 @@ class AsyncJob:
             self._info = event.job
         elif isinstance(event, StateChanged) and not self.state.ended:
             self._info = _in_state(self._info, event.state)
+
+
+def _joined(blocks: Sequence[bytes]) -> "pa.Table":
+    import pyarrow as pa
+
+    return pa.concat_tables([pa.ipc.open_stream(block).read_all() for block in blocks])
 
 
 class AsyncJobs:

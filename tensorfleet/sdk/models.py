@@ -229,6 +229,7 @@ def read(proto: models_pb2.Model) -> ModelInfo:
         how_to_load=proto.how_to_load,
         parts=tuple(wire.ref_from_proto(ref) for ref in proto.parts),
         formats=tuple(proto.formats),
+        image_shape=tuple(proto.image_shape),
     )
 
 

@@ -85,9 +85,37 @@ def source_of(dataset: str) -> str:
     return sources.with_options(place, sources.split_options(dataset)[1])
 
 
+def as_taken(dataset: str, image_shape: Sequence[int]) -> str:
+    """A path or a source as a model of images takes it: of its size, in its colours, all of them and without labels, as
+    far as the text does not say otherwise. What is no images, and whatever else a model takes, stays as it is.
+    """
+    named, options = sources.split_options(dataset)
+    if not image_shape or not _holds_images(named):
+        return dataset
+    height, width, channels = image_shape
+    wanted = {"size": f"{width}x{height}", "channels": str(channels), sources.LABELS: "none"}
+    said = dict(pair.split("=", 1) for pair in options.split("&") if pair)
+    return sources.with_options(named, "&".join(f"{name}={value}" for name, value in {**wanted, **said}.items()))
+
+
+def _holds_images(named: str) -> bool:
+    if sources.is_source(named):
+        source = sources.parse(named)
+        return source.kind is not sources.SourceKind.SYNTHETIC and _images_by_name(source.name)
+    return Path(named).expanduser().is_dir() or _images_by_name(named)
+
+
+def _images_by_name(name: str) -> bool:
+    form = sources.file_format(name)
+    return name.endswith("/") or classes.is_image(name) or (form is not None and form[0] in sources.IMAGE_FORMATS)
+
+
 def rows_of(rows: Rows) -> tuple[list[str], list[list[Value]]]:
     """Columns, empty where the rows are in the order of the model's features, and the rows as lists."""
     given: Any = rows
+    if isinstance(given, str | Path):
+        told = "expected rows, and got text; `client.predict(model, dataset)` predicts a file, a folder or a dataset"
+        raise InvalidRequest([FieldViolation("rows", told)])
     if is_frame(given):
         known = given.astype(object).where(given.notna(), None)
         return [str(column) for column in given.columns], _listed(known.to_numpy().tolist())

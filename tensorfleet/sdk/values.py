@@ -152,7 +152,8 @@ class Validation(Struct, frozen=True, kw_only=True):
 
 class ModelInfo(Struct, frozen=True, kw_only=True):
     """A registered model version. seconds: how long its job took. parts: the manifest, then the blobs that it names.
-    formats: what it can be downloaded as, the default first.
+    formats: what it can be downloaded as, the default first. image_shape: height, width and channels of the images that
+    it takes; empty where it takes rows of columns.
     """
 
     name: str
@@ -179,6 +180,7 @@ class ModelInfo(Struct, frozen=True, kw_only=True):
     how_to_load: str = ""
     parts: tuple[Ref, ...] = ()
     formats: tuple[str, ...] = ()
+    image_shape: tuple[int, ...] = ()
 
     @property
     def reference(self) -> str:

@@ -173,6 +173,17 @@ def test_a_folder_of_images_is_trained_on_and_predicted(client: Client, tmp_path
     said = client.models.predict("photos", pixels, probabilities=True)
     assert said.predictions == ["dark", "light"]
     np.testing.assert_allclose(said.probabilities, model.load().predict_proba(pixels), atol=1e-5)
+    assert model.info.image_shape == (8, 8, 1)
+    (tmp_path / "new" / "deep").mkdir(parents=True)
+    Image.new("RGB", (30, 20), (250, 250, 250)).save(tmp_path / "new" / "large.jpg")
+    Image.new("L", (8, 8), 10).save(tmp_path / "new" / "deep" / "small.png")
+    table = client.predict("photos", tmp_path / "new").predictions()
+    assert table.select(["file", "prediction"]).to_pydict() == {
+        "file": ["deep/small.png", "large.jpg"],
+        "prediction": ["dark", "light"],
+    }
+    one = client.predict("photos", str(tmp_path / "new" / "large.jpg")).predictions()
+    assert one.column("prediction").to_pylist() == ["light"]
 
 
 def test_a_saved_model_is_written_anew_each_time_and_a_keras_file_is_not(client: Client, model: Model) -> None:

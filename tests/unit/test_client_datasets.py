@@ -12,7 +12,7 @@ import pytest
 from tensorfleet.api.v1 import datasets_pb2
 from tensorfleet.client import AsyncClient
 from tensorfleet.errors import BadInput, InvalidRequest, NotFound, Unavailable
-from tensorfleet.sdk.plain import path_of, plain, rows_of, source_of
+from tensorfleet.sdk.plain import as_taken, path_of, plain, rows_of, source_of
 from tests.unit.fake_fleet import FakeFleet, serving
 
 ADDED = datasets_pb2.UploadDatasetResponse(dataset=datasets_pb2.Dataset(name="data-12ab", rows=2))
@@ -196,3 +196,27 @@ def test_rows_come_in_many_shapes() -> None:
     assert rows_of([[1, "x"]]) == ([], [[1, "x"]])
     with pytest.raises(InvalidRequest):
         rows_of([1, 2])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ("new/", "new/?size=48x64&channels=3&labels=none"),
+        ("new", "new?size=48x64&channels=3&labels=none"),
+        ("new.zip?channels=1", "new.zip?size=48x64&channels=1&labels=none"),
+        ("one.JPG?size=9", "one.JPG?size=9&channels=3&labels=none"),
+        ("s3://bucket/new.zip", "s3://bucket/new.zip?size=48x64&channels=3&labels=none"),
+        ("file:///data/new/", "file:///data/new/?size=48x64&channels=3&labels=none"),
+        ("file:///data/rows.csv", "file:///data/rows.csv"),
+        ("synthetic:images", "synthetic:images"),
+        ("rows.csv", "rows.csv"),
+        ("digits", "digits"),
+    ],
+)
+def test_images_are_read_as_a_model_takes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, taken: str
+) -> None:
+    (tmp_path / "new").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert as_taken(given, (64, 48, 3)) == taken
+    assert as_taken(given, ()) == given

@@ -132,6 +132,7 @@ class Model(_message.Message):
     SUBMITTER_FIELD_NUMBER: _builtins.int
     TRAINING_TIME_FIELD_NUMBER: _builtins.int
     FORMATS_FIELD_NUMBER: _builtins.int
+    IMAGE_SHAPE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name."""
     version: _builtins.str
@@ -202,6 +203,10 @@ class Model(_message.Message):
     def formats(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What it can be downloaded as, the default first."""
 
+    @_builtins.property
+    def image_shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Height, width and channels of the images that it takes; empty where it takes rows of columns."""
+
     def __init__(
         self,
         *,
@@ -229,10 +234,11 @@ class Model(_message.Message):
         submitter: _builtins.str = ...,
         training_time: _duration_pb2.Duration | None = ...,
         formats: _abc.Iterable[_builtins.str] | None = ...,
+        image_shape: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "training_time", b"training_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "aliases", b"aliases", "classes", b"classes", "created_at", b"created_at", "dataset", b"dataset", "dataset_digest", b"dataset_digest", "display_name", b"display_name", "environment", b"environment", "features", b"features", "formats", b"formats", "how_to_load", b"how_to_load", "hyperparameters", b"hyperparameters", "job_id", b"job_id", "metrics", b"metrics", "metrics_on_training_rows", b"metrics_on_training_rows", "missing_metrics", b"missing_metrics", "name", b"name", "parts", b"parts", "sha256", b"sha256", "size_bytes", b"size_bytes", "submitter", b"submitter", "target", b"target", "training_time", b"training_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "aliases", b"aliases", "classes", b"classes", "created_at", b"created_at", "dataset", b"dataset", "dataset_digest", b"dataset_digest", "display_name", b"display_name", "environment", b"environment", "features", b"features", "formats", b"formats", "how_to_load", b"how_to_load", "hyperparameters", b"hyperparameters", "image_shape", b"image_shape", "job_id", b"job_id", "metrics", b"metrics", "metrics_on_training_rows", b"metrics_on_training_rows", "missing_metrics", b"missing_metrics", "name", b"name", "parts", b"parts", "sha256", b"sha256", "size_bytes", b"size_bytes", "submitter", b"submitter", "target", b"target", "training_time", b"training_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
