@@ -3,7 +3,7 @@
 A client calls a server and is answered by a stream of one message; meanwhile the server makes a row durable, sends a
 message by a standing stream to a third process, has it back, and makes another row durable. Nothing is decided,
 checked, placed, drawn or run. The rule: what does the steps is as bare as Python allows. So it commits on the event
-loop: with one client nothing else waits there.
+loop, and in one commit the rows of all calls that came to it in one turn of that loop.
 """
 
 import asyncio
@@ -40,7 +40,30 @@ def journal() -> Iterator[Callable[[bytes], Any]]:
         connection.close()
 
 
+class Commits:
+    """Rows that wait for the end of this turn of the event loop. commit: makes a row durable."""
+
+    def __init__(self, commit: Callable[[bytes], Any]) -> None:
+        self._commit, self._loop = commit, asyncio.get_running_loop()
+        self._rows: list[bytes] = []
+        self._durable = self._loop.create_future()
+
+    async def add(self, row: bytes) -> None:
+        """Returns once it is durable."""
+        if not self._rows:
+            self._loop.call_soon(self._flush)
+        self._rows.append(row)
+        await self._durable
+
+    def _flush(self) -> None:
+        self._commit(b"".join(self._rows))
+        durable, self._durable = self._durable, self._loop.create_future()
+        self._rows.clear()
+        durable.set_result(None)
+
+
 async def serve(commit: Callable[[bytes], Any]) -> None:
+    commits = Commits(commit)
     orders: asyncio.Queue[bytes] = asyncio.Queue()
     waiting: deque[asyncio.Future[bytes]] = deque()
 
@@ -54,12 +77,12 @@ async def serve(commit: Callable[[bytes], Any]) -> None:
             yield await orders.get()
 
     async def call(request: bytes, context: Any) -> AsyncIterator[bytes]:
-        commit(RECORDS[0])
+        await commits.add(RECORDS[0])
         end = asyncio.get_running_loop().create_future()
         waiting.append(end)
         orders.put_nowait(ORDER)
         await end
-        commit(RECORDS[1])
+        await commits.add(RECORDS[1])
         yield EVENTS
 
     methods = {

@@ -2,21 +2,26 @@
 
 The limit is the floor under such a job (`bench.floor`): the same crossings of processes, but for the slot's, and the
 same two durable commits, by grpc.aio and SQLite alone. Both are measured by turns, as are a bare call to the same
-server and the two commits; what a job and its floor cost is the processors' time in all processes.
+server and the two commits; what a job and its floor cost is the processors' time in all processes. Then the same by
+several clients at once, each with one job after another: jobs a second, beside as many clients of the floor.
 """
 
 import argparse
+import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
 from time import perf_counter
 
+import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from bench.budget import spent
-from bench.figures import finish, show
+from bench.figures import Spread, finish, show
 from bench.floor import RECORDS, floor, journal, trip
 from bench.noops import results, warm_fleet
-from clients.cli.measures import percentile
+from clients.cli.measures import CLIENTS, percentile
 from tensorfleet.api.v1 import jobs_pb2_grpc
 from tensorfleet.loops import run
 from tensorfleet.rpc.channels import open_channel
@@ -40,6 +45,8 @@ class Trips:
     def __init__(self) -> None:
         self.times: dict[str, list[float]] = {JOB: [], FLOOR: [], CALL: [], ROWS: []}
         self.costs: Counter[str] = Counter()
+        self.rates: dict[str, list[float]] = {JOB: [], FLOOR: []}
+        """By several clients: a second."""
 
     async def take(self, what: str, once: Once, count: int) -> None:
         used: Counter[str] = Counter()
@@ -50,6 +57,17 @@ class Trips:
                 self.times[what].append(perf_counter() - begun)
         self.costs[what] += used.total()
 
+    async def crowd(self, what: str, once: Sequence[Once], count: int) -> None:
+        """Each of several clients takes as many turns."""
+
+        async def client(one: Once) -> None:
+            for _ in range(count):
+                await one()
+
+        begun = perf_counter()
+        await asyncio.gather(*map(client, once))
+        self.rates[what].append(len(once) * count / (perf_counter() - begun))
+
 
 async def measure(runs: int, slots: int) -> Trips:
     """By turns; the first of them only warms all up."""
@@ -59,12 +77,17 @@ async def measure(runs: int, slots: int) -> Trips:
             for records in RECORDS:
                 commit(records)
 
-        async with (
-            warm_fleet(slots) as (fleet, _),
-            open_channel(fleet.address) as channel,
-            open_channel(address) as bare,
-        ):
-            jobs, health = jobs_pb2_grpc.JobServiceStub(channel), health_pb2_grpc.HealthStub(channel)
+        async with warm_fleet(slots) as (fleet, _), AsyncExitStack() as opened:
+
+            async def channels(target: str) -> list[grpc.aio.Channel]:
+                return [await opened.enter_async_context(open_channel(target)) for _ in range(CLIENTS)]
+
+            stubs, floors = (
+                [jobs_pb2_grpc.JobServiceStub(each) for each in await channels(fleet.address)],
+                await channels(address),
+            )
+            jobs, bare = stubs[0], floors[0]
+            health = health_pb2_grpc.HealthStub(await opened.enter_async_context(open_channel(fleet.address)))
             trips, count = Trips(), max(1, runs // TURNS)
             for turn in range(TURNS + 1):
                 if turn == 1:
@@ -73,6 +96,8 @@ async def measure(runs: int, slots: int) -> Trips:
                 await trips.take(FLOOR, lambda: trip(bare), count)
                 await trips.take(CALL, lambda: health.Check(health_pb2.HealthCheckRequest()), count)
                 await trips.take(ROWS, commits, count)
+                await trips.crowd(JOB, [partial(results, stub, 1) for stub in stubs], count)
+                await trips.crowd(FLOOR, [partial(trip, channel) for channel in floors], count)
     return trips
 
 
@@ -90,9 +115,23 @@ def main() -> None:
     ]
     ratios = {at: figures[JOB][at] / figures[FLOOR][at] for at in ("p50", "p99")} | {"cost": costs[JOB] / costs[FLOOR]}
     notes = [f"job / floor: {ratios['p50']:.1f} at p50, {ratios['p99']:.1f} at p99, {ratios['cost']:.1f} of processors"]
+    rates = {name: Spread.of(values) for name, values in trips.rates.items()}
+    crowd = Spread.of(ours / least for ours, least in zip(trips.rates[JOB], trips.rates[FLOOR], strict=True))
+    notes.append(
+        f"{CLIENTS} clients at once: {rates[JOB].median:,.0f} jobs/s; of the floor {rates[FLOOR].median:,.0f}/s, so "
+        f"{crowd.median:.2f} of it"
+    )
     columns = ["", "min", "p50", "p99", "max", "processors"]
     show(f"Round trip, {options.runs} runs, milliseconds", columns, rows, notes)
-    finish("roundtrip", runs=options.runs, slots=options.slots, seconds=figures, costs=costs, to_limit=ratios)
+    finish(
+        "roundtrip",
+        runs=options.runs,
+        slots=options.slots,
+        seconds=figures,
+        costs=costs,
+        to_limit=ratios,
+        by_clients={"clients": CLIENTS, "per_second": rates, "to_limit": crowd},
+    )
 
 
 if __name__ == "__main__":
