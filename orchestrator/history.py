@@ -50,7 +50,7 @@ async def told(documents: DocumentStore, known: JobDocument) -> list[str]:
 def ending(known: JobDocument) -> str:
     """How a job ended, in one line."""
     assert known.ended_at is not None
-    after = f"it {_ENDED[known.state]} {known.ended_at - known.created_at:.1f} s after it was submitted"
+    after = f"it {_ENDED[known.state]} {_seconds(known.ended_at - known.created_at)} after it was submitted"
     if known.failure is not None:
         return f"{after}: {known.failure.message}"
     return f"{after}: {counted(known.run, 'task')} run, {known.reused:,} known already"
@@ -89,7 +89,7 @@ def _of(stages: Stages) -> Iterator[str]:
     if made:
         seconds = sum(task.seconds or 0.0 for _, task in made)
         parts.append(
-            f"{counted(len(made), 'task')} by {_workers(run.worker for run, _ in made)}, {seconds:.1f} s of work"
+            f"{counted(len(made), 'task')} by {_workers(run.worker for run, _ in made)}, {_seconds(seconds)} of work"
         )
     if known:
         parts.append(f"{counted(known, 'task')} known already")
@@ -101,6 +101,10 @@ def _of(stages: Stages) -> Iterator[str]:
         newest = max(tries, key=lambda attempt: attempt.assigned_at)
         said = newest.message.partition("\n")[0]
         yield f"  {counted(len(tries), 'attempt')} failed, the last on {newest.worker} ({newest.cause}): {said}"
+
+
+def _seconds(spent: float) -> str:
+    return f"{spent:,.1f} s" if spent >= 0.1 else f"{spent:.2g} s"
 
 
 def _workers(names: Iterable[str]) -> str:

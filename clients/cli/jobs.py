@@ -68,7 +68,7 @@ def list_(
             output.show_json(found)
             return
         now = time.time()
-        columns = ["id", "state", "kind", "algorithm", "dataset", ">tasks", "result", "created"]
+        columns = ["id", "state", "kind", "algorithm or model", "dataset", ">tasks", "result", "created"]
         output.show_table(columns, [_row(job, now) for job in found], empty="No jobs yet.")
 
     run(main())
@@ -81,7 +81,7 @@ def _row(job: "JobInfo", now: float) -> list[object]:
         job.id,
         output.state(job.state),
         spec.kind.value,
-        spec.algorithm,
+        spec.algorithm or spec.model,
         spec.dataset,
         tasks,
         _result(job),
@@ -123,7 +123,7 @@ def _show(info: "JobInfo") -> None:
             "Algorithm": info.spec.algorithm,
             "Dataset": info.dataset or info.spec.dataset,
             "Tasks": f"{counts.total}: {counts.run} run, {counts.reused} reused, {counts.running} running",
-            "Parameters": output.parameters(info.spec.hyperparameters),
+            "Parameters": output.parameters(info.spec.hyperparameters, info.spec.algorithm),
             "Trained on": ", ".join(map(_rows, info.trained)),
             "Created": output.iso(info.created_at),
             "Paused": output.ago(info.paused_at, time.time()) if info.paused_at is not None else None,

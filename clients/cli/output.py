@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from clients.cli.connection import INTERRUPTED
-from tensorfleet.errors import NOT_STARTED, SOURCE_AWAY, InvalidRequest, JobFailed, TensorFleetError, Unavailable
+from tensorfleet.errors import (
+    NOT_STARTED,
+    SOURCE_AWAY,
+    InvalidRequest,
+    JobFailed,
+    NotFound,
+    TensorFleetError,
+    Unavailable,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console, JustifyMethod
@@ -251,11 +259,25 @@ def _cell(value: object) -> "Text":
     return value if isinstance(value, Text) else Text("" if value is None else str(value))
 
 
-def parameters(given: Mapping[str, object]) -> str:
-    """Hyperparameters for people, in one line; a long one, such as an architecture, is cut."""
-    texts = {name: str(value) for name, value in given.items()}
-    cut = {name: text if len(text) <= 60 else text[:57] + "…" for name, text in texts.items()}
-    return ", ".join(f"{name}={text}" for name, text in cut.items())
+def parameters(given: Mapping[str, object], algorithm: str) -> str:
+    """Hyperparameters for people, in one line: those that are not the algorithm's defaults, where these are known here.
+    A long one, such as an architecture, is cut."""
+    defaults = _defaults(algorithm)
+    own = {name: str(value) for name, value in given.items() if name not in defaults or value != defaults[name]}
+    texts = [f"{name}={text if len(text) <= 60 else text[:57] + '…'}" for name, text in own.items()]
+    if len(own) < len(given):
+        texts.append(f"{'the others' if own else 'all'} by default")
+    return ", ".join(texts)
+
+
+def _defaults(algorithm: str) -> Mapping[str, object]:
+    """Those of an algorithm; nothing of one that is on the fleet alone."""
+    from tensorfleet import catalog
+
+    try:
+        return catalog.algorithm(algorithm).defaults() if algorithm else {}
+    except NotFound:
+        return {}
 
 
 def number(value: object) -> str:

@@ -128,6 +128,7 @@ def show(info: "JobInfo", at: Options, where: str) -> None:
                 "Model": output.line(info.model.reference, output.dim(f"  {info.model.display_name}")),
                 "SHA-256": info.model.sha256,
                 "Kept in": where,
+                "Predict": f"tensorfleet predict {info.model.reference} DATA{_named(at)}",
                 "Load it": f"tensorfleet models download {info.model.reference} --out {file}{_named(at)}",
             }
         )

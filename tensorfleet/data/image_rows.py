@@ -20,7 +20,9 @@ Array = np.ndarray[Any, Any]
 
 def of_any(X: Any, column: str, shape: Sequence[int]) -> Array:
     """Images as callers have them: an array (n, h, w[, c]), or a list of arrays (h, w[, c]), of files' paths or of
-    mappings with the column. shape: (h, w, c). BadInput for what is no such image."""
+    mappings with the column; or one file's path. shape: (h, w, c). BadInput for what is no such image."""
+    if isinstance(X, str | Path):
+        X = [X]
     if isinstance(X, np.ndarray) and X.dtype.kind in "fiub":
         return _shaped(X, shape)
     if type(X).__module__.partition(".")[0] == "pandas":
@@ -61,7 +63,9 @@ def of_block(path: Path, column: str, shape: Sequence[int]) -> Array:
     with pa.memory_map(str(path)) as file:
         names = pa.ipc.open_file(file).schema.names
     if column not in names:
-        raise BadInput(f"columns that the model needs are missing: {column!r}", reason="COLUMNS_MISSING")
+        shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+        told = f"the model takes images of {_known(shape)}, and the dataset has none: its columns are {shown}"
+        raise BadInput(told, reason="COLUMNS_MISSING")
     (pixels,) = images.pixels([path])
     return _shaped(pixels, shape)
 
@@ -104,14 +108,17 @@ def _shaped(array: Array, shape: Sequence[int]) -> Array:
     if array.ndim == 3 and wanted[2] == 1:
         array = array[..., np.newaxis]
     if array.ndim != 4 or array.shape[1:] != wanted:
-        known = "x".join(map(str, wanted))
-        got = "x".join(map(str, array.shape[1:]))
-        raise BadInput(f"the model takes images of {known}, and got {got}", reason="IMAGE_SHAPE")
+        got = _known(array.shape[1:])
+        raise BadInput(f"the model takes images of {_known(shape)}, and got {got}", reason="IMAGE_SHAPE")
     if array.dtype != np.uint8:
         if array.size and not (array.min() >= 0 and array.max() <= 255 and (array == np.floor(array)).all()):
             raise BadInput("expected pixels that are whole numbers from 0 to 255", reason="VALUE")
         array = array.astype(np.uint8)
     return array
+
+
+def _known(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))
 
 
 def _stacked(images: Sequence[Array], shape: Sequence[int]) -> Array:

@@ -113,7 +113,7 @@ class AsyncModel:
 
     async def predict(self, X: Any) -> Any:
         """Predicts here. X: raw rows, a DataFrame or an array in the order of the features; of images, pixels (n, h,
-        w[, c]) or files' paths."""
+        w[, c]), files' paths or one path."""
         model = await self.load()
         return await asyncio.to_thread(model.predict, X)
 

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from tensorfleet import bundle, catalog, direct
+from tensorfleet.data import blocks
 from tensorfleet.errors import BadInput
 from tensorfleet.execution import Pools, execute
 from tensorfleet.model import JobSpec, ModelContent
@@ -78,6 +79,8 @@ def test_pixels_files_and_columns_are_predicted_alike(trained: Trained, photos: 
     said = network.predict(pixels)
     assert said.tolist() == ["dark"] * 5 + ["light"] * 5
     probabilities = network.predict_proba(pixels)
+    np.testing.assert_array_equal(network.predict_proba(paths[0]), probabilities[:1])
+    np.testing.assert_array_equal(network.predict_proba(str(paths[0])), probabilities[:1])
     for given in (paths, [str(path) for path in paths], list(pixels), [{"image": image} for image in pixels]):
         np.testing.assert_array_equal(network.predict_proba(given), probabilities)
     np.testing.assert_array_equal(network.predict_proba(pixels.astype(np.float64)), probabilities)
@@ -128,6 +131,12 @@ def test_a_block_of_images_is_predicted(trained: Trained, photos: Path, tmp_path
     assert table.column("file").to_pylist() == files
     labels = ["dark"] * 20 + ["light"] * 20
     assert np.mean(np.array(table.column("prediction").to_pylist()) == labels) > 0.9
+
+
+def test_a_block_of_columns_is_refused_with_what_the_model_takes(trained: Trained, tmp_path: Path) -> None:
+    blocks.write(pa.table({"a": [1], "b": [2.0]}), str(tmp_path / "block"))
+    with pytest.raises(BadInput, match="takes images of 12x12x3, and the dataset has none: its columns are a, b"):
+        trained.task("predict.block@1", tmp_path / "block", tmp_path / "out")
 
 
 def test_resnet50_trains_a_few_steps_and_predicts(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from msgspec import structs
 
 from clients.cli import output
 from clients.cli.jobs import _show
-from tensorfleet import errors
+from tensorfleet import catalog, errors
 from tensorfleet.model import (
     AttemptRecord,
     BlockRows,
@@ -153,3 +153,11 @@ def test_a_job_shows_what_it_trained_on(capsys: pytest.CaptureFixture[str]) -> N
     trained = (Trained(0, 9, blocks), Trained(10, 10, blocks[:1]))
     _show(JobInfo(id="j", state=JobState.SUCCEEDED, spec=JobSpec(), tasks=TaskCounts(total=2), trained=trained))
     assert "1,200 rows of 2 blocks in each of 10 epochs, 700 rows of 1 block in one epoch" in capsys.readouterr().out
+
+
+def test_parameters_that_are_as_they_are_by_default_are_not_told() -> None:
+    given = {**catalog.algorithm("cnn").defaults(), "epochs": 3, "filters": [8]}
+    assert output.parameters(given, "cnn") == "epochs=3, filters=[8], the others by default"
+    assert output.parameters(catalog.algorithm("svm").defaults(), "svm") == "all by default"
+    assert output.parameters({"depth": 2}, "of_a_plugin_elsewhere") == "depth=2"
+    assert output.parameters({}, "") == ""

@@ -146,6 +146,10 @@ async def test_a_training_by_rounds_tells_how_far_it_went(record: Record) -> Non
     assert await record.told(replace(ENDED, result=JobResult(trained=trained))) == ["it trained for 3 of 5 epochs"]
 
 
+def test_a_short_time_is_told_all_the_same() -> None:
+    assert history.ending(replace(ENDED, ended_at=10.0329)).startswith("it has succeeded 0.033 s after")
+
+
 def test_an_end_says_how_and_when() -> None:
     assert history.ending(ENDED) == "it has succeeded 5.5 s after it was submitted: 1 task run, 2,000 known already"
     failure = Failure(cause=Cause.EXCEPTION, reason="EXCEPTION", message="it broke", code=2)
