@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 FIRST = 0
 SAVED_EVERY = 1.0
 """Seconds from one checkpoint to the next, at least: an epoch may take less."""
+SAVING = 0.02
+"""The share of the time that checkpoints may take: those of a large network are rarer."""
 GOES_ON, ENDS = 0.0, 1.0
 
 
@@ -172,7 +174,7 @@ class _Training:
         self._first = member.ring.place == FIRST
         self._steps = 1  # of the next call, as the first member says
         self._pace = Pace(rows.take(_first_places()).nbytes * -(-self._batch // member.ring.size))
-        self._saved_at = perf_counter()
+        self._save_from = perf_counter() + SAVED_EVERY
         self._beside = beside
         self._progress = self._begun()
         self._ready = self._prepare(self._progress.epoch, self._progress.steps)
@@ -182,9 +184,10 @@ class _Training:
         going = progress.epoch < epochs
         while going:
             going = self._epoch() and self._epoch_over() and progress.epoch < epochs
-            if self._first and going and perf_counter() - self._saved_at >= SAVED_EVERY:
+            if self._first and going and (begun := perf_counter()) >= self._save_from:
                 self._context.control.keep(self._saved())
-                self._saved_at = perf_counter()
+                now = perf_counter()
+                self._save_from = now + max(SAVED_EVERY, (now - begun) / SAVING)
         return self._outcome() if self._first else Outcome()
 
     def _begun(self) -> Progress:
