@@ -175,9 +175,12 @@ class Job:
     @property
     def stopping(self) -> bool:
         """Whether it is to end early now; one that began again meanwhile first comes to where it was."""
-        return self.stopped is not None and (
-            not self.stopped or any(stage.name == self.stopped for stage in self.with_open())
-        )
+        return self.stopped is not None and (not self.stopped or any(stage.name == self.stopped for stage in self.over))
+
+    @property
+    def over(self) -> list[StageResults]:
+        """The results of the stages that are done, the open one among them where it is."""
+        return self.with_open() if self.open is None or self.open.done == self.open.stage.count else self.done
 
     def with_open(self) -> list[StageResults]:
         """The results of the stages that are done, the open one counted among them."""

@@ -64,16 +64,15 @@ def stop(state: State, event: StopJob, now: Now) -> Decision:
         return refuse(event.ticket, _ended(state, event.job, "stop"))
     if job.stopped is not None:
         return reply(event.ticket, job.id)
-    whole = job.open is None or job.open.done == job.open.stage.count
-    done = job.with_open() if whole else job.done
+    done = job.over
     try:
         following = job.plan.next_stage(job.spec, job.resolved, done, stopping=True)
     except FailedPrecondition as error:
         return refuse(event.ticket, error)
     except Exception as error:
         return join([end(state, job, JobState.FAILED, plan_failed(error), now), reply(event.ticket, job.id)])
-    waits = whole or job.open is None or (isinstance(following, Stage) and following.name == job.open.stage.name)
-    dropped = "" if waits or job.open is None else job.open.stage.name
+    waits = isinstance(following, Stage) and job.open is not None and following.name == job.open.stage.name
+    dropped = "" if waits or job.open is None or len(done) > len(job.done) else job.open.stage.name
     reason = event.reason or "stopped on request"
     stopped = r.JobStopped(job.id, reason, done[-1].name if done else "", dropped, now.wall)
     told = stop_attempts(state, job, f"job {job.id} ends early: {reason}") if dropped else NOTHING

@@ -370,6 +370,20 @@ class TestStopping:
             done = core.join(info(core.state.attempts[token].worker, slots=1), held={token: True})
             assert self.early(done) == [token]
 
+    def test_one_that_was_over_when_its_job_was_stopped_trains_to_its_end_where_it_must_be_made_again(
+        self, core: Fleet
+    ) -> None:
+        tokens = self.form(core)
+        core.finish(tokens[0])
+        core.stop("j")
+        lost = core.job("j").done[0].results[0].outputs[0].digest
+        done = core.tell(e.Inspected("j", (lost,)))
+        assert set(members(core)) == {0, 1}
+        assert self.early(done) == []
+        token = members(core)[1]
+        done = core.join(info(core.state.attempts[token].worker, slots=1), held={token: True})
+        assert self.early(done) == []
+
     def test_what_is_not_stopped_is_told_nothing(self, core: Fleet) -> None:
         tokens = self.form(core)
         worker = core.state.attempts[tokens[0]].worker
