@@ -63,7 +63,7 @@ def stop(state: State, event: StopJob, now: Now) -> Decision:
     if job is None:
         return refuse(event.ticket, _ended(state, event.job, "stop"))
     if job.stopped is not None:
-        return reply(event.ticket, job.id)
+        return join([_resumed(state, job, now), reply(event.ticket, job.id)])
     done = job.over
     try:
         following = job.plan.next_stage(job.spec, job.resolved, done, stopping=True)

@@ -255,6 +255,18 @@ def test_a_stop_of_a_paused_job_has_it_end(core: Fleet) -> None:
     assert (core.job("j").state, core.job("j").run) == (JobState.SUCCEEDED, 3)
 
 
+def test_a_stop_of_a_job_that_was_paused_since_the_last_one_has_it_go_on_to_its_end(core: Fleet) -> None:
+    core.join(info("w"))
+    core.submit("j", spec(("r0", 2), ("r1", 1), ("finish", 1), rounds=True))
+    core.stop("j")
+    core.pause("j")
+    (token,) = core.tokens()
+    assert told(core, Resume, e.StopJob) == [("w", (token,))]
+    assert told(core, Resume, e.StopJob) == []
+    core.run_all()
+    assert (core.job("j").state, core.job("j").run) == (JobState.SUCCEEDED, 3)
+
+
 def test_what_has_no_rounds_cannot_be_stopped(core: Fleet) -> None:
     core.submit("j", spec())
     error = refused(core.stop("j"))
