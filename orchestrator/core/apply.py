@@ -111,6 +111,7 @@ def _stage_checked(state: State, record: r.StageChecked, mono: float) -> None:
             tasks.succeed(stage, known.index)
             stage.results[known.index] = known.result
             job.reused += 1
+            job.on_trust |= known.let_go
     tasks.pass_known(stage)
     line_up(state, job)
 

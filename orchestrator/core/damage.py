@@ -1,7 +1,7 @@
 """Inputs that are damaged or gone: looked at where they are kept, and made again where the job can.
 
 The rule: nobody's word is taken for a blob's loss; what was found missing then is no longer known, so that a job which
-begins again computes that and nothing else.
+begins again computes that and nothing else. One that took results whose outputs may be gone takes no such results then.
 """
 
 from collections.abc import Collection, Iterable
@@ -40,7 +40,7 @@ def inspected(state: State, event: Inspected, now: Now) -> Decision:
     what = f"blob {found[0]}, which it had made, is damaged or gone"
     if job.restarts >= state.settings.restarts:
         return end(state, job, JobState.FAILED, _failure(f"{what} again, after {job.restarts} new beginnings"), now)
-    anew = comes_of_released(job, found)
+    anew = job.on_trust or comes_of_released(job, found)
     reason = f"{what}: it is made again, " + ("with what led to it" if anew else "and the rest is known")
     paused = job.state == JobState.PAUSED
     restarted = Decision((r.JobRestarted(job.id, reason, now.wall, anew, paused),), then=(Advance(job.id),))

@@ -67,6 +67,7 @@ class JobImage(Struct, frozen=True, kw_only=True):
     retried: bool
     restarts: int = 0
     anew: bool = False
+    on_trust: bool = False
     state: JobState
     fingerprint: str | None
     started_at: float | None
@@ -159,6 +160,7 @@ def _job_image(state: State, job: Job) -> JobImage:
         retried=job.retried,
         restarts=job.restarts,
         anew=job.anew,
+        on_trust=job.on_trust,
         state=job.state,
         fingerprint=job.fingerprint,
         started_at=job.started_at,
@@ -223,7 +225,8 @@ def _restore_job(state: State, image: JobImage, mono: float) -> None:
         _restore_stage(state, job, image, image.open, mono)
     line_up(state, job)
     job.run, job.reused = image.run, image.reused
-    job.beaten, job.restarts, job.anew = image.beaten, image.restarts, image.anew
+    job.beaten, job.restarts = image.beaten, image.restarts
+    job.anew, job.on_trust = image.anew, image.on_trust
 
 
 def _restore_stage(state: State, job: Job, image: JobImage, opened: StageImage, mono: float) -> None:

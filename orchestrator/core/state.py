@@ -136,10 +136,11 @@ LineKey = tuple[int, str, int, int, int, tuple[tuple[str, str], ...], tuple[str,
 
 @dataclass(slots=True)
 class Job:
-    """paused_at, paused: since when it is paused, wall and monotonic time. stopped: where it is to end early, the stage
-    up to which it had come by then. restarts: how often it began again since something that it had made was lost; anew:
-    once with all that it had let go of. line: the one in which it waits, while it has tasks to hand out. beaten: tokens
-    of twins that were second, with their task; one may yet have finished, and must agree."""
+    """paused_at, paused: since when it is paused, wall and monotonic time. stopped: where it is to end early, the
+    stage up to which it had come by then. restarts: how often it began again since something that it had made was
+    lost; anew: once with all that was let go of. on_trust: whether it took known results whose outputs may be gone.
+    line: the one in which it waits, while it has tasks to hand out. beaten: tokens of twins that were second, with
+    their task; one may yet have finished, and must agree."""
 
     id: str
     request_id: str
@@ -152,6 +153,7 @@ class Job:
     retried: bool = False
     restarts: int = 0
     anew: bool = False
+    on_trust: bool = False
     state: JobState = JobState.QUEUED
     fingerprint: str | None = None
     started_at: float | None = None

@@ -121,6 +121,26 @@ def test_a_loss_that_needs_nothing_of_what_was_let_go_leaves_that_known(core: Fl
     assert all(look.let_go for look in asked)
 
 
+@pytest.mark.parametrize("snapshot", [False, True])
+def test_one_that_took_what_was_let_go_takes_none_of_that_once_it_is_missing(
+    core: Fleet, asked: list[LookUp], snapshot: bool
+) -> None:
+    core.join(info("w", slots=2))
+    first = core.submit_unanswered("j", spec(("s0", 1), ("s1", 1), ("s2", 1)))
+    made = result_of(core.stage("j").stage.task(0))
+    core.tell(e.KnownResults("j", "s0", 1, {0: made}, first.keys, frozenset({0})))
+    if snapshot:
+        core.restart(snapshot=True)
+        core.join(info("w", slots=2))
+    core.fail(core.tokens("j")[0], Cause.LOST_INPUT, started=False)
+    asked.clear()
+    core.tell(e.Inspected("j", (made.outputs[0].digest,)))
+    assert (core.job("j").restarts, core.job("j").anew) == (1, True)
+    core.run_all()
+    assert core.job("j").state == JobState.SUCCEEDED
+    assert [look.let_go for look in asked] == [False] * 3
+
+
 def test_a_known_result_says_whether_its_outputs_may_be_gone(core: Fleet) -> None:
     core.join(info("w", slots=2))
     asked = core.submit_unanswered("j", ROUNDS)
