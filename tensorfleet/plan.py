@@ -19,9 +19,10 @@ class Stage(Struct, frozen=True):
     about to be looked up or assigned, so that a stage of a million tasks costs nothing until then. total: tasks in the
     whole job, where that is known by now. releases: earlier stages whose outputs nothing needs any more, this stage and
     those that may follow included. gang: whether its tasks run at the same time, and know one another's addresses
-    (`tensorfleet.operators.Control.meet`); what they make is what the first makes. least: how many of a gang's tasks do
-    where there is no room for all; 0 for all. sized_by: the hyperparameters that say so, for people: how many a gang
-    has, and how few of them do. course: what the plan found out from the stages before; it is the plan's alone.
+    (`tensorfleet.operators.Control.meet`); what they make is what the first makes, and is never known beforehand.
+    least: how many of a gang's tasks do where there is no room for all; 0 for all. sized_by: the hyperparameters that
+    say so, for people: how many a gang has, and how few of them do. course: what the plan found out from the stages
+    before; it is the plan's alone.
     """
 
     name: str

@@ -25,9 +25,10 @@ def apply(state: State, record: r.Record, mono: float) -> None:
 
 
 def reusable(job: Job, stage: Stage) -> bool:
-    """Whether results known from elsewhere may stand for a stage's tasks."""
+    """Whether results known from elsewhere may stand for a stage's tasks; a gang's members begin together or not at
+    all, so none of them is done before."""
     asked_anew = job.spec.ignore_known_results and not job.retried
-    return stage.count > 0 and not asked_anew and stage.task(0).pure
+    return stage.count > 0 and not (asked_anew or stage.gang) and stage.task(0).pure
 
 
 def _term_began(state: State, record: r.TermBegan, mono: float) -> None:

@@ -30,7 +30,9 @@ WALL = 1_700_000_000.0
 def spec(*stages: tuple[str, int], **rest: Any) -> JobSpec:
     """A job of these stages; `recipe` and other odd names are hyperparameters of the fake plan."""
     own = {
-        name: rest.pop(name) for name in ("impure", "broken", "recipe", "lets_go", "gangs", "rounds") if name in rest
+        name: rest.pop(name)
+        for name in ("impure", "broken", "recipe", "lets_go", "gangs", "pure_gangs", "rounds")
+        if name in rest
     }
     listed = [[name, count] for name, count in stages or (("fit", 1),)]
     return JobSpec(kind=JobKind.TRAIN, algorithm="random_forest", hyperparameters={"stages": listed, **own}, **rest)

@@ -14,10 +14,10 @@ from tensorfleet.plan import Done, Stage, StageResults, unstoppable
 
 
 class FakePlan:
-    """hyperparameters: `stages` as [[name, count], …]; `recipe` keys the tasks; `impure`; `broken` (a stage's name, or
-    `tasks of` or `second task of` one); `lets_go`, of the stages that the next one does not read; `gangs`: the least
-    members of a stage that is a gang, by its name; `rounds`, where it can end early, by the last stage, once the first
-    is done."""
+    """hyperparameters: `stages` as [[name, count], …]; `recipe` keys the tasks; `impure`; `broken` (a stage's name,
+    or `tasks of` or `second task of` one); `lets_go`, of the stages that the next one does not read; `gangs`: the
+    least members of a stage that is a gang, by its name, and `pure_gangs`, where its tasks are pure; `rounds`, where
+    it can end early, by the last stage, once the first is done."""
 
     def next_stage(
         self, spec: JobSpec, resolved: Resolved, done: Sequence[StageResults], stopping: bool = False
@@ -61,7 +61,8 @@ def gangs(spec: JobSpec) -> dict[str, int]:
 def _maker(spec: JobSpec, name: str, done: Sequence[StageResults]) -> Callable[[int], Task]:
     inputs = tuple(ref for result in done[-1].results for ref in result.outputs[:1]) if done else resolved_inputs(spec)
     params: dict[str, Value] = {"recipe": spec.hyperparameters.get("recipe", ""), "stage": name}
-    pure = not spec.hyperparameters.get("impure", False) and name not in gangs(spec)
+    given = spec.hyperparameters
+    pure = bool(given.get("pure_gangs")) if name in gangs(spec) else not given.get("impure", False)
     if spec.hyperparameters.get("broken") == f"tasks of {name}":
         params["recipe"] = object()  # type: ignore[assignment]
     broken = {1} if spec.hyperparameters.get("broken") == f"second task of {name}" else set()

@@ -140,6 +140,16 @@ class TestWaiting:
         core.submit("j", gang(2))
         assert said(core.join(info("idle")), Recall) == []
 
+    def test_one_of_pure_tasks_takes_no_known_results_since_its_members_begin_together(self, core: Fleet) -> None:
+        core.join(info("w", slots=2))
+        core.submit("first", gang(2, pure_gangs=True))
+        core.remember("first", 1)
+        core.run_all()
+        core.submit("j", gang(2, pure_gangs=True))
+        assert set(members(core)) == {0, 1}
+        core.run_all()
+        assert core.job("j").state is JobState.SUCCEEDED
+
 
 class TestFewer:
     def test_fewer_form_once_nobody_came_where_the_plan_allows_it(self, core: Fleet) -> None:
