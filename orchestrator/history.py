@@ -41,7 +41,8 @@ class Stages(Struct):
 async def told(documents: DocumentStore, known: JobDocument) -> list[str]:
     """A line for each stage, or for those that differ in their number alone; and what failed in them."""
     read = await documents.find("tasks", {"job_id": known.id}, order=("at", "first"), limit=RUNS + 1)
-    lines = [*_epochs(known), *_lines(msgspec.convert(document, TasksDocument) for document in read[:RUNS])]
+    runs = (msgspec.convert(document, TasksDocument) for document in read[:RUNS])
+    lines = [*_epochs(known), *_lines(runs, known.failure.message if known.failure is not None else "")]
     if len(read) > RUNS:
         lines.append(f"… and more: `tensorfleet jobs tasks {known.id}` lists every task")
     return lines
@@ -71,16 +72,17 @@ def _epochs(known: JobDocument) -> Iterator[str]:
         yield f"it trained for {max(each.last for each in trained) + 1:,} of {asked} epochs"
 
 
-def _lines(runs: Iterable[TasksDocument]) -> Iterator[str]:
+def _lines(runs: Iterable[TasksDocument], ending: str) -> Iterator[str]:
     stages: dict[str, Stages] = {}
     for run in runs:
         found = _NUMBERED.fullmatch(run.stage)
         stages.setdefault(found[1] if found else run.stage, Stages()).add(run)
     for each in stages.values():
-        yield from _of(each)
+        yield from _of(each, ending)
 
 
-def _of(stages: Stages) -> Iterator[str]:
+def _of(stages: Stages, ending: str) -> Iterator[str]:
+    """ending: the message of the job's failure, which is told already."""
     ended = list(stages.tasks.values())
     made = [(run, task) for run, task in ended if run.state == TaskState.SUCCEEDED and not run.reused]
     known = sum(run.reused for run, _ in ended)
@@ -100,7 +102,8 @@ def _of(stages: Stages) -> Iterator[str]:
     if tries:
         newest = max(tries, key=lambda attempt: attempt.assigned_at)
         said = newest.message.partition("\n")[0]
-        yield f"  {counted(len(tries), 'attempt')} failed, the last on {newest.worker} ({newest.cause}): {said}"
+        what = f"{counted(len(tries), 'attempt')} failed, the last on {newest.worker} ({newest.cause})"
+        yield f"  {what}" if newest.message == ending else f"  {what}: {said}"
 
 
 def _seconds(spent: float) -> str:

@@ -67,7 +67,12 @@ def of_block(path: Path, column: str, shape: Sequence[int]) -> Array:
         told = f"the model takes images of {_known(shape)}, and the dataset has none: its columns are {shown}"
         raise BadInput(told, reason="COLUMNS_MISSING")
     (pixels,) = images.pixels([path])
-    return _shaped(pixels, shape)
+    try:
+        return _shaped(pixels, shape)
+    except BadInput as error:
+        height, width, channels = shape
+        how = f"add the images with ?size={width}x{height}&channels={channels} behind their name"
+        raise BadInput(f"{error.message}; {how}", reason=error.reason) from error
 
 
 def taken(blocks: Sequence[Array], rows: Array) -> Array:

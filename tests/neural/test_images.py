@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tensorfleet import bundle, catalog, direct
-from tensorfleet.data import blocks
+from tensorfleet.data import blocks, images
 from tensorfleet.errors import BadInput
 from tensorfleet.execution import Pools, execute
 from tensorfleet.model import JobSpec, ModelContent
@@ -136,6 +136,13 @@ def test_a_block_of_images_is_predicted(trained: Trained, photos: Path, tmp_path
 def test_a_block_of_columns_is_refused_with_what_the_model_takes(trained: Trained, tmp_path: Path) -> None:
     blocks.write(pa.table({"a": [1], "b": [2.0]}), str(tmp_path / "block"))
     with pytest.raises(BadInput, match="takes images of 12x12x3, and the dataset has none: its columns are a, b"):
+        trained.task("predict.block@1", tmp_path / "block", tmp_path / "out")
+
+
+def test_a_block_of_images_of_another_size_is_refused_with_what_helps(trained: Trained, tmp_path: Path) -> None:
+    pixels = images.column(np.zeros((2, 5, 4, 1), np.uint8))
+    blocks.write(pa.table({"image": pixels, "label": ["a", "b"]}), str(tmp_path / "block"))
+    with pytest.raises(BadInput, match=r"of 12x12x3, and got 5x4x1; add the images with \?size=12x12&channels=3"):
         trained.task("predict.block@1", tmp_path / "block", tmp_path / "out")
 
 

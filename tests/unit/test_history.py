@@ -126,6 +126,14 @@ async def test_what_failed_is_told_with_the_last_of_it(record: Record) -> None:
     ]
 
 
+async def test_what_the_end_says_is_not_told_twice(record: Record) -> None:
+    attempt = AttemptRecord(token=1, worker="w-1", assigned_at=1.0, cause=Cause.BAD_INPUT, message="no number")
+    await record.keep("fit", [0], state=TaskState.FAILED, attempts=(attempt,))
+    failure = Failure(cause=Cause.BAD_INPUT, reason="NAN", message="no number", code=3)
+    said = await record.told(replace(ENDED, state=JobState.FAILED, failure=failure))
+    assert said == ["fit: 1 task failed", "  1 attempt failed, the last on w-1 (bad_input)"]
+
+
 async def test_a_task_that_ended_twice_counts_as_it_ended_last(record: Record) -> None:
     await record.keep("fit", [0, 1], state=TaskState.FAILED)
     await record.keep("fit", [0, 1], "w-2")
