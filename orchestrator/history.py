@@ -16,8 +16,11 @@ from tensorfleet.counts import counted
 from tensorfleet.model import JobState, TaskState
 from tensorfleet.stores.contract import DocumentStore
 
-RUNS = 500
-"""Runs of tasks that are read at most: a job of a million tasks has thousands."""
+RUNS = 200
+"""Runs of tasks that are read at once, so that others have their turns between."""
+
+MOST_RUNS, MOST_TASKS = 20_000, 100_000
+"""About what is read at most: half a second."""
 
 _NUMBERED = re.compile(r"(.+)-\d+")
 
@@ -40,12 +43,27 @@ class Stages(Struct):
 
 async def told(documents: DocumentStore, known: JobDocument) -> list[str]:
     """A line for each stage, or for those that differ in their number alone; and what failed in them."""
-    read = await documents.find("tasks", {"job_id": known.id}, order=("at", "first"), limit=RUNS + 1)
-    runs = (msgspec.convert(document, TasksDocument) for document in read[:RUNS])
+    runs, whole = await _runs(documents, known.id)
     lines = [*_epochs(known), *_lines(runs, known.failure.message if known.failure is not None else "")]
-    if len(read) > RUNS:
-        lines.append(f"… and more: `tensorfleet jobs tasks {known.id}` lists every task")
+    if not whole:
+        lines.append(
+            f"these were the first; `tensorfleet jobs tasks {known.id}` lists all of {known.run + known.reused:,}"
+        )
     return lines
+
+
+async def _runs(documents: DocumentStore, job_id: str) -> tuple[list[TasksDocument], bool]:
+    """The runs of a job's tasks as they ended, and whether these are all."""
+    runs: list[TasksDocument] = []
+    tasks = 0
+    while len(runs) < MOST_RUNS and tasks < MOST_TASKS:
+        page = await documents.find("tasks", {"job_id": job_id}, order=("at", "first"), skip=len(runs), limit=RUNS)
+        read = [msgspec.convert(document, TasksDocument) for document in page]
+        runs += read
+        tasks += sum(len(run.tasks) for run in read)
+        if len(page) < RUNS:
+            return runs, True
+    return runs, False
 
 
 def ending(known: JobDocument) -> str:

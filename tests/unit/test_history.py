@@ -140,13 +140,16 @@ async def test_a_task_that_ended_twice_counts_as_it_ended_last(record: Record) -
     assert await record.told() == ["fit: 2 tasks by w-2, 1.0 s of work"]
 
 
-async def test_of_very_many_runs_the_first_are_told(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("bound", ["MOST_RUNS", "MOST_TASKS"])
+async def test_of_very_many_the_first_are_told(record: Record, monkeypatch: pytest.MonkeyPatch, bound: str) -> None:
     monkeypatch.setattr(history, "RUNS", 2)
-    await record.keep("a", [0])
-    await record.keep("b", [0])
-    assert len(await record.told()) == 2
-    await record.keep("c", [0])
-    assert (await record.told())[2:] == ["… and more: `tensorfleet jobs tasks j` lists every task"]
+    for stage in "abcde":
+        await record.keep(stage, [0])
+    assert [line[0] for line in await record.told()] == [*"abcde"]
+    monkeypatch.setattr(history, bound, 3)
+    last = "these were the first; `tensorfleet jobs tasks j` lists all of 2,001"
+    assert [line[0] for line in await record.told()] == [*"abcd", last[0]]
+    assert (await record.told())[-1] == last
 
 
 async def test_a_training_by_rounds_tells_how_far_it_went(record: Record) -> None:
