@@ -68,7 +68,7 @@ class Reached:
                 return Roster(members.place, members.addresses)
 
     def _obey(self, save: Callable[[], Output]) -> bool:
-        page, held = self._page, False
+        page = self._page
         while page[TOKEN] == self._token:
             if page[SAVES] != self._saves:
                 self._saves = page[SAVES]
@@ -77,9 +77,8 @@ class Reached:
             elif page[WISH] == Wish.PART:
                 raise Parted(self._save(save))
             elif page[WISH] == Wish.HOLD:
-                if not held:
-                    held = True
-                    self._line.say(Holding())
+                # Each time: before it woke it may have been told to go on and to pause once more, as its agent knows.
+                self._line.say(Holding())
                 self._line.wait()
             else:
                 return page[WISH] == Wish.END

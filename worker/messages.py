@@ -179,7 +179,7 @@ class Failed(Struct, frozen=True, tag=4, array_like=True):
 
 
 class Holding(Struct, frozen=True, tag=5, array_like=True):
-    """The task has paused, and holds its place."""
+    """The task has paused, and holds its place; it says so again whenever it was woken and still does."""
 
 
 class Saved(Struct, frozen=True, tag=6, array_like=True):

@@ -326,7 +326,7 @@ class State:
         """Something of what a slot runs, which goes on."""
         attempt = lane.given[0]
         match message:
-            case Holding() if attempt.paused:
+            case Holding() if attempt.paused and attempt.holding is None:
                 self.lanes.hold_place(lane, now)
             case Saved() if not attempt.dropped:
                 actions.append(Keep(attempt.order.token, message))

@@ -404,17 +404,17 @@ async def test_a_task_is_paused_between_two_steps_and_goes_on(bench: Bench) -> N
     token, task = bench.start("stepper", steps=30, seconds=0.01)
     number = await bench.begun(token)
     bench.slots.steer(number, token, Wish.HOLD, 0)
-    await bench.until(lambda: bench.steps.get(token) == [Holding()])
+    await bench.until(lambda: Holding() in bench.steps.get(token, []))
     before = len(bench.points[token])
     bench.slots.steer(number, token, Wish.HOLD, 1)  # it saves, and holds its place
-    await bench.until(lambda: len(bench.steps[token]) == 2)
-    assert isinstance(bench.steps[token][1], Saved)
+    await bench.until(lambda: [type(said) for said in bench.steps[token][-2:]] == [Saved, Holding])
+    saved = bench.steps[token][-2]
     assert len(bench.points[token]) == before
     bench.slots.steer(number, token, Wish.GO_ON, 1)
     done = await task
     assert isinstance(done, Succeeded)
     assert done.summary["total"] == sum(range(30))
-    assert bench.steps[token][2:] == []
+    assert [said for said in bench.steps[token] if said != Holding()] == [saved]
 
 
 async def test_what_was_saved_is_gone_on_from_and_the_result_is_the_same(bench: Bench) -> None:
@@ -444,13 +444,13 @@ async def test_a_task_that_is_to_end_early_does_so_once_it_goes_on(bench: Bench)
     token, task = bench.start("stepper", steps=1_000_000, seconds=0.001)
     number = await bench.begun(token)
     bench.slots.steer(number, token, Wish.HOLD, 0)
-    await bench.until(lambda: bench.steps.get(token) == [Holding()])
+    await bench.until(lambda: Holding() in bench.steps.get(token, []))
     taken = len(bench.points[token])
     bench.slots.steer(number, token, Wish.END, 1)  # it saves first
     done = await task
     assert isinstance(done, Succeeded)
     assert done.summary["total"] == sum(range(taken))
-    assert [type(said) for said in bench.steps[token]] == [Holding, Saved]
+    assert isinstance(bench.steps[token][-1], Saved)
 
 
 async def test_what_is_wanted_of_one_task_is_not_wanted_of_the_next(bench: Bench) -> None:

@@ -217,7 +217,6 @@ class SimulatedSlots:
 
     async def _between(self, slot: _Slot, run: Run, where: tuple[object, ...], saves: int) -> tuple[int, GaveUp | None]:
         """Between two steps: does what is wanted by now. Gives how often the task was asked to save, all in all."""
-        held = False
         while slot.steered[0] == slot.token:
             _, wish, asked = slot.steered
             if asked != saves:
@@ -226,9 +225,7 @@ class SimulatedSlots:
             elif wish is Wish.PART:
                 return saves, GaveUp(self._save(slot.token, run, where, saves + 1))
             elif wish is Wish.HOLD:
-                if not held:
-                    held = True
-                    self._say(slot, Holding())
+                self._say(slot, Holding())
                 slot.changed.clear()
                 await slot.changed.wait()
             else:

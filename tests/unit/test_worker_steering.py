@@ -59,6 +59,21 @@ def test_one_that_held_its_place_for_long_saves_and_gives_it_up() -> None:
     assert it.forgotten == [1]
 
 
+def test_one_that_is_paused_again_before_it_noticed_that_it_may_go_on_gives_up_its_place_as_well() -> None:
+    it = Machine()
+    it.assign(1, timeout=HOLD)
+    it.pause(1)
+    it.say(1, Holding())
+    it.resume(1)
+    it.pause(1)
+    it.say(1, Holding())
+    it.pass_time(HOLD / 2)
+    it.say(1, Holding())
+    it.pass_time(HOLD / 2)
+    assert it.wanted(0) == (Wish.PART, 0)
+    assert it.killed == []
+
+
 def test_one_that_could_not_save_gives_up_its_place_all_the_same() -> None:
     it = Machine()
     it.assign(1)
