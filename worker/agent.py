@@ -296,13 +296,16 @@ class Agent:
             log.warning("what was saved is gone: the task begins anew", token=token, error=str(error))
 
     async def _put_away(self, token: int, outcome: Succeeded | GaveUp) -> None:
+        """One that gives up its place does so too where what it saved cannot be kept: the next has more to do."""
         begun = self._loop.time()
         made = outcome.outputs if isinstance(outcome, Succeeded) else [outcome.saved] if outcome.saved else []
         try:
             blobs = [await self._cache.put(Path(path), ref) for path, ref in made]
         except Exception as error:
             log.warning("what an attempt made could not be put away", token=token, exc_info=True)
-            ending = _failure(error)
+            self._look_at_disk()
+            gave_up = Ending(gave_up=True, duration=outcome.seconds, ended_at=time.time())
+            ending = _failure(error) if isinstance(outcome, Succeeded) else gave_up
         else:
             seconds = outcome.seconds + self._loop.time() - begun
             if isinstance(outcome, Succeeded):

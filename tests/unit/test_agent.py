@@ -1,6 +1,7 @@
 """The agent, with slots of a few lines in the place of processes."""
 
 import asyncio
+import errno
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -175,6 +176,28 @@ async def test_what_is_saved_is_kept_in_its_order_and_told_with_the_end_of_one_t
     ending = batch.ended[0].ending
     assert ending.saved is not None
     assert (ending.gave_up, ending.saved.inline, ending.cause) == (True, b"last", None)
+
+
+async def test_one_that_gives_up_its_place_does_so_where_what_it_saved_cannot_be_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent, _ = made(tmp_path)
+
+    async def refused(path: Path, ref: Ref) -> None:
+        raise OSError(errno.ENOSPC, "no room")
+
+    looked: list[None] = []
+    monkeypatch.setattr(agent._cache, "put", refused)
+    monkeypatch.setattr(agent, "_look_at_disk", lambda: looked.append(None))
+    agent.act(agent.state.assign([Order(1, Work(operator="a.b@1"))], 0.0))
+    (tmp_path / "last").write_bytes(b"last")
+    agent.slot_said(0, [GaveUp((str(tmp_path / "last"), Ref("ef", 4)), 2.0)])
+    while not (batch := agent.state.collect()):
+        await asyncio.sleep(0)
+    ending = batch.ended[0].ending
+    assert (ending.gave_up, ending.saved, ending.cause) == (True, None, None)
+    assert ending.duration >= 2.0
+    assert looked
 
 
 async def test_what_cannot_be_kept_costs_a_checkpoint_and_not_the_task(tmp_path: Path) -> None:
