@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -156,8 +157,13 @@ class Cache:
         if ref.digest not in self._fetching:
             task = asyncio.create_task(self._brought(ref))
             self._fetching[ref.digest] = task
-            task.add_done_callback(lambda _: self._fetching.pop(ref.digest, None))
+            task.add_done_callback(partial(self._came, ref.digest))
         return await asyncio.shield(self._fetching[ref.digest])
+
+    def _came(self, digest: str, task: asyncio.Task[Path]) -> None:
+        self._fetching.pop(digest, None)
+        if not task.cancelled():
+            task.exception()  # seen: whoever waited for it may have gone, and asyncio need not complain of it
 
     async def _brought(self, ref: Ref) -> Path:
         path = self._place(ref.digest)

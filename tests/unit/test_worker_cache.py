@@ -1,6 +1,7 @@
 """The cache over a remote of a few lines: one fetch a digest, nothing unverified, old blobs make room."""
 
 import asyncio
+import gc
 import hashlib
 import json
 import os
@@ -105,6 +106,24 @@ async def test_fetches_of_one_digest_at_once_share_one(tmp_path: Path, remote: R
     for path in await asyncio.gather(*fetches[1:]):
         assert path.read_bytes() == b"x" * 100
     assert remote.gets == 1
+
+
+async def test_a_fetch_that_fails_once_nobody_waits_for_it_is_no_error(tmp_path: Path, remote: Remote) -> None:
+    cache = await cache_of(tmp_path, remote)
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    remote.gate.clear()
+    fetch = asyncio.create_task(cache.fetch(OrderInput(ref_of(b"gone")), tmp_path / "input"))
+    while not remote.gets:
+        await asyncio.sleep(0)
+    fetch.cancel()
+    remote.gate.set()
+    while cache._fetching:
+        await asyncio.sleep(0)
+    del fetch  # which knows where it was cancelled, and so what it waited for
+    await asyncio.sleep(0)
+    gc.collect()
+    assert complaints == []
 
 
 async def test_an_inline_input_needs_no_fetch(tmp_path: Path, remote: Remote) -> None:
