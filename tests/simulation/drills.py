@@ -23,52 +23,72 @@ BIG = 3000
 
 
 class Drill:
-    """See `tensorfleet.plan.Plan`. Stages of as many tasks as `stages` lists; the last is one task, which reduces."""
+    """See `tensorfleet.plan.Plan`. Stages of as many tasks as `stages` lists; the last is one task, which reduces.
+
+    gangs: the least members of a stage that is a gang, by its name. rounds: whether it can end early, by the last
+    stage, once the first is done.
+    """
 
     def next_stage(
         self, spec: JobSpec, resolved: Resolved, done: Sequence[StageResults], stopping: bool = False
     ) -> Stage | Done:
-        if stopping:
+        if stopping and not spec.hyperparameters["rounds"]:
             raise unstoppable(spec)
-        counts = sizes(spec)
-        if len(done) == len(counts):
+        names = list(sizes(spec))
+        if done and done[-1].name == names[-1]:
             last = done[-1].results[0]
             part = last.outputs[0]
             content = ModelContent(sha256=part.digest, parts=(part,), features=("x",), target="y")
             return Done(JobResult(metrics={"accuracy": 0.5}, model=content))
-        name = f"s{len(done)}"
+        name = names[-1 if stopping and done else len(done)]
         if spec.hyperparameters.get("broken") == name:
             raise ZeroDivisionError("a plan with a bug")
         releases = (done[-2].name,) if len(done) > 1 else ()
-        return Stage(name, counts[len(done)], _maker(spec, name, done), releases=releases)
+        least = gangs(spec).get(name)
+        maker = _maker(spec, name, done)
+        return Stage(name, sizes(spec)[name], maker, releases=releases, gang=least is not None, least=least or 0)
 
     def total_tasks(self, spec: JobSpec, resolved: Resolved) -> int:
-        return sum(sizes(spec))
+        return sum(sizes(spec).values())
 
     def describe(self, spec: JobSpec, resolved: Resolved, done: Sequence[StageResults] = ()) -> list[str]:
-        return [f"s{number}: {count} tasks" for number, count in enumerate(sizes(spec))]
+        return [f"{name}: {count} tasks" for name, count in sizes(spec).items()]
 
 
-def sizes(spec: JobSpec) -> list[int]:
-    """Tasks of each stage."""
+def sizes(spec: JobSpec) -> dict[str, int]:
+    """Tasks of each stage, by its name."""
     stages = spec.hyperparameters["stages"]
     assert isinstance(stages, list)
-    return [*map(int, stages), 1]
+    return {f"s{number}": count for number, count in enumerate([*map(int, stages), 1])}
+
+
+def gangs(spec: JobSpec) -> dict[str, int]:
+    found = spec.hyperparameters["gangs"]
+    assert isinstance(found, dict)
+    return {name: int(least) for name, least in found.items()}
+
+
+def needed(spec: JobSpec) -> dict[str, int]:
+    """Tasks of each stage that must have results, which of a gang is the first."""
+    return {name: min(count, 1) if name in gangs(spec) else count for name, count in sizes(spec).items()}
 
 
 def _maker(spec: JobSpec, name: str, done: Sequence[StageResults]) -> Callable[[int], Task]:
-    before = [result.outputs[0] for result in done[-1].results] if done else []
+    before = [ref for result in done[-1].results for ref in result.outputs] if done else []
     given = spec.hyperparameters
     same = {key: given[key] for key in ("recipe", "seconds", "big")}
     troubles = given["troubles"]
     assert isinstance(troubles, dict)
+    together = name in gangs(spec)
 
     def task(index: int) -> Task:
         inputs = (
             before if len(before) <= MOST_INPUTS else [before[(index + n) % len(before)] for n in range(MOST_INPUTS)]
         )
-        params = {**same, "stage": name, "index": index, "trouble": troubles.get(f"{name}.{index}", "")}
-        return Task(operator=OPERATOR, params=params, inputs=tuple(inputs), pure=not given["impure"])
+        trouble = troubles.get(f"{name}.{index}", "")
+        params = {**same, "stage": name, "index": index, "trouble": trouble, "gang": together}
+        pure = not (given["impure"] or together)
+        return Task(operator=OPERATOR, params=params, inputs=tuple(inputs), pure=pure)
 
     return task
 
@@ -79,12 +99,14 @@ def work(params: dict[str, object], inputs: Sequence[bytes]) -> bytes:
     return made + bytes(BIG) if params["big"] else made
 
 
-def expected(spec: JobSpec) -> JobResult:
-    """The job's result, computed here and now: the run that nothing disturbs."""
+def expected(spec: JobSpec, stages: int) -> JobResult:
+    """The job's result, computed here and now: the run that nothing disturbs. stages: how many it has, with the last;
+    fewer than all where it was stopped."""
     plan, done, blobs = Drill(), list[StageResults](), dict[str, bytes]()
-    while isinstance(stage := plan.next_stage(spec, Resolved(), done), Stage):
+    full = len(sizes(spec))
+    while isinstance(stage := plan.next_stage(spec, Resolved(), done, len(done) == stages - 1 < full - 1), Stage):
         results = []
-        for index in range(stage.count):
+        for index in range(needed(spec)[stage.name]):
             task = stage.task(index)
             data = work(task.params, [blobs[ref.digest] for ref in task.inputs])
             ref = Ref(hashlib.sha256(data).hexdigest(), len(data))
@@ -111,6 +133,8 @@ ALGORITHMS = (
             "seconds": Parameter(Real(0.0), 0.1),
             "big": Parameter(Flag(), False),
             "impure": Parameter(Flag(), False),
+            "gangs": Parameter(MappingOf(Integer(0)), {}),
+            "rounds": Parameter(Flag(), False),
             "broken": Parameter(Text(), ""),
             "troubles": Parameter(MappingOf(Text()), {}),
         },

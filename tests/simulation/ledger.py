@@ -25,7 +25,8 @@ class Ledger:
         self.open: dict[int, tuple[str, str, int]] = {}
         self.reports: dict[int, int] = {}
         self.paused: set[str] = set()
-        self.stopped: dict[str, int] = {}
+        self.stopped: dict[str, str] = {}
+        self.opened: dict[str, list[str]] = {}
         self.saved: dict[tuple[str, int, str, int], Ref] = {}
 
     def keep(self, record: r.Record) -> None:
@@ -45,13 +46,15 @@ class Ledger:
                 self.paused.remove(record.job)
             case r.JobStopped():
                 assert record.job in self.live - self.stopped.keys(), f"{record.job} was stopped, and cannot be"
-                self.stopped[record.job] = self.lives[record.job]
+                self.stopped[record.job] = record.after
                 if record.dropped:
+                    assert self.opened[record.job].pop() == record.dropped
                     self.open = {
                         token: place for token, place in self.open.items() if place[:2] != (record.job, record.dropped)
                     }
             case r.StageOpened():
                 assert record.job not in self.paused, f"{record.job} is paused, and {record.stage} was opened"
+                self.opened[record.job].append(record.stage)
             case r.AttemptSaved():
                 assert self.open[record.token] == (record.job, record.stage, record.index)
                 self.saved[record.job, self.lives[record.job], record.stage, record.index] = record.saved
@@ -94,6 +97,7 @@ class Ledger:
 
     def _begin(self, job: str) -> None:
         self.lives[job] = self.lives.get(job, 0) + 1
+        self.opened[job] = []
         self.open = {token: place for token, place in self.open.items() if place[0] != job}
 
     def _unknown(self, job: str, stage: str, index: int) -> None:
@@ -110,15 +114,19 @@ class Ledger:
         self.live.discard(record.job)
         self.ended.add(record.job)
         self.paused.discard(record.job)
-        stopped = self.stopped.pop(record.job, None) is not None
+        stopped = self.stopped.pop(record.job, None)
         self.open = {token: place for token, place in self.open.items() if place[0] != record.job}
         if record.state == JobState.SUCCEEDED:
             wanted = {(name, index) for name, count in self._stages(self.specs[record.job]) for index in range(count)}
             life = self.lives[record.job]
             had = {(stage, index) for job, at, stage, index in self.results if (job, at) == (record.job, life)}
-            if stopped:  # stages may have been left out, but not the last
-                last = self._stages(self.specs[record.job])[-1][0]
-                wanted = {place for place in wanted if place[0] == last}
+            names, opened = [name for name, _ in self._stages(self.specs[record.job])], self.opened[record.job]
+            if stopped is None:
+                assert opened == names, f"{record.job} went through {opened}"
+            else:  # stages may have been left out since, but not the last
+                assert not stopped or stopped in opened, f"{record.job} ended before {stopped}, and had been there"
+                assert opened == [*names[: len(opened) - 1], names[-1]], f"{record.job} went through {opened}"
+                wanted = {place for place in wanted if place[0] in opened}
             assert had >= wanted, f"{record.job} succeeded without {wanted - had}"
 
     def saved_of(self, job: str, stage: str, index: int) -> Ref | None:

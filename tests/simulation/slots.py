@@ -27,6 +27,8 @@ from worker.messages import (
     Holding,
     Lines,
     Measured,
+    Members,
+    Ready,
     Run,
     Saved,
     Stored,
@@ -61,6 +63,7 @@ class _Slot:
         self.unread: Said = []
         self.token = 0
         self.steered = (0, Wish.GO_ON, 0)
+        self.members: Members | None = None
         self.changed = asyncio.Event()
         self.work: asyncio.Task[None] | None = None
 
@@ -109,6 +112,11 @@ class SimulatedSlots:
     def steer(self, number: int, token: int, wish: Wish, saves: int) -> None:
         slot = self._slots[number]
         slot.steered = (token, wish, saves)
+        slot.changed.set()
+
+    def tell(self, number: int, members: Members) -> None:
+        slot = self._slots[number]
+        slot.members = members
         slot.changed.set()
 
     def pids(self) -> list[int]:
@@ -202,20 +210,45 @@ class SimulatedSlots:
         troubled = trouble if self._begun[what] <= int(times or 1_000_000) else ""
         if troubled == "unfit":
             return Unfit("there is something in it")
-        begun, saves = self._saved_step(run, what), 0
+        if params["gang"]:
+            await self._meet(slot, params["index"])
+        first = not params["gang"] or params["index"] == 0
+        begun, saves = self._saved_step(run, what) if first else 0, 0
         for step in range(begun, begun + chance.randint(0, 3)):
             await asyncio.sleep(chance.uniform(0.1, 0.6) * params["seconds"])
             if len(slot.unread) >= UNREAD:
                 await slot.listening.wait()
             self._say(slot, Measured(Points(("loss",), (), (step,), (1.0 / (step + 1),))))
             self._say(slot, Lines((LogLine(self._process.wall_time(), "stdout", f"step {step}"),)))
-            saves, gave_up = await self._between(slot, run, (*what, step), saves)
-            if gave_up is not None:
-                return gave_up
+            if not first:
+                continue  # it is paused and ended by way of the first, for whom it waits in the next sum
+            saves, left = await self._between(slot, run, (*what, step), saves)
+            if isinstance(left, GaveUp):
+                return left
+            if left is Wish.END and params["gang"]:
+                break
+        if not first and chance.random() < 0.5:
+            await asyncio.Event().wait()  # the first, for whom it waits, is through
         await asyncio.sleep(chance.uniform(0.1, 1.0) * params["seconds"] * (20 if troubled == "slow" else 1))
         return self._made(slot.token, run, params) if troubled in ("", "slow") else _TROUBLES[troubled]
 
-    async def _between(self, slot: _Slot, run: Run, where: tuple[object, ...], saves: int) -> tuple[int, GaveUp | None]:
+    async def _meet(self, slot: _Slot, index: int) -> None:
+        """Says where this member of a gang is, and waits for the others."""
+        address, world = f"{self._process.name}:{slot.token}", self._process.belongings["world"]
+        self._say(slot, Ready(address))
+        while slot.members is None:
+            slot.changed.clear()
+            await slot.changed.wait()
+        place, addresses = slot.members.place, slot.members.addresses
+        slot.members = None
+        if (place, addresses[place], len(set(addresses))) != (index, address, len(addresses)):
+            world.fail(f"member {index} at {address} was told that it is {place} of {addresses}")
+        if any(world.rosters.setdefault(other, addresses) != addresses for other in addresses):
+            world.fail(f"member {index} at {address} meets {addresses}, of whom some meet others")
+
+    async def _between(
+        self, slot: _Slot, run: Run, where: tuple[object, ...], saves: int
+    ) -> tuple[int, GaveUp | Wish | None]:
         """Between two steps: does what is wanted by now. Gives how often the task was asked to save, all in all."""
         while slot.steered[0] == slot.token:
             _, wish, asked = slot.steered
@@ -229,7 +262,7 @@ class SimulatedSlots:
                 slot.changed.clear()
                 await slot.changed.wait()
             else:
-                break
+                return saves, wish
         return saves, None
 
     def _save(self, token: int, run: Run, where: tuple[object, ...], number: int) -> tuple[str, Ref]:

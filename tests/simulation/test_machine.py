@@ -54,6 +54,7 @@ specs = st.builds(
     impure=st.sampled_from([False, False, True]),
     lets_go=st.booleans(),
     gangs=st.sampled_from([{}, {}, {"s0": 1}, {"s1": 2}, {"s0": 2, "s1": 1}]),
+    pure_gangs=st.booleans(),
     rounds=st.sampled_from([True, True, False]),
     workers=st.sampled_from([0, 0, 1, 2]),
     priority=st.integers(0, 1),

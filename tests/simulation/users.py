@@ -83,6 +83,7 @@ class User:
         saving = asyncio.create_task(self._save(job, errand.save_every)) if errand.save_every is not None else None
         steering = [
             *([self._pause(job, errand.pause_after)] if errand.pause_after is not None else []),
+            *([self._stop(job, errand.stop_after)] if errand.stop_after is not None else []),
             *([self._cancel(job, errand.cancel_after)] if errand.cancel_after is not None else []),
         ]
         await asyncio.gather(*steering)
@@ -94,7 +95,8 @@ class User:
             account.seen.append(ran)
         if errand.retry and (await self._persist(job.refresh)).state in (JobState.FAILED, JobState.CANCELLED):
             await self._retry(job)
-            await asyncio.gather(*(self._watch(seen) for seen in account.seen))
+            # Where the request was forgotten in between, it ran another job, which has ended for good.
+            await asyncio.gather(*(self._watch(seen) for seen in account.seen if seen.job == job.id))
         await client.close()
         account.done = True
 
@@ -120,7 +122,7 @@ class User:
         await asyncio.sleep(after)
         try:
             paused = (await self._persist(job.pause)).state
-            if paused is not JobState.PAUSED and not paused.ended:
+            if paused is not JobState.PAUSED and not paused.ended and self.account.errand.stop_after is None:
                 self._world.fail(f"{job.id} was paused, and is {paused}")
             await asyncio.sleep(self.account.errand.pause_for)
             resumed = (await self._persist(job.resume)).state
@@ -128,6 +130,16 @@ class User:
                 self._world.fail(f"{job.id} was resumed, and is {resumed}")
         except FailedPrecondition:
             self._world.tell(f"{job.id} has ended and is not to be paused")
+
+    async def _stop(self, job: AsyncJob, after: float) -> None:
+        """Has the job end early, unless it has ended by then or has nothing to stop after."""
+        await asyncio.sleep(after)
+        try:
+            stopped = (await self._persist(lambda: job.stop("enough"))).state
+            if stopped is JobState.PAUSED and self.account.errand.pause_after is None:
+                self._world.fail(f"{job.id} was stopped, and is {stopped}")
+        except FailedPrecondition as error:
+            self._world.tell(f"{job.id} is not to be stopped: {error.message}")
 
     async def _save(self, job: AsyncJob, every: float) -> None:
         """Asks for checkpoints until the job has ended."""

@@ -181,7 +181,7 @@ def differences(one: Any, other: Any, at: str = "") -> str:
 
 
 def _stages(spec: JobSpec) -> list[tuple[str, int]]:
-    return [(f"s{number}", count) for number, count in enumerate(drills.sizes(spec))]
+    return list(drills.needed(spec).items())
 
 
 def _short(message: Any) -> str:

@@ -73,6 +73,7 @@ class World:
         self.database.on_durable = self.witness.durable
         self.bucket = Bucket(lambda: self.simulation.now)
         self.begun: dict[tuple[object, ...], int] = {}
+        self.rosters: dict[str, tuple[str, ...]] = {}
         self.network = Network(self.simulation, self._latency, keepalive=2.5)
         self.network.heard = self.witness.heard
         self.home = Path(tempfile.mkdtemp(prefix="tensorfleet-simulated-", dir=_quick()))
