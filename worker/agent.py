@@ -90,7 +90,8 @@ class Agent:
         self._actions: deque[Action] = deque()
         self._acting = False
         self._moving: dict[int, asyncio.Task[None]] = {}  # attempts whose inputs or outputs are on their way
-        self._keeping: dict[int, asyncio.Task[None]] = {}  # by token, the last that an attempt saved, on its way
+        self._keeping: dict[int, asyncio.Task[None]] = {}  # attempts of which something that they saved is on its way
+        self._to_keep: dict[int, Saved] = {}  # by token, what was saved meanwhile, last
         self._inputs: dict[int, tuple[str, ...]] = {}  # by token, where the inputs of an attempt are
         self._saved: dict[int, str] = {}  # by token, where what an earlier attempt saved is
         self._work, self._encoded = Work(operator=""), b""
@@ -185,7 +186,7 @@ class Agent:
             case Tell(slot, members):
                 self._slots.tell(slot, members)
             case Keep(token, saved):
-                self._keeping[token] = asyncio.create_task(self._keep(token, saved, self._keeping.get(token)))
+                self._keep_soon(token, saved)
             case Fetch(order):
                 self._move(order.token, self._fetch(order))
             case PutAway(token, outcome):
@@ -247,6 +248,7 @@ class Agent:
             self._moving[token].cancel()
         if token in self._keeping:
             self._keeping.pop(token).cancel()
+            self._to_keep.pop(token, None)
         self._inputs.pop(token, None)
         self._saved.pop(token, None)
         self._stored(token).unlink(missing_ok=True)
@@ -314,21 +316,29 @@ class Agent:
                 ending = Ending(saved=blobs[0], gave_up=True, duration=seconds, ended_at=time.time())
         self.act(self.state.ended(token, ending, self._loop.time()))
 
-    async def _keep(self, token: int, saved: Saved, before: asyncio.Task[None] | None) -> None:
-        """Puts what a running attempt saved where it belongs, after what it saved before."""
-        if before is not None:
-            await asyncio.wait([before])
-        try:
-            blob = await self._cache.put(Path(saved.path), saved.ref)
-        except Exception:
-            log.warning("what an attempt saved could not be kept; it goes on", token=token, exc_info=True)
-            self._look_at_disk()
-        else:
-            self.act(self.state.kept(token, blob))
-        finally:
-            Path(saved.path).unlink(missing_ok=True)
-            if self._keeping.get(token) is asyncio.current_task():
-                del self._keeping[token]
+    def _keep_soon(self, token: int, saved: Saved) -> None:
+        """An attempt may save faster than that can be put away: of what has to wait, the last alone counts."""
+        if token not in self._keeping:
+            self._keeping[token] = asyncio.create_task(self._keep(token, saved))
+            return
+        if token in self._to_keep:
+            Path(self._to_keep[token].path).unlink(missing_ok=True)
+        self._to_keep[token] = saved
+
+    async def _keep(self, token: int, saved: Saved | None) -> None:
+        """Puts what a running attempt saved where it belongs, and then what it saved meanwhile."""
+        while saved is not None:
+            try:
+                blob = await self._cache.put(Path(saved.path), saved.ref)
+            except Exception:
+                log.warning("what an attempt saved could not be kept; it goes on", token=token, exc_info=True)
+                self._look_at_disk()
+            else:
+                self.act(self.state.kept(token, blob))
+            finally:
+                Path(saved.path).unlink(missing_ok=True)
+            saved = self._to_keep.pop(token, None)
+        self._keeping.pop(token, None)
 
     # --- what the slots tell
 

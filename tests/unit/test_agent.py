@@ -12,7 +12,7 @@ from tensorfleet.errors import NotFound
 from tensorfleet.model import Cause, Ref, Resources
 from worker import agent as module
 from worker.agent import Agent, Options
-from worker.messages import TOKEN_BYTES, GaveUp, Order, OrderInput, Run, Saved, Stored, Succeeded, Work, to_slot
+from worker.messages import TOKEN_BYTES, Blob, GaveUp, Order, OrderInput, Run, Saved, Stored, Succeeded, Work, to_slot
 from worker.protocol import Identity
 from worker.slots import Host, Slots
 from worker.words import Wish
@@ -176,6 +176,32 @@ async def test_what_is_saved_is_kept_in_its_order_and_told_with_the_end_of_one_t
     ending = batch.ended[0].ending
     assert ending.saved is not None
     assert (ending.gave_up, ending.saved.inline, ending.cause) == (True, b"last", None)
+
+
+async def test_what_is_saved_faster_than_it_can_be_put_away_is_put_away_in_its_last_form(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent, _ = made(tmp_path)
+    put: list[int] = []
+    slow = asyncio.Event()
+
+    async def slowly(path: Path, ref: Ref) -> Blob:
+        put.append(ref.size)
+        await slow.wait()
+        return Blob(ref, path.read_bytes())
+
+    monkeypatch.setattr(agent._cache, "put", slowly)
+    agent.act(agent.state.assign([Order(1, Work(operator="a.b@1"))], 0.0))
+    for number in range(1, 6):
+        (tmp_path / f"saved-{number}").write_bytes(b"x" * number)
+        agent.slot_said(0, [Saved(str(tmp_path / f"saved-{number}"), Ref(f"{number}", number))])
+        await asyncio.sleep(0)
+    slow.set()
+    while agent._keeping:
+        await asyncio.sleep(0)
+    assert put == [1, 5]
+    assert [blob.inline for _, blob in agent.state.collect().saved] == [b"xxxxx"]
+    assert not list(tmp_path.glob("saved-*"))
 
 
 async def test_one_that_gives_up_its_place_does_so_where_what_it_saved_cannot_be_kept(
