@@ -33,6 +33,8 @@ def joined(state: State, record: r.WorkerJoined, mono: float) -> None:
         forget(state, known)
         worker.held, worker.memory_taken, worker.gpus_taken = known.held, known.memory_taken, known.gpus_taken
         worker.cached = known.cached if same_life else set()
+        for token in worker.held:  # what was asked back in an earlier session may not have been heard
+            state.attempts[token].recalled = False
     state.workers[record.info.id] = worker
     state.suspects.pop(record.info.id, None)
     state.departed.pop(record.info.id, None)

@@ -124,6 +124,18 @@ class TestWaiting:
         core.finish(tokens[0], duration=0.01)
         assert set(core.where("j").values()) == {"w", "w2"}
 
+    def test_what_was_asked_back_in_a_session_that_broke_is_asked_back_in_the_next(self, core: Fleet) -> None:
+        core.join(info("w", slots=1, credit=5))
+        core.submit("small", spec(("fit", 20), priority=0))
+        core.finish(core.tokens()[0], duration=0.01)
+        core.begin(core.tokens()[0])
+        core.submit("j", gang(2, priority=1))
+        asked = [token for command in said(core.join(info("w2")), Recall) for token in command.tokens]
+        core.lose("w")
+        held = {token: token not in asked for token in core.tokens(worker="w")}
+        done = core.join(info("w", slots=1, credit=5), held=held)
+        assert [token for command in said(done, Recall) for token in command.tokens] == asked
+
     def test_two_gangs_never_hold_a_part_each(self, core: Fleet) -> None:
         core.submit("first", gang(3))
         core.submit("second", gang(3))
