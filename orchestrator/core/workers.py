@@ -50,11 +50,13 @@ def open_session(state: State, event: OpenSession, now: Now) -> Decision:
 
 
 def _supersede(known: Worker | None, event: OpenSession) -> Decision:
+    """Ends the session that was. Of the same life it may be the later one, where a hello of a stream that broke came
+    after that of the next: then the worker hears this, and comes back."""
     if known is None or not known.reachable:
         return Decision()
     same_life = known.info.incarnation == event.info.incarnation
     reason = "a newer session took its place" if same_life else f"another worker joined as {known.info.id}"
-    return Decision(commands=(Goodbye(known.info.id, known.session, reason, False),))
+    return Decision(commands=(Goodbye(known.info.id, known.session, reason, same_life),))
 
 
 def lost(state: State, event: SessionLost, now: Now) -> Decision:

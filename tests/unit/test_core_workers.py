@@ -40,6 +40,16 @@ class TestJoining:
         assert said(done, Goodbye) != []
         assert core.tokens() == [token]
 
+    def test_a_hello_that_comes_after_that_of_the_next_stream_sends_nobody_away_for_good(self, core: Fleet) -> None:
+        core.join(info("w"))
+        (goodbye,) = said(core.join(info("w")), Goodbye)
+        assert goodbye.reconnect
+
+    def test_another_machine_of_the_same_name_has_the_first_go_for_good(self, core: Fleet) -> None:
+        core.join(info("w"))
+        (goodbye,) = said(core.join(info("w", incarnation="another")), Goodbye)
+        assert not goodbye.reconnect
+
     def test_an_assignment_that_never_arrived_goes_out_again(self, core: Fleet) -> None:
         core.join(info("w"))
         core.submit("j", spec())
