@@ -36,9 +36,11 @@ class Phase(IntEnum):
 class Attempt(Struct, eq=False):
     """One attempt that the worker holds. dropped: nobody is told of it any more.
 
+    stopping: why it is to end before its time, and what that is called; no cause where it only gives up its place.
     paused: it is to hold its place, and `parting` to give it up. holding: since when it does. early: it is to end with
     what it has. saves: how often it is to have saved. saved: what it saved last. address: where it listens for its
-    gang, until it has the roster. unfit: how many processes could not run it.
+    gang, until it has the roster. follows: whether another is first in it, whose time is that of all. unfit: how many
+    processes could not run it.
     """
 
     order: Order
@@ -47,7 +49,7 @@ class Attempt(Struct, eq=False):
     lane: "Lane | None" = None
     recalled: bool = False
     dropped: bool = False
-    stopping: tuple[Cause, str] | None = None
+    stopping: tuple[Cause | None, str] | None = None
     ending: Ending | None = None
     reports: Reports | None = None
     told_start: bool = False
@@ -55,6 +57,7 @@ class Attempt(Struct, eq=False):
     paused: bool = False
     parting: bool = False
     early: bool = False
+    follows: bool = False
     holding: float | None = None
     saves: int = 0
     saved: Blob | None = None
@@ -71,13 +74,26 @@ class Lane:
     that of the operator that its process ran last. steered: what its process was told last is wanted of which attempt.
     """
 
-    __slots__ = ("family", "full", "given", "killed", "number", "paused", "pid", "since", "steered", "waiting")
+    __slots__ = (
+        "counted",
+        "family",
+        "full",
+        "given",
+        "killed",
+        "number",
+        "paused",
+        "pid",
+        "since",
+        "steered",
+        "waiting",
+    )
 
     def __init__(self, number: int, pid: int) -> None:
         self.number = number
         self.pid = pid
         self.given: deque[Attempt] = deque()
         self.since = 0.0  # when the first of the given began
+        self.counted = 0.0  # since when its time counts
         self.waiting = False
         self.full = False
         self.paused = False
@@ -121,8 +137,12 @@ class Lanes:
 
     def begin(self, lane: Lane, now: float) -> None:
         """What is first in a pipe begins."""
-        lane.since = now
+        lane.since = lane.counted = now
         self._look_at(lane)
+
+    def saved(self, lane: Lane, now: float) -> None:
+        """What a slot runs has something to show for its time, which begins anew."""
+        lane.counted = now
 
     def hold_place(self, lane: Lane, now: float) -> None:
         """What a slot runs has paused: from here on its time stands still."""
@@ -134,6 +154,7 @@ class Lanes:
         first = lane.given[0]
         if first.holding is not None:
             lane.since += now - first.holding
+            lane.counted += now - first.holding
             first.holding = None
         self._look_at(lane)
 
@@ -252,4 +273,6 @@ def _due(lane: Lane, hold: float) -> float:
         return math.inf
     if first.holding is not None:
         return first.holding + hold
-    return lane.since + first.order.work.timeout if first.order.work.timeout else math.inf
+    if first.follows:
+        return math.inf
+    return lane.counted + first.order.work.timeout if first.order.work.timeout else math.inf

@@ -48,7 +48,7 @@ class Outcomes:
         """Ends an attempt that was stopped and runs in no slot."""
         assert attempt.stopping is not None
         cause, message = attempt.stopping
-        self.end(attempt, Ending(cause=cause, reason=cause.name, message=message))
+        self.end(attempt, Ending(cause=cause or Cause.LOST_WORKER, message=message))
         return Forget(attempt.order.token)
 
     def end(self, attempt: Attempt, ending: Ending) -> None:
@@ -98,6 +98,8 @@ def _failure(attempt: Attempt, ending: Ending) -> Ending:
     cause, reason, message = ending.cause, ending.reason, ending.message
     if attempt.stopping is not None:
         cause, message = attempt.stopping
+        if cause is None:
+            return Ending(gave_up=True, duration=ending.duration, ended_at=ending.ended_at)
         reason = cause.name
     return Ending(
         cause=cause,

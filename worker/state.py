@@ -143,7 +143,7 @@ class State:
         attempt = self.attempts.get(token)
         if attempt is None or attempt.lane is None or not attempt.address:
             return []
-        attempt.address = ""
+        attempt.address, attempt.follows = "", members.place > 0
         return [Tell(attempt.lane.number, members)]
 
     def drain(self, reason: str) -> list[Action]:
@@ -277,7 +277,7 @@ class State:
                 attempt.parting = True
                 actions += self.lanes.steer(attempt.lane)
                 continue
-            message = f"the task ran longer than its {order.work.timeout:g} seconds"
+            message = f"the task ran longer than its {order.work.timeout:g} seconds since it began or last saved"
             actions += self._stop([order.token], Cause.TIMEOUT, message)
         return actions + self._advance(now)
 
@@ -286,7 +286,7 @@ class State:
         self.draining = True
         self._outbox.leave(reason)
         actions = self.recall(list(self.attempts), now)
-        return actions + self._stop(list(self.attempts), Cause.LOST_WORKER, reason) + self._advance(now)
+        return actions + self._stop(list(self.attempts), None, reason) + self._advance(now)
 
     # --- what is to be said
 
@@ -329,13 +329,15 @@ class State:
             case Holding() if attempt.paused and attempt.holding is None:
                 self.lanes.hold_place(lane, now)
             case Saved() if not attempt.dropped:
+                self.lanes.saved(lane, now)
                 actions.append(Keep(attempt.order.token, message))
             case Ready(address) if not attempt.dropped:
                 attempt.address = address
                 self._outbox.ready(attempt)
 
-    def _stop(self, tokens: Iterable[int], cause: Cause, message: str, drop: bool = False) -> list[Action]:
-        """Ends attempts before their time. drop: nobody wants to hear of them any more."""
+    def _stop(self, tokens: Iterable[int], cause: Cause | None, message: str, drop: bool = False) -> list[Action]:
+        """Ends attempts before their time. cause: none where that is no fault of theirs. drop: nobody wants to hear of
+        them any more."""
         actions: list[Action] = []
         lanes: dict[int, Lane] = {}
         for token in tokens:

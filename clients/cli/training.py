@@ -98,7 +98,12 @@ class Training:
         typer.Option(metavar="SECONDS", help="How long the job may take in all.", rich_help_panel=SCHEDULING),
     ] = None
     task_timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", help="How long one attempt may run.", rich_help_panel=SCHEDULING)
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            help="Of one attempt, since it last saved.",
+            rich_help_panel=SCHEDULING,
+        ),
     ] = 3600.0
     attempts: Annotated[
         int, typer.Option(min=1, help="Attempts a task, the first included.", rich_help_panel=SCHEDULING)

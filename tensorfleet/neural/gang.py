@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 FIRST = 0
 SAVED_EVERY = 1.0
-"""Seconds from one checkpoint to the next, at least: an epoch may take less."""
+"""Seconds from one checkpoint to the next, at least."""
 SAVING = 0.02
 """The share of the time that checkpoints may take: those of a large network are rarer."""
 GOES_ON, ENDS = 0.0, 1.0
@@ -184,10 +184,6 @@ class _Training:
         going = progress.epoch < epochs
         while going:
             going = self._epoch() and self._epoch_over() and progress.epoch < epochs
-            if self._first and going and (begun := perf_counter()) >= self._save_from:
-                self._context.control.keep(self._saved())
-                now = perf_counter()
-                self._save_from = now + max(SAVED_EVERY, (now - begun) / SAVING)
         return self._outcome() if self._first else Outcome()
 
     def _begun(self) -> Progress:
@@ -253,6 +249,10 @@ class _Training:
     def _between(self) -> bool:
         """The first member stops for all: the others wait for it in the next sum. Whether all are to end here, with one
         step at least."""
+        if self._first and (begun := perf_counter()) >= self._save_from:
+            self._context.control.keep(self._saved())
+            now = perf_counter()
+            self._save_from = now + max(SAVED_EVERY, (now - begun) / SAVING)
         ends = self._first and self._context.control.between_steps(self._saved)
         return ends and bool(self._progress.epoch or self._progress.steps)
 

@@ -406,7 +406,7 @@ async def test_a_stopped_worker_says_so_and_its_tasks_go_elsewhere(
     await gone(pid)
     for process in processes:
         await gone(process)
-    assert (await orchestrator.result(1)).cause == jobs_pb2.FAILURE_CAUSE_LOST_WORKER
+    assert (await orchestrator.result(1)).gave_up
     assert [list(item.released.tokens) for item in session.heard if item.HasField("released")] == [[2]]
     assert any(item.HasField("leaving") for item in session.heard)
 

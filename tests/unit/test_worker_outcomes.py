@@ -6,7 +6,7 @@ import pytest
 
 from tensorfleet.model import Cause, LogLine, Ref
 from tests.unit.worker_slots import POINT, Machine, ends, needy, order
-from worker.messages import Died, Ending, Failed, Succeeded, Unfit
+from worker.messages import Died, Ending, Failed, Members, Ready, Saved, Succeeded, Unfit
 from worker.outcomes import MOST_UNFIT
 
 
@@ -90,9 +90,34 @@ def test_a_timeout_counts_from_the_beginning_and_is_the_cause_of_the_death_it_br
     it.die(0)
     (ended,) = it.collect().ended
     assert (ended.token, ended.ending.cause) == (2, Cause.TIMEOUT)
-    assert ended.ending.message == "the task ran longer than its 1 seconds"
+    assert ended.ending.message == "the task ran longer than its 1 seconds since it began or last saved"
     assert it.running() == [3], "what waited behind it goes on"
     assert it.state.lanes.deadline == 2.75
+
+
+def test_what_is_saved_begins_a_tasks_time_anew() -> None:
+    it = Machine()
+    it.assign(1, timeout=1.0)
+    it.now = 0.75
+    it.say(1, Saved("/x/saved", Ref("ab", 1)))
+    it.now = 1.5
+    it.do(it.state.tick(it.now))
+    assert it.killed == []
+    assert it.state.lanes.deadline == 1.75
+    it.now = 1.75
+    it.do(it.state.tick(it.now))
+    assert it.killed == [0]
+
+
+def test_the_time_of_a_gang_is_that_of_its_first_member() -> None:
+    it = Machine(2)
+    it.assign(1, 2, timeout=1.0)
+    for place, token in enumerate((1, 2)):
+        it.say(token, Ready(f"127.0.0.1:{place}"))
+        it.do(it.state.roster(token, Members(place, ("127.0.0.1:0", "127.0.0.1:1"))))
+    it.now = 1.0
+    it.do(it.state.tick(it.now))
+    assert it.killed == [0]
 
 
 def test_what_a_welcome_stops_is_killed_and_never_spoken_of() -> None:

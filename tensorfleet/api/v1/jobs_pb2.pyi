@@ -377,7 +377,7 @@ class JobSpec(_message.Message):
 
     @_builtins.property
     def task_timeout(self) -> _duration_pb2.Duration:
-        """The longest that one attempt may run. Default 3,600 s."""
+        """The longest that one attempt may run, or go on after it last saved; of a gang, its first member. Default 3,600 s."""
 
     @_builtins.property
     def retry_policy(self) -> Global___RetryPolicy:
