@@ -110,7 +110,7 @@ def member(options: argparse.Namespace) -> float:
                 places = order[start : start + batch]
                 step(X[places], y[places])
 
-    return warm(epochs, options.epochs, options.rows)
+    return warm(epochs, options.epochs, len(X) // batch * options.batch)  # it leaves out what fills no batch
 
 
 def warm(train: Callable[[int], object], epochs: int, rows: int) -> float:

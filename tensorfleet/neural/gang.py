@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 FIRST = 0
 SAVED_EVERY = 1.0
 """Seconds from one checkpoint to the next, at least."""
-SAVING = 0.02
+SAVING = 0.01
 """The share of the time that checkpoints may take: those of a large network are rarer."""
 GOES_ON, ENDS = 0.0, 1.0
 
