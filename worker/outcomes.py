@@ -46,9 +46,7 @@ class Outcomes:
 
     def stopped(self, attempt: Attempt) -> Action:
         """Ends an attempt that was stopped and runs in no slot."""
-        assert attempt.stopping is not None
-        cause, message = attempt.stopping
-        self.end(attempt, Ending(cause=cause or Cause.LOST_WORKER, message=message))
+        self.end(attempt, Ending(cause=Cause.CANCELLED))  # why it was stopped outweighs this
         return Forget(attempt.order.token)
 
     def end(self, attempt: Attempt, ending: Ending) -> None:

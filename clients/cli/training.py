@@ -99,11 +99,7 @@ class Training:
     ] = None
     task_timeout: Annotated[
         float,
-        typer.Option(
-            metavar="SECONDS",
-            help="Of one attempt, since it last saved.",
-            rich_help_panel=SCHEDULING,
-        ),
+        typer.Option(metavar="SECONDS", help="Of one attempt, since it last saved.", rich_help_panel=SCHEDULING),
     ] = 3600.0
     attempts: Annotated[
         int, typer.Option(min=1, help="Attempts a task, the first included.", rich_help_panel=SCHEDULING)

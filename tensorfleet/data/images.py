@@ -41,7 +41,7 @@ class Images(Struct, frozen=True):
     """
 
     shape: tuple[int, int, int]
-    parts: Iterable["Part"]
+    parts: Iterable[Part]
     format: str
     name: str
 

@@ -67,7 +67,7 @@ def finish(context: Context) -> Outcome:
         "target": manifest.target,
         "classes": classes,
         "environment": environment(PACKAGES),
-        "image_shape": list((preparation.get("image") or {"shape": ()})["shape"]),
+        "image_shape": list(preparation["image"]["shape"]) if preparation.get("image") else [],
     }
     return Outcome([bundle.encode(manifest.tree()), [file]], summary)
 

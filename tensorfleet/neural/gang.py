@@ -21,7 +21,7 @@ from tensorfleet.kinds.courses import Course, epoch_over
 from tensorfleet.neural import optimizers, runtime, samples, stages, state, training
 from tensorfleet.neural.ring import Ring, peers
 from tensorfleet.neural.samples import Preparation, Samples
-from tensorfleet.neural.training import Fed, Network, Pace, Sums
+from tensorfleet.neural.training import Fed, Network, Pace, Speed, Sums
 from tensorfleet.operators import Alone, Context, Outcome, Output
 
 if TYPE_CHECKING:
@@ -227,19 +227,16 @@ class _Training:
         progress, steps = self._progress, self._epoch_steps
         rates = optimizers.rates(self._given, progress.epoch, 0, steps, steps, progress.course.factor)
         self._member.draw(self._seed(progress.epoch, progress.steps))
-        told_at, told = perf_counter(), progress.sums.samples
+        speed = Speed(self._context, progress.sums.samples)
         while progress.steps < steps and not self._between():
             fed, share = self._ready.result()
-            after = progress.steps + fed.steps
-            self._ready = self._prepare(*((progress.epoch, after) if after < steps else (progress.epoch + 1, 0)))
+            self._ready = self._prepare(progress.epoch, progress.steps + fed.steps)
             begun = perf_counter()
             self._take(fed, share, rates)
-            now = perf_counter()
-            self._pace.took(fed.steps, now - begun)
-            if self._first and (now - told_at >= training.TOLD_SECONDS or progress.steps == steps) and now > told_at:
-                pace = (progress.sums.samples - told) / (now - told_at)
-                self._context.report("samples_per_second", progress.epoch * steps + progress.steps - 1, pace)
-                told_at, told = now, progress.sums.samples
+            self._pace.took(fed.steps, perf_counter() - begun)
+            if self._first:
+                last = progress.epoch * steps + progress.steps - 1
+                speed.tell(last, progress.sums.samples, over=progress.steps == steps)
         if self._first:
             taken = self._order(progress.epoch)[: progress.steps * self._batch]
             digests = rounds.ledger(self._rows.rows[taken], self._rows.block_rows)
@@ -249,15 +246,19 @@ class _Training:
     def _between(self) -> bool:
         """The first member stops for all: the others wait for it in the next sum. Whether all are to end here, with one
         step at least."""
-        if self._first and (begun := perf_counter()) >= self._save_from:
+        if not self._first:
+            return False
+        if (begun := perf_counter()) >= self._save_from:
             self._context.control.keep(self._saved())
             now = perf_counter()
             self._save_from = now + max(SAVED_EVERY, (now - begun) / SAVING)
-        ends = self._first and self._context.control.between_steps(self._saved)
+        ends = self._context.control.between_steps(self._saved)
         return ends and bool(self._progress.epoch or self._progress.steps)
 
     def _prepare(self, epoch: int, done: int) -> "Future[tuple[Fed, float]]":
-        """Has a call's samples gathered while another runs, also that of the next epoch while this one is judged."""
+        """Has a call's samples gathered while another runs; where the epoch is over then, the first of the next."""
+        if done == self._epoch_steps:
+            epoch, done = epoch + 1, 0
         return self._beside.submit(self._fed, epoch, done, self._steps)
 
     def _fed(self, epoch: int, done: int, most: int) -> tuple[Fed, float]:

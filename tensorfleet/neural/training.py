@@ -234,7 +234,7 @@ def run(
     """
     pace = Pace(work.batch_size * samples.take(work.places[:1]).nbytes)
     origin = work.epoch * work.epoch_steps + work.first_step
-    told_at, told_samples = perf_counter(), sums.samples
+    speed = Speed(context, sums.samples)
     with feeder() as beside:
         ready = beside.submit(_fed, samples, work, done, pace.steps)
         while done < work.steps:
@@ -244,14 +244,9 @@ def run(
                 ready = beside.submit(_fed, samples, work, done + fed.steps, pace.steps)
             begun = perf_counter()
             _train(network, fed, work, done, sums, context, origin)
-            now = perf_counter()
-            pace.took(fed.steps, now - begun)
+            pace.took(fed.steps, perf_counter() - begun)
             done += fed.steps
-            if now - told_at >= TOLD_SECONDS or done == work.steps:
-                if now > told_at:
-                    gone = (sums.samples - told_samples) / (now - told_at)
-                    context.report("samples_per_second", origin + done - 1, gone)
-                told_at, told_samples = now, sums.samples
+            speed.tell(origin + done - 1, sums.samples, over=done == work.steps)
     between(done)
 
 
@@ -318,6 +313,21 @@ def not_finite(loss: float, where: str) -> BadInput:
         "that the data has no enormous values",
         reason="LOSS_NOT_FINITE",
     )
+
+
+class Speed:
+    """Tells how many samples a second go by. samples: that had gone by at the start."""
+
+    def __init__(self, context: Context, samples: int) -> None:
+        self._context = context
+        self._at, self._samples = perf_counter(), samples
+
+    def tell(self, step: int, samples: int, *, over: bool) -> None:
+        """At a step's end; told each TOLD_SECONDS, and when it is over."""
+        now = perf_counter()
+        if now > self._at and (over or now - self._at >= TOLD_SECONDS):
+            self._context.report("samples_per_second", step, (samples - self._samples) / (now - self._at))
+            self._at, self._samples = now, samples
 
 
 class Pace:

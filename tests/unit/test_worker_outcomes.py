@@ -68,8 +68,7 @@ def test_a_cancel_stops_what_is_on_its_way_too() -> None:
 def test_a_success_that_came_before_the_kill_counts() -> None:
     it = Machine()
     it.assign(1, timeout=1.0)
-    it.now = 2.0
-    it.do(it.state.tick(it.now))
+    it.tick(2.0)
     it.finish(1)
     assert it.collect().succeeded == [1]
 
@@ -80,12 +79,10 @@ def test_a_timeout_counts_from_the_beginning_and_is_the_cause_of_the_death_it_br
     assert it.state.lanes.deadline == 1.0
     it.now = 0.75
     it.finish(1)
-    it.now = 1.0
-    it.do(it.state.tick(it.now))
+    it.tick(1.0)
     assert it.killed == []
     assert it.state.lanes.deadline == 1.75
-    it.now = 1.75
-    it.do(it.state.tick(it.now))
+    it.tick(1.75)
     assert it.killed == [0]
     it.die(0)
     (ended,) = it.collect().ended
@@ -100,12 +97,10 @@ def test_what_is_saved_begins_a_tasks_time_anew() -> None:
     it.assign(1, timeout=1.0)
     it.now = 0.75
     it.say(1, Saved("/x/saved", Ref("ab", 1)))
-    it.now = 1.5
-    it.do(it.state.tick(it.now))
+    it.tick(1.5)
     assert it.killed == []
     assert it.state.lanes.deadline == 1.75
-    it.now = 1.75
-    it.do(it.state.tick(it.now))
+    it.tick(1.75)
     assert it.killed == [0]
 
 
@@ -115,8 +110,7 @@ def test_the_time_of_a_gang_is_that_of_its_first_member() -> None:
     for place, token in enumerate((1, 2)):
         it.say(token, Ready(f"127.0.0.1:{place}"))
         it.do(it.state.roster(token, Members(place, ("127.0.0.1:0", "127.0.0.1:1"))))
-    it.now = 1.0
-    it.do(it.state.tick(it.now))
+    it.tick(1.0)
     assert it.killed == [0]
 
 

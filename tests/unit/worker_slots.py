@@ -83,6 +83,11 @@ class Machine:
         for number in range(slots):
             self.come(number)
 
+    def tick(self, now: float) -> None:
+        """So much time has gone by, and the deadline has come."""
+        self.now = now
+        self.do(self.state.tick(now))
+
     def do(self, actions: list[Action]) -> None:
         waiting = deque(actions)
         while waiting:
